@@ -1,0 +1,41 @@
+# The targets. `snakemake` is the full reproduction (scale paper), `snakemake quick` the laptop one, `snakemake table4`
+# one artifact of the paper, `snakemake results/quick/tables/table4.csv` one file. How it runs stands in profiles/.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        artifact_files("paper"),
+
+
+# every scale is a target: all its artifacts
+for scale in CONFIG.scales:
+
+    rule:
+        name:
+            scale
+        input:
+            artifact_files(scale),
+
+
+# every artifact is a target: its files at scale paper
+for artifact in CONFIG.artifacts:
+
+    rule:
+        name:
+            artifact
+        input:
+            files_of("paper", artifact),

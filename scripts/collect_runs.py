@@ -1,0 +1,32 @@
+"""Collect the run logs of one study into one table."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gradflow.collect import collect_runs
+from gradflow.grid import Plan
+from gradflow.runlog import RunLogError
+
+
+def main() -> int:
+    """Parse, collect, report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plan", required=True, help="the study at its scale as JSON (gradflow.grid.Plan.to_json)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder")
+    parser.add_argument("--output", type=Path, required=True, help="the Parquet file to write")
+    parser.add_argument("--partial", action="store_true", help="leave out runs that are not finished")
+    arguments = parser.parse_args()
+    plan = Plan.from_json(arguments.plan)
+    try:
+        wrong = collect_runs(plan, arguments.results, arguments.output, arguments.partial)
+    except RunLogError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if wrong:
+        print(f"{plan.study}: {len(wrong)} runs are not finished and left out", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

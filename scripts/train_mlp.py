@@ -1,0 +1,16 @@
+"""Train the cohort of one configuration and seed, dense and sparse at every width, and write a log a run."""
+
+import sys
+
+from gradflow.commands import training_command
+
+
+def work():
+    """Import the trainer."""
+    from gradflow.training import train_job
+
+    return train_job
+
+
+if __name__ == "__main__":
+    sys.exit(training_command(__doc__, work))

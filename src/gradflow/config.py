@@ -1,0 +1,370 @@
+"""The model of config.yaml: strict, and with its errors as sentences.
+
+Free of torch and pandas, because Snakemake imports it at every start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from gradflow.datasets import SHAPES
+from gradflow.spec import (
+    Activation,
+    Architecture,
+    Dataset,
+    Model,
+    Optimizer,
+    Regularization,
+    Settings,
+    dense_width,
+)
+
+NAME = r"^[a-z][a-z0-9_]*$"  # of a scale, study, variant or artifact: they become parts of paths and target names
+Name = Annotated[str, Field(pattern=NAME)]
+Percent = Annotated[int, Field(ge=1, le=100)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Measure = Literal["test_accuracy", "test_loss", "grad_norm_l1", "grad_norm_l2", "egf_l1", "egf_l2"]
+
+RESERVED = {"all", "data", "runs", "studies", "tables", "figures", "state", "logs", "reference", "help"}
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the message is one line a mistake."""
+
+
+class Strict(BaseModel):
+    """A model without tolerance: no unknown key, no converted type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DatasetChoice(Strict):
+    """How a data set is used."""
+
+    max_width: Positive
+    crop_padding: Annotated[int, Field(ge=0, le=16)]
+    flip: bool
+
+
+class Block(Strict):
+    """Configurations as a product of lists."""
+
+    depths: Annotated[list[Positive], Field(min_length=1)]
+    widen_factors: Annotated[list[Positive], Field(min_length=1)] | None = None  # of Wide ResNets only
+    learning_rates: Annotated[list[Rate], Field(min_length=1)]
+    optimizers: Annotated[list[Optimizer], Field(min_length=1)]
+    regularizations: Annotated[list[Regularization], Field(min_length=1)]
+    activations: Annotated[list[Activation], Field(min_length=1)]
+
+
+class Study(Strict):
+    """A set of configurations on one data set."""
+
+    dataset: Dataset
+    model: Model
+    epochs: Positive
+    blocks: Annotated[list[Block], Field(min_length=1)]
+    densities: Annotated[list[Percent], Field(min_length=1)] | None = None  # of Wide ResNets only
+    variants: Annotated[list[Name], Field(min_length=1)] = ["paper"]
+
+
+class StudyAtScale(Strict):
+    """Where a study differs at a scale."""
+
+    epochs: Positive | None = None
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
+    densities: Annotated[list[Percent], Field(min_length=1)] | None = None
+    blocks: Annotated[list[Block], Field(min_length=1)] | None = None
+    variants: Annotated[list[Name], Field(min_length=1)] | None = None
+
+
+class Scale(Strict):
+    """A size of the whole study."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    studies: Annotated[dict[Name, StudyAtScale], Field(min_length=1)]
+    stand_ins: dict[Dataset, Dataset] = {}
+    max_widths: dict[Dataset, Positive] = {}
+    settings: dict[str, Any] = {}
+
+
+class Artifact(Strict):
+    """A table or figure, and what it is drawn from."""
+
+    kind: Literal["correlation_table", "significance_table", "plot_by_width", "plot_by_density", "plot_activations"]
+    title: str
+    studies: list[Name] = []
+    variant: Name = "paper"
+    columns: Literal["regularization", "activation"] = "regularization"  # of a significance table
+    panels: Literal["regularization", "activation"] = "regularization"  # of a plot by width
+    measures: list[Measure] = ["test_accuracy", "egf_l2"]
+    architectures: list[Architecture] = ["dense", "sparse"]  # of a plot by density
+    where: dict[Literal["learning_rate", "hidden_layers", "optimizer", "regularization", "activation"], Any] = {}
+
+
+class Config(Strict):
+    """All of config.yaml."""
+
+    percents: Annotated[list[Percent], Field(min_length=1)]
+    datasets: dict[Dataset, DatasetChoice]
+    variants: dict[Name, dict[str, Any]]
+    studies: dict[Name, Study]
+    scales: dict[Name, Scale]
+    artifacts: dict[Name, Artifact]
+    partial: bool = False  # on the command line: make everything from the logs that exist
+
+
+def load_config(raw: dict[str, Any]) -> Config:
+    """Check a parsed config.yaml.
+
+    Raises:
+        ConfigError: with one line for each mistake, naming the key and the nearest valid one.
+    """
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(detail, raw) for detail in error.errors())) from None
+    mistakes = list(_mistakes(config))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return config
+
+
+def settings_of(config: Config, variant: str, scale: str) -> Settings:
+    """The settings of a variant at a scale."""
+    return _settings({**config.variants[variant], **config.scales[scale].settings}, f"variants.{variant}")
+
+
+# Settings are a plain dataclass, for the sake of the trainer; its field types are checked here.
+_FIELD_TYPES = get_type_hints(Settings)
+_LIMITS = {
+    "batch_size": "at least 1",
+    "probe_images": "at least 1",
+    "l2": "at least 0",
+    "wide_resnet_l2": "at least 0",
+    "rmsprop_alpha": "between 0 and 1",
+}
+
+
+def _settings(raw: dict[str, Any], place: str) -> Settings:
+    values = {}
+    for key, value in raw.items():
+        if key not in _FIELD_TYPES:
+            raise ConfigError(f"{place}.{key}: unknown setting{_nearest(key, _FIELD_TYPES)}")
+        adapter: TypeAdapter[Any] = TypeAdapter(_FIELD_TYPES[key])
+        try:
+            values[key] = adapter.validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            raise ConfigError(_sentence({**detail, "loc": (*place.split("."), key, *detail["loc"])}, raw)) from None
+        limit, number = _LIMITS.get(key), values[key]
+        low = 1 if limit == "at least 1" else 0
+        if limit and (number < low or (key == "rmsprop_alpha" and number >= 1)):
+            raise ConfigError(f"{place}.{key}: {value} is out of range; it must be {limit}")
+    return dataclasses.replace(Settings(), **values)
+
+
+def _mistakes(config: Config) -> Iterable[str]:
+    """What the types alone do not catch."""
+    for kind in ("scales", "studies", "variants", "artifacts"):
+        for name in getattr(config, kind):
+            if name in RESERVED:
+                yield f"{kind}.{name}: the name is taken by a folder or target; choose another"
+    yield from _repeats("percents", config.percents)
+    if "paper" not in config.variants:
+        yield "variants.paper: missing; it holds the defaults"
+    for name, variant in config.variants.items():
+        try:
+            _settings(variant, f"variants.{name}")
+        except ConfigError as error:
+            yield str(error)
+    for dataset, choice in config.datasets.items():
+        yield from _width_mistakes(config.percents, choice.max_width, f"datasets.{dataset}.max_width")
+    for name, study in config.studies.items():
+        yield from _study_mistakes(config, study, f"studies.{name}")
+    for name, scale in config.scales.items():
+        yield from _scale_mistakes(config, scale, f"scales.{name}")
+    for name, artifact in config.artifacts.items():
+        yield from _artifact_mistakes(config, artifact, f"artifacts.{name}")
+
+
+def _width_mistakes(percents: Sequence[int], max_width: int, place: str) -> Iterable[str]:
+    widths = [dense_width(max_width, percent) for percent in percents]
+    if min(widths) < 1 or len(set(widths)) < len(widths):
+        yield f"{place}: {max_width} is too narrow; {min(percents)} % of it must be a width of its own of at least 1"
+
+
+def _study_mistakes(config: Config, study: Study, place: str) -> Iterable[str]:
+    if study.dataset not in config.datasets:
+        yield f"{place}.dataset: {study.dataset} is not in datasets{_nearest(study.dataset, config.datasets)}"
+    for variant in study.variants:
+        if variant not in config.variants:
+            yield f"{place}.variants: there is no variant {variant}{_nearest(variant, config.variants)}"
+    yield from _block_mistakes(study, study.blocks, study.densities, place)
+
+
+def _block_mistakes(study: Study, blocks: list[Block], densities: list[int] | None, place: str) -> Iterable[str]:
+    wide = study.model == "wide_resnet"
+    if wide and not densities:
+        yield f"{place}.densities: missing; a Wide ResNet needs its densities in percent, for example [10, 100]"
+    if not wide and densities is not None:
+        yield f"{place}.densities: an MLP has none; its dense widths are the percents at the top"
+    yield from _repeats(f"{place}.densities", densities or [])
+    for index, block in enumerate(blocks):
+        here = f"{place}.blocks[{index}]"
+        for field in type(block).model_fields:
+            yield from _repeats(f"{here}.{field}", getattr(block, field) or [])
+        if wide and block.widen_factors is None:
+            yield f"{here}.widen_factors: missing; a Wide ResNet needs it, 10 in WRN-28-10"
+        if not wide and block.widen_factors is not None:
+            yield f"{here}.widen_factors: an MLP has none"
+        for depth in block.depths:
+            if wide and (depth < 10 or (depth - 4) % 6):
+                nearest = max(10, round((depth - 4) / 6) * 6 + 4)
+                yield f"{here}.depths: a Wide ResNet's depth is 6 n + 4; instead of {depth} take {nearest}"
+            if not wide and depth not in (1, 2, 4):
+                nearest = min((1, 2, 4), key=lambda valid: abs(valid - depth))
+                yield f"{here}.depths: an MLP has 1, 2 or 4 hidden layers; instead of {depth} take {nearest}"
+        for regularization in block.regularizations:
+            if wide and "BN" not in regularization.split("_"):
+                better = regularization.replace("NR", "") + ("_BN" if regularization != "NR" else "BN")
+                yield f"{here}.regularizations: a Wide ResNet has BatchNorm; instead of {regularization} take {better}"
+
+
+def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
+    yield from _repeats(f"{place}.seeds", scale.seeds)
+    for dataset, max_width in scale.max_widths.items():
+        yield from _width_mistakes(config.percents, max_width, f"{place}.max_widths.{dataset}")
+    for stand_in in scale.stand_ins.values():
+        if stand_in not in config.datasets:
+            yield f"{place}.stand_ins: {stand_in} is not in datasets{_nearest(stand_in, config.datasets)}"
+    try:
+        settings = _settings(scale.settings, f"{place}.settings")
+    except ConfigError as error:
+        yield str(error)
+        return
+    for name, here in scale.studies.items():
+        study = config.studies.get(name)
+        if study is None:
+            yield f"{place}.studies.{name}: there is no study {name}{_nearest(name, config.studies)}"
+            continue
+        yield from _repeats(f"{place}.studies.{name}.seeds", here.seeds or [])
+        for variant in here.variants or []:
+            if variant not in config.variants:
+                nearest = _nearest(variant, config.variants)
+                yield f"{place}.studies.{name}.variants: there is no variant {variant}{nearest}"
+        if here.blocks or here.densities:
+            blocks, densities = here.blocks or study.blocks, here.densities or study.densities
+            yield from _block_mistakes(study, blocks, densities, f"{place}.studies.{name}")
+        shape = SHAPES[scale.stand_ins.get(study.dataset, study.dataset)]
+        for images in (shape.train_images, min(settings.probe_images, shape.train_images)):
+            for variant in here.variants or study.variants:
+                if variant not in config.variants:
+                    continue
+                batch = {**config.variants[variant], **scale.settings}.get("batch_size", Settings().batch_size)
+                if isinstance(batch, int) and batch > 1 and images % batch == 1:
+                    yield (
+                        f"{place}.studies.{name}: a batch_size of {batch} leaves a last minibatch of one image out of "
+                        f"{images}, which BatchNorm cannot normalise; take {batch + 1}"
+                    )
+
+
+def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:
+    if not artifact.studies and artifact.kind != "plot_activations":
+        yield f"{place}.studies: missing; a {artifact.kind} is drawn from at least one study"
+    for study in artifact.studies:
+        if study not in config.studies:
+            yield f"{place}.studies: there is no study {study}{_nearest(study, config.studies)}"
+        elif artifact.kind != "plot_activations":
+            model = config.studies[study].model
+            wanted = "wide_resnet" if artifact.kind == "plot_by_density" else "mlp"
+            if model != wanted:
+                yield f"{place}.studies: a {artifact.kind} needs a study of model {wanted}; {study} is of {model}"
+    if artifact.variant not in config.variants:
+        yield f"{place}.variant: there is no variant {artifact.variant}{_nearest(artifact.variant, config.variants)}"
+
+
+def _repeats(place: str, values: Sequence[Any]) -> Iterable[str]:
+    for value in sorted({value for value in values if values.count(value) > 1}):
+        yield f"{place}: {value} stands there twice; name it once"
+
+
+def _sentence(detail: ErrorDetails | dict[str, Any], raw: dict[str, Any]) -> str:
+    """One line for one of pydantic's errors."""
+    location = [part for part in detail["loc"] if part != "[key]"]
+    place = _place(location)
+    value = detail.get("input")
+    context = detail.get("ctx") or {}
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"{place}: unknown key{_nearest(str(location[-1]), _keys_beside(location))}"
+        case "missing":
+            return f"{place}: missing; see the comments of config.yaml for what it holds"
+        case "literal_error":
+            valid = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+            return f"{place}: {value!r} is not valid{_nearest(str(value), valid)}"
+        case "string_pattern_mismatch":
+            return f"{place}: a name has small letters, digits and underscores only, and starts with a letter"
+        case "too_short":
+            return f"{place}: empty; name at least one"
+        case "float_type" | "int_type" | "int_from_float" if isinstance(value, str):
+            return f"{place}: {value!r} is text, not a number{_as_number(value)}"
+        case "greater_than_equal" | "greater_than" | "less_than_equal" | "less_than":
+            words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+            key = next(key for key in words if key in context)
+            return f"{place}: {value} is out of range; it must be {words[key]} {context[key]:g}"
+    return f"{place}: {value!r} does not fit: {detail['msg'].lower()}"
+
+
+def _place(location: Sequence[int | str]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.lstrip(".") or "config"
+
+
+def _as_number(value: str) -> str:
+    try:
+        return f"; write {float(value):g}" if "e" in value.lower() else "; write it without quotes"
+    except ValueError:
+        return ""
+
+
+def _keys_beside(location: Sequence[int | str]) -> Iterable[str]:
+    """The valid keys of the model in which an unknown key stood."""
+    model: Any = Config
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        fields = getattr(model, "model_fields", {})
+        if part in fields:
+            model = _model_within(fields[part].annotation)
+    return list(getattr(model, "model_fields", {}))
+
+
+def _model_within(annotation: Any) -> Any:
+    """The model that a field's type holds: itself, or inside of dict, list, Annotated or a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in get_args(annotation):
+        found = _model_within(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _nearest(word: str, valid: Iterable[str]) -> str:
+    """Name the valid words nearest to a misspelt one."""
+    words = list(valid)
+    close = difflib.get_close_matches(word.lower(), [w.lower() for w in words], n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {next(w for w in words if w.lower() == close[0])}?"
+    return f"; valid are {', '.join(words)}" if words else ""
+

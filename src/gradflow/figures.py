@@ -1,0 +1,299 @@
+"""The paper's figures from run tables: by dense width, by density, and the activation functions.
+
+Free of scipy, and of torch but for the activation functions. pyplot is left out too: it costs start-up time.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+
+from gradflow import labels
+from gradflow.files import replacing
+from gradflow.runs import Artifact, extent
+
+if TYPE_CHECKING:
+    import torch
+
+STYLE: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 8,
+    "figure.titlesize": 9,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "0.88",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
+    "savefig.dpi": 200,
+}
+TEXT_WIDTH = 7.0  # inches, of a page; wider only where the panels would become too narrow
+
+# Okabe and Ito's colours, told apart by readers with any colour vision; marker and line style say the same in grey.
+DENSE_SPARSE: dict[str, dict[str, Any]] = {
+    "dense": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "sparse": {"color": "#D55E00", "marker": "^", "linestyle": "--"},
+}
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+_LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
+
+ACCURACY = "test_accuracy"
+# How the part of a figure about a measure is named, and its y axis labelled.
+_PARTS = {ACCURACY: ("Test accuracy", "accuracy (%)"), "test_loss": ("Test loss", "loss (nats)")} | {
+    measure: (f"Gradient flow, {name} averaged over training", name) for measure, name in labels.MEASURE_LABELS.items()
+}
+
+
+def style() -> AbstractContextManager[Any]:
+    """The style of all figures, as a context manager: everything is drawn and saved within it."""
+    return mpl.rc_context(STYLE)
+
+
+def save_figure(figure: Figure, pdf: Path, png: Path) -> None:
+    """Write a figure as PDF and as PNG with 200 dpi, each whole or not at all, the same bytes for the same figure."""
+    with style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not again for each file
+        for path, metadata in ((pdf, {"CreationDate": None}), (png, {"Software": None})):
+            with replacing(path) as aside:
+                figure.savefig(aside, format=path.suffix[1:], metadata=metadata)
+
+
+def figure_by_width(runs: pd.DataFrame, artifact: Artifact) -> Figure:
+    """Dense against sparse by dense width (Figure 15): optimizers as rows, regularizations or activations as columns.
+
+    Args:
+        runs: one row per run, already those of the artifact.
+        artifact: `panels` says what the columns are; each of `measures` makes a part of the figure, (a), (b), ...
+
+    Returns:
+        Lines of the mean over seeds with a band from the lowest to the highest; gradient flow on a logarithmic axis.
+        Values that are not finite are left out, and a note counts the diverged runs.
+
+    Raises:
+        ValueError: a line would mix several configurations.
+    """
+    runs = runs[runs["dense_width"].notna()]
+    if runs.empty:
+        return _nothing_finished(artifact.title)
+    panels = artifact.listed(artifact.panels) or labels.in_order(artifact.panels, runs[artifact.panels])
+    optimizers = artifact.listed("optimizer") or labels.in_order("optimizer", runs["optimizer"])
+    widths = sorted(runs["dense_width"].unique())
+    with style():
+        figure, parts = _parts(artifact, max(TEXT_WIDTH, 0.5 + 0.95 * len(panels)), 1.0 * len(optimizers))
+        for part, measure in zip(parts, artifact.measures, strict=True):
+            axes = part.subplots(len(optimizers), len(panels), sharex=True, sharey="row", squeeze=False)
+            for optimizer, row in zip(optimizers, axes, strict=True):
+                for name, panel in zip(panels, row, strict=True):
+                    cell = runs[(runs["optimizer"] == optimizer) & (runs[artifact.panels] == name)]
+                    for architecture, look in DENSE_SPARSE.items():
+                        _draw_line(panel, cell[cell["architecture"] == architecture], "dense_width", measure, look)
+                _scale_y(row[0], measure)
+                row[0].set_ylabel(f"{labels.label('optimizer', optimizer)}\n{_PARTS[measure][1]}")
+            for name, panel in zip(panels, axes[0], strict=True):
+                panel.set_title(labels.label(artifact.panels, name))
+            # all five widths would run into each other
+            axes[0, 0].set_xticks(sorted({widths[0], widths[len(widths) // 2], widths[-1]}))
+            axes[0, 0].set_xlim(*_padded(widths[0], widths[-1]))
+            part.supxlabel("dense width", fontsize=8)
+        lines = [Line2D([], [], label=labels.ARCHITECTURE_LABELS[name], **look) for name, look in DENSE_SPARSE.items()]
+        _legend(figure, lines, runs)
+    return figure
+
+
+def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
+    """Accuracy or gradient flow by density (Figures 4, 5, 24): a panel an optimizer, a line a configuration.
+
+    Args:
+        runs: one row per run, already those of the artifact.
+        artifact: its `architectures` are dense, which gives the point at 100 %, and sparse or magnitude, which gives
+            those below; each of `measures` makes a part of the figure.
+
+    Returns:
+        As `figure_by_width` does. Swish with AdamW stands in Adam's panel, as in the paper.
+
+    Raises:
+        ValueError: a line would mix several configurations, or sparse and magnitude.
+    """
+    if len(set(artifact.architectures) - {"dense"}) != 1:
+        raise ValueError(f"artifact {artifact.name}: architectures must be dense and one other")
+    density = runs["density_percent"].where(runs["architecture"] != "dense", 100)
+    runs = runs.assign(density=density)
+    runs = runs[runs["architecture"].isin(artifact.architectures) & runs["density"].notna()]
+    runs = runs[(runs["architecture"] == "dense") | (runs["density"] < 100)]
+    if runs.empty:
+        return _nothing_finished(artifact.title)
+    runs = runs.assign(line=runs.apply(_line_label, axis=1), panel=runs["optimizer"].replace("adamw", "adam"))
+    optimizers = labels.in_order("optimizer", runs["panel"])
+    regularizations = [
+        labels.label("regularization", name) for name in labels.in_order("regularization", runs["regularization"])
+    ]
+    ranks = {name: rank for rank, name in enumerate(regularizations)}
+    lines = sorted(set(runs["line"]), key=lambda name: (ranks.get(name, len(ranks)), name))
+    looks: dict[str, dict[str, Any]] = {
+        name: {
+            "color": _COLOURS[index % len(_COLOURS)],
+            "marker": _MARKERS[index % len(_MARKERS)],
+            "linestyle": _LINE_STYLES[(index + index // len(_COLOURS)) % len(_LINE_STYLES)],
+        }
+        for index, name in enumerate(lines)
+    }
+    densities = sorted(int(value) for value in runs["density"].unique())
+    with style():
+        figure, parts = _parts(artifact, min(TEXT_WIDTH, 3.0 + 1.5 * len(optimizers)), 1.8)
+        for part, measure in zip(parts, artifact.measures, strict=True):
+            axes = part.subplots(1, len(optimizers), sharex=True, sharey=True, squeeze=False)[0]
+            for optimizer, panel in zip(optimizers, axes, strict=True):
+                of_panel = runs[runs["panel"] == optimizer]
+                for name in lines:
+                    _draw_line(panel, of_panel[of_panel["line"] == name], "density", measure, looks[name])
+                panel.set_xscale("log")
+                panel.set_xticks(densities, labels=[str(value) for value in densities])
+                panel.xaxis.set_minor_locator(NullLocator())
+                panel.set_title(labels.label("optimizer", optimizer))
+            _scale_y(axes[0], measure)
+            axes[0].set_ylabel(_PARTS[measure][1])
+            part.supxlabel("density (%); 100 is dense", fontsize=8)
+        handles = [Line2D([], [], label=name, **looks[name]) for name in lines]
+        _legend(figure, handles, runs)
+    return figure
+
+
+def figure_of_activations(functions: dict[str, Callable[[torch.Tensor], torch.Tensor]], title: str) -> Figure:
+    """The activation functions (a) and their derivatives (b) on [-5, 5] (Figure 14).
+
+    Args:
+        functions: by name; each takes and gives a tensor of any shape. Derivatives are autograd's.
+        title: of the figure.
+    """
+    import torch  # here, since it takes seconds and no other figure needs it
+
+    inputs = torch.linspace(-5, 5, 1001, dtype=torch.float64, requires_grad=True)
+    with style():
+        figure = Figure(figsize=(TEXT_WIDTH, 3.0))
+        figure.suptitle(title)
+        axes = figure.subplots(1, 2)
+        lines = []
+        for index, (name, function) in enumerate(functions.items()):
+            outputs = function(inputs)
+            (derivatives,) = torch.autograd.grad(outputs.sum(), inputs)
+            look: dict[str, Any] = {
+                "color": _COLOURS[index % len(_COLOURS)],
+                "linestyle": _LINE_STYLES[index % len(_LINE_STYLES)],
+            }
+            for panel, values in zip(axes, (outputs.detach(), derivatives), strict=True):
+                panel.plot(inputs.detach().numpy(), values.numpy(), **look)
+            lines.append(Line2D([], [], label=labels.label("activation", name), **look))
+        for panel, part in zip(axes, ("(a) Activation function", "(b) Derivative"), strict=True):
+            panel.axhline(0, color="0.5", linewidth=0.6, zorder=0)
+            panel.set_title(part, loc="left")
+            panel.set_xlabel("input")
+            panel.set_xlim(-5, 5)
+        figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), handlelength=3.5)
+    return figure
+
+
+def _parts(artifact: Artifact, width: float, panels: float) -> tuple[Figure, list[SubFigure]]:
+    """A figure, `width` inches wide, with a titled part for each measure, which has `panels` inches for its panels."""
+    height = len(artifact.measures) * (panels + 0.7) + 0.6  # titles and labels of each part; title and legend
+    figure = Figure(figsize=(width, height))
+    figure.suptitle(textwrap.fill(artifact.title, int(13 * width)))  # about 13 characters an inch
+    parts: list[SubFigure] = list(figure.subfigures(len(artifact.measures), 1, squeeze=False)[:, 0])
+    for letter, part, measure in zip("abcdef", parts, artifact.measures, strict=False):
+        name = _PARTS[measure][0]
+        part.suptitle(f"({letter}) {name}" if len(parts) > 1 else name, fontsize=8.5, fontweight="bold")
+    return figure, parts
+
+
+def _draw_line(panel: Axes, runs: pd.DataFrame, x: str, measure: str, look: dict[str, Any]) -> None:
+    """Mean over seeds at each x, and the range as a band; what is not finite is left out."""
+    if runs["configuration"].nunique() > 1:
+        raise ValueError(f"a line would mix {', '.join(sorted(runs['configuration'].unique()))}; narrow `where`")
+    column = measure if measure in runs.columns else f"mean_{measure}"
+    values = runs[column].where(np.isfinite(runs[column]))
+    if _is_logarithmic(measure):
+        values = values.where(values > 0)
+    by_x = values.groupby(runs[x]).agg(["mean", "min", "max"]).dropna()
+    if by_x.empty:
+        return
+    places = by_x.index.to_numpy(dtype=float)
+    panel.plot(places, by_x["mean"].to_numpy(), **look)
+    panel.fill_between(places, by_x["min"].to_numpy(), by_x["max"].to_numpy(), color=look["color"], alpha=0.2, lw=0)
+
+
+def _line_label(run: pd.Series[Any]) -> str:
+    """The paper's name of a Wide ResNet's configuration: its regularization, or Swish, or Swish (AdamW)."""
+    if run["activation"] == "relu":
+        name = labels.label("regularization", run["regularization"])
+    else:
+        name = labels.label("activation", run["activation"])
+    return f"{name} (AdamW)" if run["optimizer"] == "adamw" else name
+
+
+def _is_logarithmic(measure: str) -> bool:
+    return measure in labels.MEASURE_LABELS
+
+
+def _scale_y(panel: Axes, measure: str) -> None:
+    """Put gradient flow on a logarithmic axis (shared axes too), labelled between the decades where it is short."""
+    if not _is_logarithmic(measure):
+        return
+    panel.set_yscale("log")
+    low, high = panel.get_ylim()
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    if high < 50 * low:
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if high < 10 * low else (1, 3)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_locator(NullLocator())
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    margin = 0.08 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _legend(figure: Figure, handles: list[Line2D], runs: pd.DataFrame) -> None:
+    """The legend below the panels, with what was drawn, how to read it, and how many runs diverged."""
+    seeds = runs["seed"].nunique()
+    note = extent(runs) + (f" Line: mean of {seeds} seeds; band: lowest to highest." if seeds > 1 else " One seed.")
+    diverged = int(runs["diverged"].sum())
+    if diverged:
+        note += f" {diverged} runs diverged: accuracy at chance, gradient flow left out."
+    width = figure.get_figwidth()
+    legend = figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), int(width / 1.1)),
+        handlelength=3,
+        title=textwrap.fill(note, int(18 * width)),  # about 18 characters an inch
+    )
+    legend.get_title().set_fontsize(7)
+
+
+def _nothing_finished(title: str) -> Figure:
+    with style():
+        figure = Figure(figsize=(TEXT_WIDTH, 2.0))
+        figure.suptitle(title)
+        figure.text(0.5, 0.45, "no finished runs", ha="center", va="center")
+    return figure

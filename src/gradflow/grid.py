@@ -1,0 +1,183 @@
+"""From the configuration to jobs and files: what a study at a scale trains, and where each thing lies.
+
+Free of torch and pandas, because Snakemake imports it at every start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from gradflow.config import Block, Config, settings_of
+from gradflow.spec import Architecture, Configuration, Job, Run, Settings
+
+DENSE = 100  # the density, in percent, at which a Wide ResNet is its own dense network
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study at a scale: all that determines its runs. Its JSON is what collect_runs is given."""
+
+    scale: str
+    study: str
+    configurations: tuple[Configuration, ...]
+    variants: tuple[tuple[str, Settings], ...]
+    seeds: tuple[int, ...]
+    epochs: int
+    percents: tuple[int, ...]  # dense widths of an MLP, densities of a Wide ResNet
+    max_width: int
+    crop_padding: int
+    flip: bool
+
+    def jobs(self) -> Iterator[Job]:
+        """The training jobs: for an MLP one a configuration and seed, for a Wide ResNet one a density more."""
+        for (variant, settings), configuration, seed in itertools.product(
+            self.variants, self.configurations, self.seeds
+        ):
+            base = Job(
+                scale=self.scale,
+                variant=variant,
+                configuration=configuration,
+                seed=seed,
+                epochs=self.epochs,
+                architectures=("dense", "sparse"),
+                percents=self.percents,
+                max_width=self.max_width,
+                crop_padding=self.crop_padding,
+                flip=self.flip,
+                settings=settings,
+            )
+            if configuration.model == "mlp":
+                yield base
+            else:
+                for percent in self.percents:
+                    yield from (
+                        dataclasses.replace(base, architectures=(architecture,), percents=(percent,))
+                        for architecture in architectures_at(percent)
+                    )
+
+    def runs(self) -> Iterator[tuple[Job, Run]]:
+        """Every run, with its job."""
+        for job in self.jobs():
+            for run in job.runs:
+                yield job, run
+
+    def to_json(self) -> str:
+        """Canonical JSON: the same plan, the same text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Inverse of `to_json`."""
+        plain = json.loads(text)
+        plain["configurations"] = tuple(Configuration(**configuration) for configuration in plain["configurations"])
+        plain["variants"] = tuple((name, _settings(settings)) for name, settings in plain["variants"])
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})
+
+
+def _settings(plain: dict[str, object]) -> Settings:
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def architectures_at(density: int) -> tuple[Architecture, ...]:
+    """What a Wide ResNet is trained as at a density: with everything active it is dense, and nothing is to prune."""
+    return ("dense",) if density == DENSE else ("sparse", "magnitude")
+
+
+def plan_study(config: Config, scale_name: str, study_name: str) -> Plan:
+    """Resolve a study at a scale."""
+    scale, study = config.scales[scale_name], config.studies[study_name]
+    here = scale.studies[study_name]
+    dataset = scale.stand_ins.get(study.dataset, study.dataset)
+    use = config.datasets[dataset]
+    mlp = study.model == "mlp"
+    configurations: dict[str, Configuration] = {}
+    for block in here.blocks or study.blocks:
+        for configuration in _configurations(block, dataset, study.model):
+            configurations[configuration.name] = configuration  # blocks may overlap
+    return Plan(
+        scale=scale_name,
+        study=study_name,
+        configurations=tuple(configurations.values()),
+        variants=tuple(
+            (variant, settings_of(config, variant, scale_name)) for variant in here.variants or study.variants
+        ),
+        seeds=tuple(here.seeds or scale.seeds),
+        epochs=here.epochs or study.epochs,
+        percents=tuple(sorted(config.percents if mlp else here.densities or study.densities or [])),
+        max_width=scale.max_widths.get(dataset, use.max_width) if mlp else 0,
+        crop_padding=use.crop_padding,
+        flip=use.flip,
+    )
+
+
+def _configurations(block: Block, dataset: str, model: str) -> Iterator[Configuration]:
+    for depth, widen, rate, optimizer, regularization, activation in itertools.product(
+        block.depths,
+        block.widen_factors or [0],
+        block.learning_rates,
+        block.optimizers,
+        block.regularizations,
+        block.activations,
+    ):
+        yield Configuration(
+            dataset=dataset,  # type: ignore[arg-type]  # both names were checked with the configuration
+            model=model,  # type: ignore[arg-type]
+            depth=depth,
+            widen_factor=widen,
+            activation=activation,
+            optimizer=optimizer,
+            learning_rate=rate,
+            regularization=regularization,
+        )
+
+
+class Grid:
+    """All plans of a configuration, looked up by the names that stand in paths."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self._jobs: dict[str, dict[str, Job]] = {}
+        self.plan = cache(self._plan)
+
+    def _plan(self, scale: str, study: str) -> Plan:
+        return plan_study(self.config, scale, study)
+
+    def jobs(self, scale: str) -> dict[str, Job]:
+        """The jobs of a scale, by `Job.key`. Studies that share a configuration share its job.
+
+        Raises:
+            ValueError: two studies would train the same path in two ways.
+        """
+        if scale not in self._jobs:
+            found: dict[str, Job] = {}
+            for study in self.config.scales[scale].studies:
+                for job in self.plan(scale, study).jobs():
+                    key = job.key
+                    if found.setdefault(key, job) != job:
+                        raise ValueError(
+                            f"scales.{scale}.studies.{study}: {key} is also in another study, with other epochs or "
+                            "settings; runs of one path must be the same"
+                        )
+            self._jobs[scale] = found
+        return self._jobs[scale]
+
+    def check(self) -> None:
+        """Resolve every scale; see `jobs` for what can be wrong."""
+        for scale in self.config.scales:
+            self.jobs(scale)
+
+    def logs(self, scale: str, study: str) -> list[str]:
+        """The log paths of a study at a scale, below the results folder."""
+        return [job.log_path(run) for job, run in self.plan(scale, study).runs()]
+
+    def artifacts(self, scale: str) -> list[str]:
+        """Names of the artifacts whose studies the scale has."""
+        studies = self.config.scales[scale].studies
+        return [name for name, artifact in self.config.artifacts.items() if set(artifact.studies) <= set(studies)]
+

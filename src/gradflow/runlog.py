@@ -1,0 +1,100 @@
+"""The log of one run: a Parquet file with one row per probe epoch, and the run's identity in its metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradflow.files import replacing
+
+MEASURES = ("grad_norm_l1", "grad_norm_l2", "egf_l1", "egf_l2")  # Equations 5 and 7, p = 1 and 2
+
+_text = pa.string()
+_int = pa.int64()
+_float = pa.float64()
+_floats = pa.list_(pa.float64())
+_ints = pa.list_(pa.int64())
+
+SCHEMA = pa.schema(
+    [
+        ("scale", _text),
+        ("variant", _text),
+        ("dataset", _text),
+        ("configuration", _text),
+        ("model", _text),
+        ("hidden_layers", _int),  # null for a Wide ResNet
+        ("depth", _int),  # of a Wide ResNet, null for an MLP
+        ("widen_factor", _int),  # likewise
+        ("activation", _text),
+        ("optimizer", _text),
+        ("learning_rate", _float),  # the initial one
+        ("regularization", _text),
+        ("l2", _float),  # coefficient in use, 0 where there is none
+        ("batch_size", _int),
+        ("initialisation", _text),
+        ("architecture", _text),
+        ("dense_width", _int),  # null for a Wide ResNet
+        ("max_width", _int),  # likewise
+        ("width_percent", _int),  # likewise
+        ("density_percent", _int),  # of a Wide ResNet, null for an MLP
+        ("seed", _int),
+        ("epochs", _int),  # planned
+        ("epoch", _int),  # from 0; the row describes its end
+        ("step", _int),  # optimizer steps done
+        ("train_loss", _float),  # mean over the epoch's minibatches, without the L2 term
+        ("probe_loss", _float),  # mean over the probe images, BatchNorm in training mode
+        ("test_loss", _float),  # infinite once diverged
+        ("test_accuracy", _float),  # percent; chance once diverged
+        *[(measure, _float) for measure in MEASURES],
+        *[(f"layer_{measure}", _floats) for measure in MEASURES],  # a value a layer
+        *[(f"minibatch_{measure}", _float) for measure in MEASURES],  # mean over the epoch's minibatches
+        ("other_grad_norm_l1", _float),  # BatchNorm's and activations' parameters, which are no layer
+        ("other_grad_norm_l2", _float),
+        ("active_weights", _ints),  # a count a layer
+        ("live_weights", _ints),  # of these, on some path from an input to an output
+        ("total_weights", _ints),  # places a layer has, masked ones too
+        ("trainable_parameters", _int),  # active weights and other parameters
+        ("diverged", pa.bool_()),  # not finite at this epoch or before
+        ("collapsed", pa.bool_()),  # training loss above 0.98 log C: never left chance
+    ]
+)
+
+
+class RunLogError(Exception):
+    """A log cannot be read or does not belong to the expected run; the message is one sentence."""
+
+
+def write_log(path: Path, rows: list[dict[str, Any]], metadata: dict[str, str]) -> None:
+    """Write a run's log whole or not at all."""
+    table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata))
+    with replacing(path) as aside:
+        pq.write_table(table, aside, compression="zstd")
+
+
+def read_log(path: Path, spec: str | None = None) -> pa.Table:
+    """Read a run's log.
+
+    Args:
+        path: the Parquet file.
+        spec: the run's canonical JSON; when given, the log must have been written for it.
+
+    Raises:
+        RunLogError: the file is missing or damaged, or was written for another specification.
+    """
+    try:
+        # page checksums are absent from older writers; a full read plus the schema catches truncation and most damage
+        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    except FileNotFoundError:
+        raise RunLogError(f"{path}: the log does not exist") from None
+    except (OSError, pa.ArrowException, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunLogError(f"{path}: the log is damaged ({reason}); run the same command again to rebuild it") from None
+    found = (table.schema.metadata or {}).get(b"spec", b"").decode()
+    if table.schema.remove_metadata() != SCHEMA or table.num_rows == 0 or not found:
+        raise RunLogError(f"{path}: not a run log of this version; run the same command again to rebuild it")
+    if spec is not None and found != spec:
+        raise RunLogError(f"{path}: the log is of another specification; run the same command again to rebuild it")
+    return table

@@ -1,0 +1,308 @@
+"""The paper's tables from run tables: as CSV with every statistic, and as HTML and LaTeX in the paper's arrangement.
+
+Table 4 and its like (p-values of sparse against dense) by `significance_cells`, Table 1 by `correlation_cells`; each
+gives a tidy frame, a row a cell, which is the CSV, and which `significance_page` and `correlation_page` arrange.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import itertools
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from gradflow import labels
+from gradflow.files import replacing
+from gradflow.runlog import MEASURES
+from gradflow.runs import Artifact, extent, pair_twins
+from gradflow.stats import Correlation, SignedRankTest, mean_absolute_tau, signed_rank_test
+
+SIGNIFICANT = 0.05
+TARGETS = ("test_loss", "test_accuracy")
+COLUMN_ARCHITECTURES = ("sparse", "dense")  # the paper's order in Table 1
+
+# p = 0, 0.5, 1. Green, yellow and red as in the paper, each darker than the one before, so that the order is kept in
+# grey and for colour-blind readers, and light enough for black text (contrast above 6).
+SCALE = ((0.0, (189, 240, 176)), (0.5, (238, 192, 74)), (1.0, (229, 106, 92)))
+
+Target = Literal["html", "latex"]
+_DASH = {"html": "–", "latex": "--"}
+_DIVERGED = {"html": "†", "latex": r"\textsuperscript{\dag}"}
+_COLLAPSED = {"html": "‡", "latex": r"\textsuperscript{\ddag}"}
+_CELL_KEYS = ["dataset", "hidden_layers", "learning_rate", "optimizer", "regularization", "activation"]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A table ready to be written: what it shows in each cell, how, and what is said below it."""
+
+    title: str
+    texts: dict[Target, pd.DataFrame]
+    styles: pd.DataFrame  # CSS of each cell
+    notes: tuple[str, ...]
+    scale: bool  # whether the cells are coloured by p-value
+
+
+def significance_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
+    """Wilcoxon tests of sparse against dense, one per optimizer and regularization or activation (Table 4).
+
+    Args:
+        runs: one row per run, already those of the artifact.
+        artifact: its `columns` says what the table's columns are; `where` may list columns or optimizers, which then
+            keep a cell (n = 0) without runs.
+
+    Returns:
+        One row per cell, in the table's order: what it compares, the statistics of `SignedRankTest`, the planned
+        number of pairs, and how many dense and sparse runs diverged or collapsed.
+
+    Raises:
+        ValueError: a cell would mix several configurations.
+    """
+    column = artifact.columns
+    pairs = pair_twins(runs)
+    optimizers = artifact.listed("optimizer") or labels.in_order("optimizer", runs["optimizer"])
+    columns = artifact.listed(column) or labels.in_order(column, runs[column])
+    cells = []
+    for optimizer in optimizers:
+        for name in columns:
+            cell = pairs[(pairs["optimizer"] == optimizer) & (pairs[column] == name)]
+            if cell["configuration"].nunique() > 1 or cell["dataset"].nunique() > 1:
+                mixed = ", ".join(sorted(set(cell["dataset"] + "/" + cell["configuration"])))
+                raise ValueError(f"artifact {artifact.name}: {optimizer}, {name} would mix {mixed}; narrow `where`")
+            test = signed_rank_test(cell["test_accuracy_sparse"] - cell["test_accuracy_dense"])
+            identity: dict[str, Any] = {key: cell[key].iloc[0] for key in _CELL_KEYS} if len(cell) else {}
+            flags = {
+                f"{flag}_{architecture}": int(cell[f"{flag}_{architecture}"].sum())
+                for flag in ("diverged", "collapsed")
+                for architecture in ("dense", "sparse")
+            }
+            cells.append(
+                {"artifact": artifact.name, "variant": artifact.variant, **identity, "optimizer": optimizer,
+                 column: name, "planned": artifact.planned, **dataclasses.asdict(test), **flags}
+            )  # fmt: skip
+    statistics = [field.name for field in dataclasses.fields(SignedRankTest)]
+    flag_columns = ["diverged_dense", "diverged_sparse", "collapsed_dense", "collapsed_sparse"]
+    return pd.DataFrame(cells, columns=["artifact", "variant", *_CELL_KEYS, "planned", *statistics, *flag_columns])
+
+
+def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
+    """Mean absolute Kendall tau of each gradient-flow measure, by data set, architecture and target (Table 1).
+
+    Args:
+        runs: one row per run, already those of the artifact; several data sets make several blocks.
+        artifact: its `where` may list data sets, which then keep a block without runs.
+
+    Returns:
+        One row per cell, in the table's order, with the statistics of `Correlation` and `incomplete`: how many
+        configurations have fewer runs than planned.
+    """
+    datasets = artifact.listed("dataset") or labels.in_order("dataset", runs["dataset"])
+    cells = []
+    for dataset in datasets:
+        for measure in MEASURES:
+            for architecture in COLUMN_ARCHITECTURES:
+                of_cell = runs[(runs["dataset"] == dataset) & (runs["architecture"] == architecture)]
+                incomplete = int((of_cell["configuration"].value_counts() < artifact.planned).sum())
+                for target in TARGETS:
+                    correlation = mean_absolute_tau(of_cell, measure, target)
+                    cells.append(
+                        {"artifact": artifact.name, "variant": artifact.variant, "dataset": dataset,
+                         "measure": measure, "architecture": architecture, "target": target,
+                         **dataclasses.asdict(correlation), "incomplete": incomplete}
+                    )  # fmt: skip
+    statistics = [field.name for field in dataclasses.fields(Correlation)]
+    keys = ["artifact", "variant", "dataset", "measure", "architecture", "target"]
+    return pd.DataFrame(cells, columns=[*keys, *statistics, "incomplete"])
+
+
+def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
+    """Arrange the cells of `significance_cells`: optimizers as rows, p-values coloured, bold below 0.05."""
+    column = artifact.columns
+    rows = [labels.label("optimizer", name) for name in dict.fromkeys(cells["optimizer"])]
+    columns = [labels.label(column, name) for name in dict.fromkeys(cells[column])]
+    styles = pd.DataFrame("", index=rows, columns=columns)
+    texts: dict[Target, pd.DataFrame] = {"html": styles.copy(), "latex": styles.copy()}
+    for cell in cells.to_dict("records"):
+        place = labels.label("optimizer", cell["optimizer"]), labels.label(column, cell[column])
+        styles.loc[place] = _p_value_style(cell["p_value"])
+        for target, text in texts.items():
+            text.loc[place] = _p_value_text(cell, target)
+
+    notes = [
+        extent(runs) + f" {artifact.planned} pairs a cell are planned; n is shown where it differs.",
+        "p-value of the one-sided Wilcoxon signed-rank test of test accuracy, sparse (S) against dense (D), exact; "
+        f"bold: below {SIGNIFICANT:g}; –: undefined (fewer than 3 pairs).",
+    ]
+    for mark, flag, meaning in (
+        ("†", "diverged", "diverged, kept at chance accuracy"),
+        ("‡", "collapsed", "never left chance"),
+    ):
+        dense, sparse = int(cells[f"{flag}_dense"].sum()), int(cells[f"{flag}_sparse"].sum())
+        if dense + sparse:
+            notes.append(f"{mark} Some runs {meaning}: {dense} dense, {sparse} sparse.")
+    if column == "regularization":
+        used = {part for name in cells[column] for part in name.split("_")}
+        meanings = [f"{short}: {long}" for short, long in labels.ABBREVIATIONS.items() if short in used]
+        notes.append("; ".join(meanings) + "." if meanings else "")
+    return Page(artifact.title, texts, styles, tuple(note for note in notes if note), scale=True)
+
+
+def correlation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
+    """Arrange the cells of `correlation_cells`: a block of four measures a data set, its best of a column bold."""
+    datasets = list(dict.fromkeys(cells["dataset"]))
+    columns = pd.MultiIndex.from_product(
+        [
+            [labels.ARCHITECTURE_LABELS[architecture] for architecture in COLUMN_ARCHITECTURES],
+            [labels.TARGET_LABELS[target] for target in TARGETS],
+        ]
+    )
+    texts: dict[Target, pd.DataFrame] = {}
+    styles = pd.DataFrame()
+    names = {"html": labels.measure_html, "latex": labels.MEASURE_LABELS.__getitem__}
+    targets: tuple[Target, ...] = ("html", "latex")
+    for target in targets:
+        index = pd.MultiIndex.from_product(
+            [[labels.label("dataset", dataset) for dataset in datasets], [names[target](name) for name in MEASURES]]
+        )
+        text = pd.DataFrame("", index=index, columns=columns)
+        styles = pd.DataFrame("", index=index, columns=columns)
+        best = cells.groupby(["dataset", "architecture", "target"])["mean_abs_kendall_tau"].transform("max")
+        for cell, highest in zip(cells.to_dict("records"), best, strict=True):
+            row = labels.label("dataset", cell["dataset"]), names[target](cell["measure"])
+            place = row, (labels.ARCHITECTURE_LABELS[cell["architecture"]], labels.TARGET_LABELS[cell["target"]])
+            tau = cell["mean_abs_kendall_tau"]
+            text.loc[place] = _DASH[target] if math.isnan(tau) else f"{tau:.3f}"
+            styles.loc[place] = "font-weight: bold;" if tau == highest else ""
+        texts[target] = text
+    notes = [
+        extent(runs),
+        "Mean over configurations of the absolute Kendall tau-b between the average of the measure over the probe "
+        "epochs and the final test value; bold: the highest of a column, by data set; –: undefined.",
+    ]
+    for dataset in datasets:
+        of_dataset = cells[cells["dataset"] == dataset]
+        count = int((of_dataset["configurations"] + of_dataset["undefined"]).max())
+        note = f"{labels.label('dataset', dataset)}: {count} configurations"
+        if incomplete := int(of_dataset["incomplete"].max()):
+            note += f", {incomplete} of them with fewer than the planned {artifact.planned} runs an architecture"
+        if undefined := int(of_dataset["undefined"].max()):
+            note += f"; up to {undefined} left out of a cell, as theirs is undefined"
+        notes.append(note + ".")
+    return Page(artifact.title, texts, styles, tuple(note for note in notes if note), scale=False)
+
+
+def write_csv(path: Path, cells: pd.DataFrame) -> None:
+    """Write the tidy frame, whole or not at all; what is undefined is empty."""
+    with replacing(path) as aside:
+        cells.to_csv(aside, index=False, lineterminator="\n")
+
+
+def write_html(path: Path, page: Page) -> None:
+    """Write a self-contained page: the table, its legend and its notes."""
+    text = page.texts["html"]
+    styler = _styler(page, "html").set_table_attributes('class="results"')
+    table = styler.to_html(doctype_html=False) if text.size else "<p>No finished runs.</p>"
+    legend = ""
+    if page.scale:
+        swatches = "".join(f'<span style="background-color: {colour(p)}">{p:g}</span>' for p in (0, 0.25, 0.5, 0.75, 1))
+        legend = f'<p class="legend">S &gt; D {swatches} S ≤ D</p>\n'
+    title = html.escape(page.title)
+    notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in page.notes)
+    document = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font-family: sans-serif; font-size: 14px; color: black; background: white; margin: 2em; max-width: 75em; }}
+h1 {{ font-size: 1.2em; }}
+table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }}
+thead tr:last-child th {{ border-bottom: 1px solid; }}
+th, td {{ padding: 0.3em 0.8em; font-weight: normal; white-space: nowrap; }}
+td {{ text-align: right; font-variant-numeric: tabular-nums; }}
+th.row_heading {{ text-align: left; vertical-align: top; }}
+.legend span {{ display: inline-block; padding: 0.2em 0.8em; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{table}
+{legend}{notes}
+</body>
+</html>
+"""
+    with replacing(path) as aside:
+        aside.write_text(document, encoding="utf-8")
+
+
+def write_latex(path: Path, page: Page) -> None:
+    r"""Write a table environment for a document with booktabs, multirow and `\usepackage[table]{xcolor}`."""
+    caption = _latex_text(". ".join([page.title.rstrip("."), " ".join(page.notes)]))
+    if page.scale:
+        caption += r" Colour scale: p = 0 green, 0.5 yellow, 1 red."
+    if page.texts["latex"].size:
+        tabular = _styler(page, "latex").to_latex(
+            convert_css=True, hrules=True, multicol_align="c", multirow_align="t", clines="skip-last;data"
+        )
+        # pandas ends the last block with a line too, right above \\bottomrule
+        tabular = re.sub(r"\\cline\{[\d-]+\}\n\\bottomrule", r"\\bottomrule", tabular)
+    else:
+        tabular = "No finished runs.\n"
+    document = (
+        "% needs \\usepackage{booktabs}, \\usepackage{multirow} and \\usepackage[table]{xcolor}\n"
+        f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\\end{{table}}\n"
+    )
+    with replacing(path) as aside:
+        aside.write_text(document, encoding="utf-8")
+
+
+def colour(p_value: float) -> str:
+    """The colour of a p-value, 0 to 1, as #rrggbb: linear between the colours of SCALE."""
+    for (start, low), (end, high) in itertools.pairwise(SCALE):
+        if p_value <= end:
+            share = (p_value - start) / (end - start)
+            return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(low, high, strict=True))
+    raise ValueError(f"a p-value above 1: {p_value}")
+
+
+def _p_value_style(p_value: float) -> str:
+    if math.isnan(p_value):
+        return ""
+    bold = " font-weight: bold;" if p_value < SIGNIFICANT else ""
+    return f"background-color: {colour(p_value)};{bold}"
+
+
+def _p_value_text(cell: dict[Any, Any], target: Target) -> str:
+    text = _DASH[target] if math.isnan(cell["p_value"]) else f"{cell['p_value']:.3f}"
+    if cell["diverged_dense"] + cell["diverged_sparse"]:
+        text += _DIVERGED[target]
+    if cell["collapsed_dense"] + cell["collapsed_sparse"]:
+        text += _COLLAPSED[target]
+    return text if cell["n"] == cell["planned"] else f"{text} (n={cell['n']})"
+
+
+def _styler(page: Page, target: Target) -> Styler:
+    text = page.texts[target]
+    # a fixed uuid, since a random one would change the file at each run
+    styles = pd.DataFrame(page.styles.to_numpy(), index=text.index, columns=text.columns)
+    return Styler(text, uuid="cells", cell_ids=False).apply(lambda _: styles, axis=None)
+
+
+def _latex_text(text: str) -> str:
+    for plain, escaped in (
+        *((special, "\\" + special) for special in "%_&#"),
+        ("<", "$<$"),
+        (">", "$>$"),
+        ("–", "--"),
+        ("†", r"\dag{}"),
+        ("‡", r"\ddag{}"),
+    ):
+        text = text.replace(plain, escaped)
+    return text

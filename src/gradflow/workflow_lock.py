@@ -1,0 +1,45 @@
+"""One snakemake at a time on a results folder, and none locked out by a dead one.
+
+Snakemake's own lock outlives a killed snakemake, and cannot be told from a live one's. A flock ends with its process:
+who gets it may clear what Snakemake left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import IO
+
+from gradflow.files import try_lock
+
+HELD = "GRADFLOW_RESULTS_LOCK"  # set for a snakemake that runs on behalf of one which holds the lock
+LOOKING = re.compile(r"-[a-zA-Z]*[nlSD][a-zA-Z]*|--(dry-?run|lint|list.*|summary|detailed-summary|unlock|report.*|.*dag.*|.*graph.*|help|version|archive|generate-unit-tests)")
+
+
+def take_results_lock(main_process: bool, results: Path) -> IO[str] | None:
+    """Take the lock when this snakemake is about to run jobs; exit with a line when another one does.
+
+    Args:
+        main_process: not a job's process on a cluster node.
+        results: the results folder.
+
+    Returns:
+        The lock, to be kept until the process ends; None where none is needed.
+    """
+    if not main_process or HELD in os.environ or any(LOOKING.fullmatch(word) for word in sys.argv[1:]):
+        return None
+    lock = try_lock(results / ".lock")
+    if lock is None:
+        holder = (results / ".lock").read_text().strip() or "unknown"
+        sys.exit(
+            f"Another snakemake (process {holder}) is running on {results}/; wait for it or stop it with: kill {holder}"
+        )
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    # nobody else is alive, so a lock of Snakemake's own is a dead one's
+    shutil.rmtree(".snakemake/locks", ignore_errors=True)
+    return lock

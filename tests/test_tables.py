@@ -1,0 +1,238 @@
+"""Tables: right cells, colours and columns, in CSV, HTML and LaTeX, also with diverged and missing runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from study_tables import make_study_table, write_study_table
+
+from gradflow import labels
+from gradflow.runs import Artifact, select, summarise_runs
+from gradflow.spec import ACTIVATIONS, OPTIMIZERS
+from gradflow.stats import mean_absolute_tau, signed_rank_test
+from gradflow.tables import (
+    colour,
+    correlation_cells,
+    correlation_page,
+    significance_cells,
+    significance_page,
+    write_csv,
+    write_html,
+    write_latex,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+SEEDS, PERCENTS = (1, 2, 3), (10, 30, 50, 70, 90)
+COLUMNS = ["NR", "L2", "BN", "DA_SC_BN"]
+TABLE4 = Artifact(
+    "table4", "Table 4 <made up>", "paper", where={"regularization": COLUMNS}, seeds=SEEDS, percents=PERCENTS
+)
+TABLE1 = Artifact("table1", "Table 1", "paper", seeds=SEEDS, percents=PERCENTS)
+
+
+class Cells(HTMLParser):
+    """The rows of a page's table, each a list of its cells' text, headings included, and the styles by cell id."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.ids: dict[str, str] = {}
+        self.inside = False
+        self.feed(page)
+        self.close()
+        found = re.findall(r"((?:#T_cells_\w+(?:, )?)+) \{([^}]*)\}", page)
+        self.styles = {name.strip(" #"): " ".join(css.split()) for names, css in found for name in names.split(",")}
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        self.inside = self.inside or tag in ("td", "th")
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.ids[dict(attributes).get("id") or ""] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = self.inside and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.rows[-1][-1] += data
+
+
+def luminance(code: str) -> float:
+    """Relative luminance (WCAG) of #rrggbb."""
+    channels = np.array([int(code[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    """Adam's sparse runs of one seed diverged; momentum's BN lacks its runs of width 90 %; DA_SC_BN is not there."""
+    rows = make_study_table(("momentum", "adagrad", "adam"), ("NR", "L2", "BN"), diverged=[("adam", "sparse", 2)])
+    missing = (rows["optimizer"] == "momentum") & (rows["regularization"] == "BN") & (rows["width_percent"] == 90)
+    return rows[~missing]
+
+
+def test_every_name_has_a_label() -> None:
+    assert set(labels.OPTIMIZER_LABELS) == set(OPTIMIZERS)
+    assert set(labels.ACTIVATION_LABELS) == set(ACTIVATIONS)
+
+
+def test_the_colour_scale_is_readable_and_ordered_in_grey() -> None:
+    levels = [luminance(colour(p)) for p in np.linspace(0, 1, 51)]  # finer, rounding to 8 bits shows
+    assert (np.diff(levels) <= 0).all() and levels[0] > levels[25] > levels[50]
+    assert (min(levels) + 0.05) / 0.05 > 6  # contrast with black text
+    assert [colour(p) for p in (0, 0.5, 1)] == ["#bdf0b0", "#eec04a", "#e56a5c"]
+
+
+def test_significance_cells_are_the_tests_of_their_pairs(rows: pd.DataFrame) -> None:
+    runs = summarise_runs(select(rows, TABLE4))
+    cells = significance_cells(runs, TABLE4)
+    assert list(dict.fromkeys(cells["optimizer"])) == ["adagrad", "adam", "momentum"]
+    assert list(cells["regularization"]) == COLUMNS * 3
+    by_hand = runs[(runs["optimizer"] == "adagrad") & (runs["regularization"] == "L2")]
+    accuracy = by_hand.pivot(index=["width_percent", "seed"], columns="architecture", values="test_accuracy")
+    expected = signed_rank_test(accuracy["sparse"] - accuracy["dense"])
+    cell = cells[(cells["optimizer"] == "adagrad") & (cells["regularization"] == "L2")].iloc[0]
+    assert cell["p_value"] == expected.p_value and cell["interval_high"] == expected.interval_high
+    adam = cells[(cells["optimizer"] == "adam") & (cells["regularization"] == "NR")].iloc[0]
+    assert (adam["n"], adam["diverged_sparse"], adam["diverged_dense"], adam["collapsed_sparse"]) == (15, 5, 0, 5)
+    missing = cells[(cells["optimizer"] == "momentum") & (cells["regularization"] == "DA_SC_BN")].iloc[0]
+    assert missing["n"] == 0 and np.isnan(missing["p_value"])
+
+
+def test_csv_has_every_statistic(rows: pd.DataFrame, tmp_path: Path) -> None:
+    cells = significance_cells(summarise_runs(rows), TABLE4)
+    write_csv(tmp_path / "table4.csv", cells)
+    table = pd.read_csv(tmp_path / "table4.csv", keep_default_na=False, na_values=[""])
+    assert [*table.columns] == [
+        "artifact", "variant", "dataset", "hidden_layers", "learning_rate", "optimizer", "regularization",
+        "activation", "planned", "n", "zeros", "ties", "p_value", "p_value_normal", "rank_biserial",
+        "median_difference", "interval_low", "interval_high", "diverged_dense", "diverged_sparse", "collapsed_dense",
+        "collapsed_sparse",
+    ]  # fmt: skip
+    assert len(table) == 12
+    assert table["p_value"].equals(cells["p_value"])
+
+
+def test_significance_page(rows: pd.DataFrame, tmp_path: Path) -> None:
+    runs = summarise_runs(select(rows, TABLE4))
+    cells = significance_cells(runs, TABLE4)
+    write_html(tmp_path / "table4.html", significance_page(cells, runs, TABLE4))
+    document = (tmp_path / "table4.html").read_text(encoding="utf-8")
+    assert document.startswith("<!DOCTYPE html>") and '<meta charset="utf-8">' in document
+    assert "<title>Table 4 &lt;made up&gt;</title>" in document
+    assert "http" not in document
+    page = Cells(document)
+    assert page.rows[0][1:] == ["NR", "L2", "BN", "DA SC BN"]
+    assert [row[0] for row in page.rows[1:]] == ["Adagrad", "Adam", "Mom (0.9)"]
+    p_values = cells["p_value"].to_numpy().reshape(3, 4)
+    assert page.rows[1][1:4] == [f"{p:.3f}" for p in p_values[0, :3]]
+    assert page.rows[2][1] == f"{p_values[1, 0]:.3f}†‡"
+    assert page.rows[3][3] == f"{p_values[2, 2]:.3f} (n=12)"
+    assert page.rows[3][4] == "– (n=0)"
+    for row, column in np.ndindex(3, 3):
+        css = page.styles[f"T_cells_row{row}_col{column}"]
+        assert f"background-color: {colour(p_values[row, column])};" in css
+        assert ("bold" in css) == (p_values[row, column] < 0.05)
+    assert "T_cells_row0_col3" not in page.styles
+    assert f"Digits: {len(runs)} runs of 5 epochs." in document
+    assert "at chance accuracy: 0 dense, 15 sparse." in document
+
+
+def test_significance_latex(rows: pd.DataFrame, tmp_path: Path) -> None:
+    runs = summarise_runs(select(rows, TABLE4))
+    cells = significance_cells(runs, TABLE4)
+    write_latex(tmp_path / "table4.tex", significance_page(cells, runs, TABLE4))
+    document = (tmp_path / "table4.tex").read_text(encoding="utf-8")
+    assert document.isascii()
+    p_value = cells["p_value"].iloc[0]
+    assert f"{{\\cellcolor[HTML]{{{colour(p_value)[1:].upper()}}}}} {p_value:.3f} &" in document
+    assert "Adagrad & " in document and r"\toprule" in document and "-- (n=0)" in document
+    assert document.count("{") == document.count("}")
+
+
+def test_activations_as_columns() -> None:
+    artifact = Artifact("table6b", "T", "paper", columns="activation", seeds=SEEDS, percents=PERCENTS)
+    rows = pd.concat([make_study_table(("adam",), ("DA_SC_BN",), ("swish", "relu", "elu"), advantage=3.0)])
+    runs = summarise_runs(rows)
+    cells = significance_cells(runs, artifact)
+    assert list(cells["activation"]) == ["relu", "swish", "elu"]
+    assert (cells["p_value"] < 0.001).all()
+    text = significance_page(cells, runs, artifact).texts["html"]
+    assert [*text.columns] == ["ReLU", "Swish", "ELU"]
+
+
+def test_a_cell_of_two_configurations_is_refused(rows: pd.DataFrame) -> None:
+    runs = summarise_runs(rows)
+    other = runs.assign(configuration=runs["configuration"].str.replace("lr0.001", "lr0.1"), learning_rate=0.1)
+    with pytest.raises(ValueError, match=r"table4: adagrad, NR would mix .*lr0\.1-NR.*narrow `where`"):
+        significance_cells(pd.concat([runs, other]), TABLE4)
+
+
+def test_correlation_table(rows: pd.DataFrame, tmp_path: Path) -> None:
+    rows["egf_l2"] *= np.random.default_rng(0).lognormal(0, 0.5, len(rows))  # else all four rank the runs alike
+    rows = pd.concat([make_study_table(("adam", "sgd"), dataset="fashion_mnist"), rows])
+    runs = summarise_runs(rows)
+    cells = correlation_cells(runs, TABLE1)
+    assert len(cells) == 2 * 4 * 4
+    chosen = runs[(runs["dataset"] == "digits") & (runs["architecture"] == "sparse")]
+    expected = mean_absolute_tau(chosen, "egf_l2", "test_loss")
+    cell = cells.set_index(["dataset", "measure", "architecture", "target"]).loc[
+        ("digits", "egf_l2", "sparse", "test_loss")
+    ]
+    assert cell["mean_abs_kendall_tau"] == expected.mean_abs_kendall_tau
+    assert (cell["configurations"], cell["incomplete"]) == (9, 1)
+
+    page = correlation_page(cells, runs, TABLE1)
+    write_html(tmp_path / "table1.html", page)
+    write_latex(tmp_path / "table1.tex", page)
+    parsed = Cells((tmp_path / "table1.html").read_text(encoding="utf-8"))
+    assert parsed.rows[0][2:] == ["Sparse", "Dense"]
+    assert parsed.rows[2][:2] == ["Digits", "‖g‖1"] and parsed.rows[6][0] == "Fashion-MNIST"
+    assert parsed.rows[5][:2] == ["EGF2", f"{expected.mean_abs_kendall_tau:.3f}"]
+    for column in range(4):  # bold: the best of each block
+        block = [float(parsed.rows[2 + row][-4 + column]) for row in range(4)]
+        bold = [f"T_cells_row{row}_col{column}" in parsed.styles for row in range(4)]
+        assert next(value for value, is_bold in zip(block, bold, strict=True) if is_bold) == max(block)
+    assert "Digits: 9 configurations, 1 of them with fewer than the planned 15 runs" in "".join(page.notes)
+    assert r"$\mathrm{EGF}_2$" in (tmp_path / "table1.tex").read_text()
+
+
+@pytest.mark.parametrize("where", [{}, {"optimizer": ["adam"], "regularization": ["NR"], "dataset": "digits"}])
+def test_no_runs_at_all(where: dict[str, object], tmp_path: Path) -> None:
+    artifact = Artifact("table", "T", "paper", where=where, seeds=SEEDS, percents=PERCENTS)
+    runs = summarise_runs(make_study_table().iloc[:0])
+    for make_cells, make_page in ((significance_cells, significance_page), (correlation_cells, correlation_page)):
+        page = make_page(make_cells(runs, artifact), runs, artifact)
+        write_html(tmp_path / "table.html", page)
+        write_latex(tmp_path / "table.tex", page)
+        document = (tmp_path / "table.html").read_text(encoding="utf-8")
+        assert "No finished runs." in document
+        assert "–" in Cells(document).rows[-1][-1] if where else "<table" not in document
+
+
+@pytest.mark.parametrize("script", ["significance_table", "correlation_table"])
+def test_scripts(script: str, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = write_study_table(tmp_path / "study.parquet", rows)
+    artifact = {"name": "t", "title": "T", "kind": script, "variant": "paper", "where": {}, "columns": "regularization"}
+    outputs = [tmp_path / f"t.{suffix}" for suffix in ("csv", "html", "tex")]
+    command = [script, "--artifact", json.dumps(artifact | {"seeds": SEEDS, "percents": PERCENTS}), "--runs", study]
+    for output in outputs:
+        command += [f"--{output.suffix[1:]}", output]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+    contents = []
+    for _ in range(2):  # the same bytes each time
+        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+        contents.append([output.read_bytes() for output in outputs])
+    assert contents[0] == contents[1]
