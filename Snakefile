@@ -10,7 +10,13 @@ configfile: "config.yaml"
 
 include: "rules/common.smk"
 include: "rules/data.smk"
-include: "rules/train.smk"
+# In partial mode the logs are what there is: nothing is trained for what is missing.
+if not CONFIG.partial:
+
+    include: "rules/train.smk"
+
+
+include: "rules/collect.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 
@@ -39,3 +45,7 @@ for artifact in CONFIG.artifacts:
             artifact
         input:
             files_of("paper", artifact),
+
+
+onerror:
+    finish_what_is_there(log)

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from gradflow.config import ConfigError, load_config
 from gradflow.grid import Grid
+from gradflow.partial import make_partial_artifacts
 from gradflow.workflow_lock import take_results_lock
 
 try:
@@ -82,3 +83,9 @@ def artifact_json(wildcards):
 def sources(*modules):
     """Library modules as inputs: an edit redraws what is made with them, touching them does not."""
     return [str(SOURCES / f"{module}.py") for module in modules]
+
+
+def finish_what_is_there(log):
+    """After a failure: every table and figure from the runs that exist, then which jobs failed and why."""
+    if not CONFIG.partial:
+        make_partial_artifacts(Path(log[0]))

@@ -13,12 +13,20 @@ from gradflow.spec import Job
 if TYPE_CHECKING:
     import torch
 
+
+class WithoutPandas:
+    """Keeps pandas out of a trainer: pyarrow imports it, a second a job, to ask whether a list is a Series."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Refuse pandas; leave everything else to the other finders."""
+        if name == "pandas":
+            raise ModuleNotFoundError("training does without pandas", name=name)
+
+
 STOPPED = 143  # as a shell reports SIGTERM
 
 
-def training_command(
-    description: str | None, work: Callable[[], Callable[[Job, Path, torch.device], None]]
-) -> int:
+def training_command(description: str | None, work: Callable[[], Callable[[Job, Path, torch.device], None]]) -> int:
     """Run a training script.
 
     Args:
@@ -40,6 +48,7 @@ def training_command(
         print(error, file=sys.stderr)
         return 1
 
+    sys.meta_path.insert(0, WithoutPandas())
     from gradflow.checkpoint import CheckpointError
     from gradflow.data import DataError
     from gradflow.training import Stopped, choose_device, prepare

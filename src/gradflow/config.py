@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -32,9 +33,15 @@ Percent = Annotated[int, Field(ge=1, le=100)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+Column = Literal["learning_rate", "hidden_layers", "optimizer", "regularization", "activation"]
 Measure = Literal["test_accuracy", "test_loss", "grad_norm_l1", "grad_norm_l2", "egf_l1", "egf_l2"]
 
-RESERVED = {"all", "data", "runs", "studies", "tables", "figures", "state", "logs", "reference", "help"}
+# Folders, and the rules of rules/: the names of scales and artifacts are targets beside theirs.
+RESERVED = {
+    "all", "data", "runs", "studies", "tables", "figures", "state", "logs", "reference", "help",
+    "fetch_dataset", "train_mlp", "train_wide_resnet", "pretrain_wide_resnet", "prune_and_finetune", "collect_runs",
+    "correlation_table", "significance_table", "plot_by_width", "plot_by_density", "plot_activations",
+}  # fmt: skip
 
 
 class ConfigError(Exception):
@@ -106,9 +113,9 @@ class Artifact(Strict):
     variant: Name = "paper"
     columns: Literal["regularization", "activation"] = "regularization"  # of a significance table
     panels: Literal["regularization", "activation"] = "regularization"  # of a plot by width
-    measures: list[Measure] = ["test_accuracy", "egf_l2"]
+    measures: Annotated[list[Measure], Field(min_length=1)] = ["test_accuracy", "egf_l2"]
     architectures: list[Architecture] = ["dense", "sparse"]  # of a plot by density
-    where: dict[Literal["learning_rate", "hidden_layers", "optimizer", "regularization", "activation"], Any] = {}
+    where: dict[Column, Any] = {}  # a value, or a list of them
 
 
 class Config(Strict):
@@ -120,7 +127,7 @@ class Config(Strict):
     studies: dict[Name, Study]
     scales: dict[Name, Scale]
     artifacts: dict[Name, Artifact]
-    partial: bool = False  # on the command line: make everything from the logs that exist
+    partial: Annotated[bool, Field(strict=False)] = False  # on the command line: make everything from existing logs
 
 
 def load_config(raw: dict[str, Any]) -> Config:
@@ -132,20 +139,28 @@ def load_config(raw: dict[str, Any]) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentence(detail, raw) for detail in error.errors())) from None
+        raise ConfigError("\n".join(_one_line(_sentence(detail, raw)) for detail in error.errors())) from None
     mistakes = list(_mistakes(config))
     if mistakes:
-        raise ConfigError("\n".join(mistakes))
+        raise ConfigError("\n".join(map(_one_line, mistakes)))
     return config
 
 
 def settings_of(config: Config, variant: str, scale: str) -> Settings:
-    """The settings of a variant at a scale."""
-    return _settings({**config.variants[variant], **config.scales[scale].settings}, f"variants.{variant}")
+    """The settings of a variant at a scale: those of `paper`, what the variant changes, what the scale changes."""
+    raw = {**config.variants["paper"], **config.variants[variant], **config.scales[scale].settings}
+    return _settings(raw, f"variants.{variant}")
 
 
 # Settings are a plain dataclass, for the sake of the trainer; its field types are checked here.
 _FIELD_TYPES = get_type_hints(Settings)
+_COLUMNS: dict[str, TypeAdapter[Any]] = {
+    "learning_rate": TypeAdapter(Rate),
+    "hidden_layers": TypeAdapter(Positive),
+    "optimizer": TypeAdapter(Optimizer),
+    "regularization": TypeAdapter(Regularization),
+    "activation": TypeAdapter(Activation),
+}
 _LIMITS = {
     "batch_size": "at least 1",
     "probe_images": "at least 1",
@@ -166,6 +181,9 @@ def _settings(raw: dict[str, Any], place: str) -> Settings:
         except ValidationError as error:
             detail = error.errors()[0]
             raise ConfigError(_sentence({**detail, "loc": (*place.split("."), key, *detail["loc"])}, raw)) from None
+        numbers = values[key] if isinstance(values[key], tuple) else (values[key],)
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise ConfigError(f"{place}.{key}: {value} is not a finite number")
         limit, number = _LIMITS.get(key), values[key]
         low = 1 if limit == "at least 1" else 0
         if limit and (number < low or (key == "rmsprop_alpha" and number >= 1)):
@@ -179,9 +197,12 @@ def _mistakes(config: Config) -> Iterable[str]:
         for name in getattr(config, kind):
             if name in RESERVED:
                 yield f"{kind}.{name}: the name is taken by a folder or target; choose another"
+    for name in config.scales.keys() & config.artifacts.keys():
+        yield f"artifacts.{name}: a scale has this name too, and both are targets; choose another"
     yield from _repeats("percents", config.percents)
     if "paper" not in config.variants:
         yield "variants.paper: missing; it holds the defaults"
+        return
     for name, variant in config.variants.items():
         try:
             _settings(variant, f"variants.{name}")
@@ -198,7 +219,7 @@ def _mistakes(config: Config) -> Iterable[str]:
 
 
 def _width_mistakes(percents: Sequence[int], max_width: int, place: str) -> Iterable[str]:
-    widths = [dense_width(max_width, percent) for percent in percents]
+    widths = [dense_width(max_width, percent) for percent in set(percents)]
     if min(widths) < 1 or len(set(widths)) < len(widths):
         yield f"{place}: {max_width} is too narrow; {min(percents)} % of it must be a width of its own of at least 1"
 
@@ -206,10 +227,15 @@ def _width_mistakes(percents: Sequence[int], max_width: int, place: str) -> Iter
 def _study_mistakes(config: Config, study: Study, place: str) -> Iterable[str]:
     if study.dataset not in config.datasets:
         yield f"{place}.dataset: {study.dataset} is not in datasets{_nearest(study.dataset, config.datasets)}"
-    for variant in study.variants:
-        if variant not in config.variants:
-            yield f"{place}.variants: there is no variant {variant}{_nearest(variant, config.variants)}"
+    yield from _variant_mistakes(config, study.variants, f"{place}.variants")
     yield from _block_mistakes(study, study.blocks, study.densities, place)
+
+
+def _variant_mistakes(config: Config, variants: list[str], place: str) -> Iterable[str]:
+    yield from _repeats(place, variants)
+    for variant in variants:
+        if variant not in config.variants:
+            yield f"{place}: there is no variant {variant}{_nearest(variant, config.variants)}"
 
 
 def _block_mistakes(study: Study, blocks: list[Block], densities: list[int] | None, place: str) -> Iterable[str]:
@@ -229,7 +255,7 @@ def _block_mistakes(study: Study, blocks: list[Block], densities: list[int] | No
             yield f"{here}.widen_factors: an MLP has none"
         for depth in block.depths:
             if wide and (depth < 10 or (depth - 4) % 6):
-                nearest = max(10, round((depth - 4) / 6) * 6 + 4)
+                nearest = max(10, (depth - 1) // 6 * 6 + 4)
                 yield f"{here}.depths: a Wide ResNet's depth is 6 n + 4; instead of {depth} take {nearest}"
             if not wide and depth not in (1, 2, 4):
                 nearest = min((1, 2, 4), key=lambda valid: abs(valid - depth))
@@ -258,24 +284,24 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
             yield f"{place}.studies.{name}: there is no study {name}{_nearest(name, config.studies)}"
             continue
         yield from _repeats(f"{place}.studies.{name}.seeds", here.seeds or [])
-        for variant in here.variants or []:
-            if variant not in config.variants:
-                nearest = _nearest(variant, config.variants)
-                yield f"{place}.studies.{name}.variants: there is no variant {variant}{nearest}"
+        yield from _variant_mistakes(config, here.variants or [], f"{place}.studies.{name}.variants")
         if here.blocks or here.densities:
-            blocks, densities = here.blocks or study.blocks, here.densities or study.densities
+            inherited = study.densities if study.model == "wide_resnet" else None
+            blocks, densities = here.blocks or study.blocks, here.densities or inherited
             yield from _block_mistakes(study, blocks, densities, f"{place}.studies.{name}")
         shape = SHAPES[scale.stand_ins.get(study.dataset, study.dataset)]
         for images in (shape.train_images, min(settings.probe_images, shape.train_images)):
             for variant in here.variants or study.variants:
                 if variant not in config.variants:
                     continue
-                batch = {**config.variants[variant], **scale.settings}.get("batch_size", Settings().batch_size)
-                if isinstance(batch, int) and batch > 1 and images % batch == 1:
+                chosen = {**config.variants["paper"], **config.variants[variant], **scale.settings}
+                batch = chosen.get("batch_size", Settings().batch_size)
+                if isinstance(batch, int) and (batch == 1 or (batch > 1 and images % batch == 1)):
                     yield (
                         f"{place}.studies.{name}: a batch_size of {batch} leaves a last minibatch of one image out of "
                         f"{images}, which BatchNorm cannot normalise; take {batch + 1}"
                     )
+                    return
 
 
 def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:
@@ -291,6 +317,33 @@ def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterab
                 yield f"{place}.studies: a {artifact.kind} needs a study of model {wanted}; {study} is of {model}"
     if artifact.variant not in config.variants:
         yield f"{place}.variant: there is no variant {artifact.variant}{_nearest(artifact.variant, config.variants)}"
+    else:
+        yield from _untrained_mistakes(config, artifact, place)
+    others = set(artifact.architectures) - {"dense"}
+    if artifact.kind == "plot_by_density" and (len(others) != 1 or "dense" not in artifact.architectures):
+        yield f"{place}.architectures: {artifact.kind} draws two, for example [dense, sparse] or [dense, magnitude]"
+    yield from _repeats(f"{place}.studies", artifact.studies)
+    yield from _repeats(f"{place}.measures", artifact.measures)
+    yield from _repeats(f"{place}.architectures", artifact.architectures)
+    for column, wanted in artifact.where.items():
+        for value in wanted if isinstance(wanted, list) else [wanted]:
+            try:
+                _COLUMNS[column].validate_python(value, strict=True)
+            except ValidationError as error:
+                yield _sentence({**error.errors()[0], "loc": (*place.split("."), "where", column)}, {})
+
+
+def _untrained_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:
+    """A variant that an artifact is drawn from, but that a study of it does not train at some scale."""
+    for name, scale in config.scales.items():
+        here = [study for study in artifact.studies if study in config.studies and study in scale.studies]
+        for study in here if len(here) == len(artifact.studies) else []:
+            trained = scale.studies[study].variants or config.studies[study].variants
+            if artifact.variant not in trained and set(trained) <= config.variants.keys():
+                yield (
+                    f"{place}.variant: at scale {name}, {study} does not train {artifact.variant}; add it to "
+                    f"studies.{study}.variants or take {', '.join(trained)}"
+                )
 
 
 def _repeats(place: str, values: Sequence[Any]) -> Iterable[str]:
@@ -311,18 +364,27 @@ def _sentence(detail: ErrorDetails | dict[str, Any], raw: dict[str, Any]) -> str
             return f"{place}: missing; see the comments of config.yaml for what it holds"
         case "literal_error":
             valid = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-            return f"{place}: {value!r} is not valid{_nearest(str(value), valid)}"
+            return f"{place}: {_shown(value)} is not valid{_nearest(str(value), valid)}"
         case "string_pattern_mismatch":
             return f"{place}: a name has small letters, digits and underscores only, and starts with a letter"
         case "too_short":
             return f"{place}: empty; name at least one"
         case "float_type" | "int_type" | "int_from_float" if isinstance(value, str):
-            return f"{place}: {value!r} is text, not a number{_as_number(value)}"
+            return f"{place}: {_shown(value)} is text, not a number{_as_number(value)}"
         case "greater_than_equal" | "greater_than" | "less_than_equal" | "less_than":
             words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
             key = next(key for key in words if key in context)
             return f"{place}: {value} is out of range; it must be {words[key]} {context[key]:g}"
-    return f"{place}: {value!r} does not fit: {detail['msg'].lower()}"
+    return f"{place}: {_shown(value)} does not fit: {detail['msg'].lower()}"
+
+
+def _one_line(sentence: str) -> str:
+    return " ".join(sentence.split())
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _place(location: Sequence[int | str]) -> str:
@@ -363,8 +425,10 @@ def _model_within(annotation: Any) -> Any:
 def _nearest(word: str, valid: Iterable[str]) -> str:
     """Name the valid words nearest to a misspelt one."""
     words = list(valid)
+    for other in words:
+        if sorted(other.split("_")) == sorted(word.split("_")):  # SC_DA_BN is DA_SC_BN
+            return f"; did you mean {other}?"
     close = difflib.get_close_matches(word.lower(), [w.lower() for w in words], n=1, cutoff=0.5)
     if close:
         return f"; did you mean {next(w for w in words if w.lower() == close[0])}?"
     return f"; valid are {', '.join(words)}" if words else ""
-

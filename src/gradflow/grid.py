@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from gradflow.config import Block, Config, settings_of
 from gradflow.spec import Architecture, Configuration, Job, Run, Settings
@@ -76,7 +77,10 @@ class Plan:
         plain = json.loads(text)
         plain["configurations"] = tuple(Configuration(**configuration) for configuration in plain["configurations"])
         plain["variants"] = tuple((name, _settings(settings)) for name, settings in plain["variants"])
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
+        }
+        return cls(**values)
 
 
 def _settings(plain: dict[str, object]) -> Settings:
@@ -99,7 +103,11 @@ def plan_study(config: Config, scale_name: str, study_name: str) -> Plan:
     configurations: dict[str, Configuration] = {}
     for block in here.blocks or study.blocks:
         for configuration in _configurations(block, dataset, study.model):
-            configurations[configuration.name] = configuration  # blocks may overlap
+            if configurations.setdefault(configuration.name, configuration) != configuration:  # blocks may overlap
+                raise ValueError(
+                    f"scales.{scale_name}.studies.{study_name}: two learning rates are both written as "
+                    f"{configuration.learning_rate:g} in paths; use at most six digits"
+                )
     return Plan(
         scale=scale_name,
         study=study_name,
@@ -180,4 +188,3 @@ class Grid:
         """Names of the artifacts whose studies the scale has."""
         studies = self.config.scales[scale].studies
         return [name for name, artifact in self.config.artifacts.items() if set(artifact.studies) <= set(studies)]
-

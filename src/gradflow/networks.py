@@ -85,9 +85,7 @@ def _wide_resnet(job: Job, run: Run, data: ImageData) -> Group:
         if mask is not None:
             masks.append(mask.unsqueeze(0))
         draws = stream(*key, "initialisation", run.architecture, index)
-        weights.append(
-            initial_weight(layer.shape, mask, layer.fan_in, layer.fan_in, job.settings, draws).unsqueeze(0)
-        )
+        weights.append(initial_weight(layer.shape, mask, layer.fan_in, layer.fan_in, job.settings, draws).unsqueeze(0))
     return (run,), WideResNet(configuration, job.settings, layers, weights), masks or None
 
 

@@ -71,7 +71,7 @@ def write_log(path: Path, rows: list[dict[str, Any]], metadata: dict[str, str]) 
     """Write a run's log whole or not at all."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata))
     with replacing(path) as aside:
-        pq.write_table(table, aside, compression="zstd")
+        pq.write_table(table, aside, compression="zstd", write_page_checksum=True)
 
 
 def read_log(path: Path, spec: str | None = None) -> pa.Table:
@@ -85,8 +85,9 @@ def read_log(path: Path, spec: str | None = None) -> pa.Table:
         RunLogError: the file is missing or damaged, or was written for another specification.
     """
     try:
-        # page checksums are absent from older writers; a full read plus the schema catches truncation and most damage
-        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        # ParquetFile: read_table would import pandas, a second a job
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
     except FileNotFoundError:
         raise RunLogError(f"{path}: the log does not exist") from None
     except (OSError, pa.ArrowException, ValueError) as error:

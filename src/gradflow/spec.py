@@ -120,7 +120,9 @@ class Job:
     def pretrained_path(self) -> str:
         """Path of the pretrained network's state below the results folder."""
         configuration = self.configuration
-        return f"{self.scale}/pretrained/{self.variant}/{configuration.dataset}/{configuration.name}/seed{self.seed}.json"
+        return (
+            f"{self.scale}/pretrained/{self.variant}/{configuration.dataset}/{configuration.name}/seed{self.seed}.json"
+        )
 
     def only(self, run: Run) -> Job:
         """The same job for one of its runs alone: the run's own identity."""

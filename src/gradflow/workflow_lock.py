@@ -16,7 +16,13 @@ from typing import IO
 from gradflow.files import try_lock
 
 HELD = "GRADFLOW_RESULTS_LOCK"  # set for a snakemake that runs on behalf of one which holds the lock
-LOOKING = re.compile(r"-[a-zA-Z]*[nlSD][a-zA-Z]*|--(dry-?run|lint|list.*|summary|detailed-summary|unlock|report.*|.*dag.*|.*graph.*|help|version|archive|generate-unit-tests)")
+# Options of a snakemake that runs no job. Of the short ones, which may stand together, those before take no value.
+LOOKING = re.compile(
+    r"-[tkfFpa]*[nlSDhv]\w*"
+    r"|--(dry-?run|lint|list(-[\w-]+)?|(detailed-)?summary|unlock|report|(d3)?dag|(rule|file)graph|help|version|archive"
+    r"|generate-unit-tests)(=.*)?"
+)
+AFTER_ALL = "--report-after-run"  # and this one makes `--report` run jobs
 
 
 def take_results_lock(main_process: bool, results: Path) -> IO[str] | None:
@@ -29,7 +35,8 @@ def take_results_lock(main_process: bool, results: Path) -> IO[str] | None:
     Returns:
         The lock, to be kept until the process ends; None where none is needed.
     """
-    if not main_process or HELD in os.environ or any(LOOKING.fullmatch(word) for word in sys.argv[1:]):
+    looking = AFTER_ALL not in sys.argv and any(LOOKING.fullmatch(word) for word in sys.argv[1:])
+    if not main_process or HELD in os.environ or looking:
         return None
     lock = try_lock(results / ".lock")
     if lock is None:

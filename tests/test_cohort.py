@@ -1,0 +1,474 @@
+"""The engine against the plain loop of tests/plain.py, and what the design promises of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from plain import (
+    CPU,
+    LEARNING_RATES,
+    assert_agrees_with_plain,
+    assert_close,
+    assert_rows_agree,
+    find_run,
+    layer_masks,
+    layer_weights,
+    make_data,
+    make_job,
+    make_wide_resnet_job,
+    plain_network,
+    run_tensors,
+    train_cohort,
+    train_steps,
+)
+from torch import Tensor
+
+from gradflow.cohort import Cohort, Stack, learning_rate_at, weight_decay
+from gradflow.masks import capacity, mlp_layer_shapes
+from gradflow.spec import OPTIMIZERS, Job, Run, dense_width, probe_epochs
+
+THREE = (30, 50, 70)
+
+
+def without(row: dict[str, Any], *columns: str) -> dict[str, Any]:
+    return {column: value for column, value in row.items() if column not in columns}
+
+
+def assert_masked_weights_zero(cohort: Cohort) -> None:
+    for run in cohort.rows:
+        for weight, mask in zip(layer_weights(cohort, run), layer_masks(cohort, run), strict=True):
+            assert torch.all(weight[mask == 0] == 0)
+            assert torch.any(weight[mask == 1] != 0)
+
+
+def assert_same_bits(first: Cohort, second: Cohort, run: Run) -> None:
+    ours, theirs = run_tensors(first, run), run_tensors(second, run)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), f"{name} of {run}"
+    assert first.rows[run] == second.rows[run]
+
+
+class TestOracle:
+    @pytest.mark.parametrize("percents", [(50,), THREE], ids=["K=1", "K=3"])
+    @pytest.mark.parametrize("regularization", ["NR", "L2", "BN", "SC"])
+    @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+    def test_every_optimizer(self, optimizer: str, regularization: str, percents: tuple[int, ...]) -> None:
+        assert_agrees_with_plain(make_job(optimizer, regularization, percents=percents), make_data())
+
+    @pytest.mark.parametrize("regularization", ["NR", "DA_L2_SC_BN"])
+    @pytest.mark.parametrize("activation", ["prelu", "elu", "swish", "srelu", "sigmoid"])
+    def test_every_other_activation(self, activation: str, regularization: str) -> None:
+        # a sigmoid network without BatchNorm needs a higher rate to move at all
+        job = make_job("adam", regularization, activation=activation, percents=THREE, learning_rate=0.02)
+        assert_agrees_with_plain(job, make_data())
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"skip_place": "after_activation"},
+            {"skip_overlap": True},
+            {"skip_overlap": True, "skip_place": "after_activation", "batchnorm_place": "after_activation"},
+            {"batchnorm_place": "after_activation"},
+            {"l2_scope": "weights"},
+            {"probe_images": 33},  # in batches of 16, 16 and 1: see below
+        ],
+        ids=lambda settings: "-".join(settings),
+    )
+    def test_every_setting_that_changes_the_network(self, settings: dict[str, Any]) -> None:
+        # BatchNorm cannot normalise a minibatch of one image, in PyTorch either
+        regularization = "DA_L2_SC" if "probe_images" in settings else "DA_L2_SC_BN"
+        assert_agrees_with_plain(make_job("adam", regularization, percents=THREE, **settings), make_data())
+
+    def test_rmsprop_alpha(self) -> None:
+        assert_agrees_with_plain(make_job("rmsprop", "L2", rmsprop_alpha=0.9), make_data())
+
+    @pytest.mark.parametrize("depth", [1, 2, 5])
+    def test_other_depths(self, depth: int) -> None:
+        assert_agrees_with_plain(make_job("momentum", "SC_BN", depth=depth, percents=THREE), make_data())
+
+    @pytest.mark.parametrize("architecture", ["sparse", "dense"])
+    @pytest.mark.parametrize("optimizer", ["momentum", "adagrad", "adam"])
+    def test_wide_resnet(self, optimizer: str, architecture: str) -> None:
+        percent = 30 if architecture == "sparse" else 100
+        job = make_wide_resnet_job(
+            optimizer,
+            "DA_L2_BN",
+            architecture=architecture,
+            percent=percent,
+            wide_resnet_schedule="constant",
+            activation="swish" if optimizer == "adam" else "relu",
+        )
+        assert_agrees_with_plain(job, make_data(train=38, test=10, channels=3), rtol=1e-9)
+
+    def test_learned_activations_differ_from_network_to_network(self) -> None:
+        cohort = train_cohort(make_job("adam", activation="prelu", percents=THREE), make_data())
+        slopes = torch.stack([run_tensors(cohort, run)["activations.0.slope"] for run in cohort.stacks[0].runs])
+        assert len(slopes.unique()) == len(THREE)
+        assert torch.all(slopes != 0.25)
+
+
+class TestSameCapacity:
+    @pytest.mark.parametrize("regularization", ["NR", "DA_L2_SC_BN"])
+    def test_twins_have_the_same_active_weights_in_every_layer(self, regularization: str) -> None:
+        cohort = Cohort(make_job("adam", regularization, percents=THREE), make_data(), CPU)
+
+        def check() -> None:
+            for percent in THREE:
+                shapes = mlp_layer_shapes(64, dense_width(20, percent), 4, 5)
+                sparse, k = find_run(cohort, Run("sparse", percent))
+                dense, _ = find_run(cohort, Run("dense", percent))
+                assert [tuple(layer.shape[1:]) for layer in dense.layers] == shapes
+                assert [count[k].item() for count in sparse.active()] == capacity(shapes)
+                assert [count.item() for count in dense.active()] == capacity(shapes)
+                nonzero = [int(weight.count_nonzero()) for weight in layer_weights(cohort, Run("sparse", percent))]
+                assert nonzero == capacity(shapes)
+
+        check()
+        cohort.train(4)
+        check()
+        for percent in THREE:
+            sparse, dense = (cohort.rows[Run(name, percent)][-1] for name in ("sparse", "dense"))
+            assert sparse["active_weights"] == dense["active_weights"]
+            assert sparse["total_weights"] == [64 * 20, 400, 400, 400, 100]
+            assert dense["total_weights"] == dense["active_weights"]
+
+    @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+    def test_masked_weights_stay_zero(self, optimizer: str) -> None:
+        """After 50 steps with L2; also where BatchNorm and learned activations join in."""
+        for regularization, activation in (("L2", "relu"), ("L2_SC_BN", "srelu")):
+            job = make_job(optimizer, regularization, activation=activation, percents=THREE, epochs=10)
+            assert_masked_weights_zero(train_cohort(job, make_data()))
+
+    def test_masked_weights_of_a_wide_resnet_stay_zero(self) -> None:
+        cohort = train_cohort(make_wide_resnet_job("adam"), make_data(train=38, test=10))
+        assert_masked_weights_zero(cohort)
+
+    def test_batchnorm_and_activations_are_trainable_but_not_active(self) -> None:
+        cohort = train_cohort(make_job("sgd", "BN", activation="srelu", epochs=1), make_data())
+        for run, width in ((Run("sparse", 50), 20), (Run("dense", 50), 10)):
+            row = cohort.rows[run][0]
+            assert sum(row["active_weights"]) == 64 * 10 + 3 * 100 + 50
+            assert row["trainable_parameters"] == sum(row["active_weights"]) + 4 * (2 * width + 4)
+
+
+class TestCompany:
+    """Promise 3: a run's numbers do not depend on the runs beside it."""
+
+    @pytest.mark.parametrize(("precision", "rtol"), [("float64", 1e-10), ("float32", 1e-4)])
+    @pytest.mark.parametrize(
+        ("optimizer", "regularization", "activation"),
+        [("momentum", "NR", "relu"), ("adam", "DA_L2_SC_BN", "relu"), ("adagrad", "L2", "srelu")],
+    )
+    def test_alone_as_in_the_cohort(
+        self, optimizer: str, regularization: str, activation: str, precision: str, rtol: float
+    ) -> None:
+        job = make_job(optimizer, regularization, activation=activation, percents=THREE, precision=precision)
+        cohort = train_cohort(job, make_data())
+        for run in job.runs:
+            alone = train_cohort(job.only(run), make_data())
+            assert list(alone.rows) == [run]
+            ours, theirs = run_tensors(alone, run), run_tensors(cohort, run)
+            assert ours.keys() == theirs.keys()
+            for name, tensor in ours.items():
+                assert_close(tensor, theirs[name], rtol, f"{name} of {run}")
+            for row, expected in zip(alone.rows[run], cohort.rows[run], strict=True):
+                assert_rows_agree(row, expected, rtol)
+
+    @pytest.mark.parametrize("precision", ["float64", "float32"])
+    @pytest.mark.parametrize(("optimizer", "regularization"), [("adam", "DA_L2_SC_BN"), ("momentum", "NR")])
+    def test_repeated_job_is_bit_identical(self, optimizer: str, regularization: str, precision: str) -> None:
+        job = make_job(optimizer, regularization, percents=THREE, precision=precision)
+        first, second = train_cohort(job, make_data()), train_cohort(job, make_data())
+        for run in job.runs:
+            assert_same_bits(first, second, run)
+
+    def test_repeated_wide_resnet_is_bit_identical(self) -> None:
+        job = make_wide_resnet_job("adam", "DA_L2_BN", precision="float32")
+        data = make_data(train=38, test=10)
+        assert_same_bits(train_cohort(job, data), train_cohort(job, data), job.runs[0])
+
+    @pytest.mark.parametrize("wanted", [Run("dense", 50), Run("sparse", 50)])
+    def test_some_of_the_runs_are_bit_identical_to_all(self, wanted: Run) -> None:
+        job = make_job("adam", "DA_L2_SC_BN", percents=THREE)
+        everything = train_cohort(job, make_data())
+        part = Cohort(job, make_data(), CPU, runs=[wanted])
+        part.train(job.epochs)
+        # a stack is trained whole
+        together = [wanted] if wanted.architecture == "dense" else [Run("sparse", percent) for percent in THREE]
+        assert list(part.rows) == together
+        for run in together:
+            assert_same_bits(part, everything, run)
+
+    def test_twins_train_on_the_same_images_and_widths_on_others(self) -> None:
+        cohort = Cohort(make_job("sgd", "DA", percents=THREE, epochs=1), make_data(), CPU)
+        seen: dict[Run, list[Tensor]] = {run: [] for run in cohort.rows}
+        for stack in cohort.stacks:
+
+            def record(_module: object, inputs: tuple[Tensor], stack: Stack = stack) -> None:
+                for run, images in zip(stack.runs, inputs[0], strict=True):
+                    seen[run].append(images)
+
+            stack.network.register_forward_pre_hook(record)
+        train_steps(cohort, 3)
+        for percent in THREE:
+            for sparse, dense in zip(seen[Run("sparse", percent)], seen[Run("dense", percent)], strict=True):
+                assert torch.equal(sparse, dense)
+        assert not torch.equal(seen[Run("sparse", 30)][0], seen[Run("sparse", 50)][0])
+
+
+class TestFailure:
+    """Promise 5: failure is a row, and nobody else's."""
+
+    def test_high_learning_rate_is_logged_as_diverged(self) -> None:
+        cohort = train_cohort(make_job("sgd", learning_rate=10.0, percents=THREE, epochs=12), make_data())
+        for rows in cohort.rows.values():
+            assert len(rows) == 11
+            assert rows[-1]["diverged"]
+            assert rows[-1]["test_accuracy"] == 100 / 5
+            assert rows[-1]["test_loss"] == math.inf
+            assert not rows[-1]["collapsed"]
+
+    @pytest.mark.parametrize("value", [math.inf, math.nan])
+    @pytest.mark.parametrize("regularization", ["NR", "DA_L2_SC_BN"])
+    def test_a_diverged_network_does_not_touch_its_stack(self, regularization: str, value: float) -> None:
+        job = make_job("adam", regularization, percents=THREE)
+        sick, data = Run("sparse", 50), make_data()
+        untouched, poked = Cohort(job, data, CPU), Cohort(job, data, CPU)
+        for cohort in (untouched, poked):
+            train_steps(cohort, 7)
+        stack, k = find_run(poked, sick)
+        with torch.no_grad():
+            stack.layers[2][k, 0, 0] = value
+        for cohort in (untouched, poked):
+            cohort.train(job.epochs)
+        assert [row["diverged"] for row in poked.rows[sick]] == [False, True, True, True]
+        for run in job.runs:
+            if run != sick:
+                assert_same_bits(untouched, poked, run)
+                assert not any(row["diverged"] for row in poked.rows[run])
+
+    def test_diverged_is_for_good(self) -> None:
+        job = make_job("sgd", percents=THREE)
+        sick = Run("sparse", 30)
+        cohort = Cohort(job, make_data(), CPU)
+        stack, k = find_run(cohort, sick)
+        healthy = [layer.detach().clone() for layer in stack.layers]
+        with torch.no_grad():
+            stack.layers[0][k] = math.nan
+        cohort.train(1)
+        with torch.no_grad():
+            for layer, weight in zip(stack.layers, healthy, strict=True):
+                layer.copy_(weight)
+        cohort.train(2)
+        last = cohort.rows[sick][-1]
+        assert math.isfinite(last["train_loss"])
+        assert last["diverged"] and last["test_loss"] == math.inf and last["test_accuracy"] == 20.0
+        # its twin and its neighbours learn
+        assert not any(cohort.rows[run][-1]["diverged"] for run in job.runs if run != sick)
+
+    def test_an_infinite_running_statistic_is_found_by_the_test_loss(self) -> None:
+        cohort = Cohort(make_job("sgd", "BN"), make_data(), CPU)
+        stack, k = find_run(cohort, Run("sparse", 50))
+        stack.network.norms[0].running_mean[k, 0] = math.inf
+        cohort.train(1)
+        assert cohort.rows[Run("sparse", 50)][0]["diverged"]
+
+    def test_collapsed_never_left_chance(self) -> None:
+        chance = math.log(5)
+        still = train_cohort(make_job("sgd", "BN", activation="sigmoid", learning_rate=0.0), make_data())
+        for run in still.rows:
+            with torch.no_grad():  # logits of zero: the loss is log C exactly
+                stack, k = find_run(still, run)
+                stack.layers[-1][k] = 0
+        still.epoch = 3
+        still.train(4)
+        for rows in still.rows.values():
+            assert rows[-1]["train_loss"] == pytest.approx(chance)
+            assert rows[-1]["collapsed"] and not rows[-1]["diverged"]
+        learning = train_cohort(make_job("adam", "BN"), make_data())
+        for rows in learning.rows.values():
+            assert rows[-1]["train_loss"] < 0.98 * chance
+            assert not rows[-1]["collapsed"]
+
+
+class TestMaskUpdate:
+    JOB = make_job("adam", "L2_SC_BN", percents=THREE)
+
+    @staticmethod
+    def moved(masks: list[Tensor]) -> list[Tensor]:
+        """Masks with as many ones, all elsewhere than a shift of one input had them."""
+        return [mask.roll(1, dims=1) for mask in masks]
+
+    def test_replaced_once(self) -> None:
+        before: list[Tensor] = []
+        at_update: list[Any] = []
+
+        def update(stack: Stack, steps: int) -> list[Tensor] | None:
+            if steps != 7:
+                return None
+            before.extend(mask.clone() for mask in stack.masks or [])
+            # what SET and RigL need: weights as they stand, and gradients of masked weights too
+            at_update.append([layer.grad[mask == 0].abs().sum().item() for layer, mask in zip(stack.layers, before)])  # noqa: B905
+            return self.moved(before)
+
+        cohort = Cohort(self.JOB, make_data(), CPU, mask_update=update)
+        counts = [count.tolist() for count in cohort.stacks[0].active()]
+        train_steps(cohort, 7)
+        live = [count.clone() for count in cohort.stacks[0].live]
+        train_steps(cohort, 1)
+        stack = cohort.stacks[0]
+        for mask, moved in zip(stack.masks or [], self.moved(before), strict=True):
+            assert torch.equal(mask, moved)
+        assert all(total > 0 for total in at_update[0])
+        assert [count.tolist() for count in stack.active()] == counts
+        assert any(not torch.equal(new, old) for new, old in zip(stack.live, live, strict=True))
+        cohort.train(self.JOB.epochs)
+        assert_masked_weights_zero(cohort)
+        row = cohort.rows[Run("sparse", 50)][-1]
+        assert row["active_weights"] == [count[1] for count in counts]
+        assert row["live_weights"] == [count[1].item() for count in stack.live]
+
+    def test_newly_active_weights_start_at_zero_with_zero_state(self) -> None:
+        cohort = Cohort(self.JOB, make_data(), CPU)
+        train_steps(cohort, 7)
+        stack = cohort.stacks[0]
+        old = [mask.clone() for mask in stack.masks or []]
+        weights = [layer.detach().clone() for layer in stack.layers]
+        states = [[tensor.clone() for tensor in stack.optimizer.state_of(layer)] for layer in stack.layers]
+        stack.replace_masks(self.moved(old))
+        for layer, weight, state, mask in zip(stack.layers, weights, states, old, strict=True):
+            kept = mask.bool() & self.moved([mask])[0].bool()
+            pairs = [(layer, weight), *zip(stack.optimizer.state_of(layer), state, strict=True)]
+            assert len(pairs) == 3
+            for tensor, former in pairs:
+                assert torch.equal(tensor[kept], former[kept]) and torch.any(tensor[kept] != 0)
+                assert torch.all(tensor[~kept] == 0)
+
+    def test_runs_as_before_when_there_is_nothing_to_replace(self) -> None:
+        calls: list[tuple[tuple[Run, ...], int]] = []
+
+        def look(stack: Stack, steps: int) -> None:
+            calls.append((stack.runs, steps))
+
+        cohort = train_cohort(self.JOB, make_data(), mask_update=look)
+        reference = train_cohort(self.JOB, make_data())
+        assert [steps for _, steps in calls] == list(range(20))
+        assert {runs for runs, _ in calls} == {cohort.stacks[0].runs}  # dense networks have nothing to move
+        for run in self.JOB.runs:
+            assert_same_bits(cohort, reference, run)
+
+    def test_a_change_of_capacity_is_refused(self) -> None:
+        cohort = Cohort(self.JOB, make_data(), CPU)
+        stack = cohort.stacks[0]
+        masks = self.moved(stack.masks or [])
+        masks[1] = masks[1].clone()
+        masks[1][2].view(-1)[masks[1][2].view(-1).nonzero()[0]] = 0  # one weight of one network fewer
+        with pytest.raises(ValueError, match="keep the number of active weights"):
+            stack.replace_masks(masks)
+
+    def test_a_dense_stack_has_no_masks(self) -> None:
+        cohort = Cohort(self.JOB, make_data(), CPU)
+        dense = next(stack for stack in cohort.stacks if stack.masks is None)
+        with pytest.raises(ValueError, match="dense"):
+            dense.replace_masks([torch.ones_like(layer) for layer in dense.layers])
+
+
+class TestSchedule:
+    def wide_resnet(self, epochs: int, **settings: Any) -> Job:
+        return make_wide_resnet_job(learning_rate=0.1, epochs=epochs, **settings)
+
+    def test_the_wide_resnet_drops_at_60_120_and_160_of_200(self) -> None:
+        rates = [learning_rate_at(self.wide_resnet(200), epoch) for epoch in range(200)]
+        assert rates == pytest.approx([0.1] * 60 + [0.02] * 60 + [0.004] * 40 + [0.0008] * 40)
+
+    def test_other_lengths_keep_the_shares(self) -> None:
+        rates = [learning_rate_at(self.wide_resnet(10), epoch) for epoch in range(10)]
+        assert rates == pytest.approx([0.1] * 3 + [0.02] * 3 + [0.004] * 2 + [0.0008] * 2)
+
+    def test_schedules_are_settings(self) -> None:
+        constant = self.wide_resnet(200, wide_resnet_schedule="constant")
+        assert {learning_rate_at(constant, epoch) for epoch in range(200)} == {0.1}
+        assert {learning_rate_at(make_job("sgd", epochs=200), epoch) for epoch in range(200)} == {LEARNING_RATES["sgd"]}
+        stepping = make_job("sgd", learning_rate=1.0, epochs=200, mlp_schedule="steps")
+        assert learning_rate_at(stepping, 199) == pytest.approx(0.008)
+
+    def test_the_cohort_follows_it(self) -> None:
+        """The last fifth of the epochs moves SGD by 0.008 of what the first rate would."""
+        data = make_data()
+        job = make_job("sgd", epochs=5, mlp_schedule="steps", learning_rate=0.5, architectures=("dense",))
+        run = job.runs[0]
+        cohort = Cohort(job, data, CPU)
+        cohort.train(4)
+        before, network = layer_weights(cohort, run), plain_network(cohort, run)
+        train_steps(cohort, 1)
+        images, labels = cohort.batches.training(cohort.batches.epoch(4), 0)
+        torch.nn.functional.cross_entropy(network(images[0]), labels[0]).backward()
+        for old, new, weight in zip(before, layer_weights(cohort, run), network.weights, strict=True):
+            torch.testing.assert_close(old - new, 0.5 * 0.2**3 * weight.grad.T, rtol=1e-9, atol=1e-16)
+
+    @pytest.mark.parametrize(
+        ("epochs", "expected"),
+        [
+            (1000, [0, 99, 199, 299, 399, 499, 599, 699, 799, 899, 999]),
+            (500, [0, 49, 99, 149, 199, 249, 299, 349, 399, 449, 499]),
+            (11, list(range(11))),
+            (3, [0, 1, 2]),
+            (1, [0]),
+        ],
+    )
+    def test_probe_epochs(self, epochs: int, expected: list[int]) -> None:
+        assert probe_epochs(epochs) == expected
+
+    def test_only_probe_epochs_are_logged(self) -> None:
+        cohort = train_cohort(make_job("sgd", epochs=13), make_data())
+        for rows in cohort.rows.values():
+            assert [row["epoch"] for row in rows] == probe_epochs(13)
+            assert [row["step"] for row in rows] == [5 * (epoch + 1) for epoch in probe_epochs(13)]
+
+
+class TestRows:
+    def test_l2_in_use(self) -> None:
+        assert weight_decay(make_job("sgd", "L2_BN", l2=0.25)) == 0.25
+        assert weight_decay(make_job("sgd", "DA_SC_BN", l2=0.25)) == 0.0
+        assert weight_decay(make_wide_resnet_job("sgd", "L2_BN", l2=0.25, wide_resnet_l2=0.5)) == 0.5
+
+    def test_identity_columns(self) -> None:
+        job = make_job("adam", "DA_L2", percents=(30, 70), epochs=1)
+        row = train_cohort(job, make_data()).rows[Run("sparse", 70)][0]
+        expected = {
+            "scale": "smoke", "variant": "paper", "dataset": "digits", "configuration": job.configuration.name,
+            "model": "mlp", "hidden_layers": 4, "depth": None, "widen_factor": None, "activation": "relu",
+            "optimizer": "adam", "learning_rate": 0.005, "regularization": "DA_L2", "l2": 0.01, "batch_size": 16,
+            "initialisation": "shared_dense_fan_in", "architecture": "sparse", "dense_width": 14, "max_width": 20,
+            "width_percent": 70, "density_percent": None, "seed": 3, "epochs": 1,
+        }  # fmt: skip
+        assert {column: row[column] for column in expected} == expected
+
+    def test_identity_columns_of_a_wide_resnet(self) -> None:
+        job = make_wide_resnet_job(percent=30, epochs=1)
+        row = train_cohort(job, make_data(train=20, test=10)).rows[Run("sparse", 30)][0]
+        expected = {
+            "model": "wide_resnet", "hidden_layers": None, "depth": 10, "widen_factor": 1, "dense_width": None,
+            "max_width": None, "width_percent": None, "density_percent": 30, "architecture": "sparse",
+        }  # fmt: skip
+        assert {column: row[column] for column in expected} == expected
+
+    def test_a_probe_changes_nothing(self) -> None:
+        """Eleven epochs, all probed, train the network as thirteen, of which some are not."""
+        data = make_data()
+        job = make_job("adam", "DA_L2_SC_BN", epochs=13)
+        some = Cohort(job, data, CPU)
+        every = Cohort(dataclasses.replace(job, epochs=11), data, CPU)
+        for cohort in (some, every):
+            cohort.train(11)
+        for run in job.runs:
+            assert len(some.rows[run]) < len(every.rows[run]) == 11
+            ours, theirs = run_tensors(some, run), run_tensors(every, run)
+            assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+            logged = {row["epoch"]: without(row, "epochs") for row in every.rows[run]}
+            assert all(without(row, "epochs") == logged[row["epoch"]] for row in some.rows[run])
