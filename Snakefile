@@ -10,6 +10,8 @@ configfile: "config.yaml"
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+
+
 # In partial mode the logs are what there is: nothing is trained for what is missing.
 if not CONFIG.partial:
 

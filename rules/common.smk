@@ -1,11 +1,12 @@
 # The checked configuration, the lock on the results folder, and what the rules look up.
-import json
 import os
 import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from snakemake.settings.types import DeploymentMethod
 
 from gradflow.config import ConfigError, load_config
 from gradflow.grid import Grid
@@ -21,10 +22,17 @@ except (ConfigError, ValueError) as error:
 
 LOCK = take_results_lock(workflow.is_main_process, Path("results"))
 HERE = Path(os.path.relpath(workflow.basedir))
-PYTHON = f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {shlex.quote(sys.executable)}"
 SCRIPTS = HERE / "scripts"
 SOURCES = HERE / "src" / "gradflow"
+ENVIRONMENT = "../envs/gradflow.yaml"  # used with --software-deployment-method conda; otherwise snakemake's own
+CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+PYTHON = f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {'python' if CONDA else shlex.quote(sys.executable)}"
 TABLES = ("correlation_table", "significance_table")
+
+
+def run_script(name):
+    """The beginning of a shell command; scripts are no inputs of what they train."""
+    return f"{PYTHON} {shlex.quote(str(SCRIPTS / name))}.py"
 
 
 # only names of the configuration: a misspelt path must not plan a training
@@ -41,21 +49,67 @@ wildcard_constraints:
     density=r"\d+",
 
 
+def job_of(*run):
+    """The specification of a rule's job; for a Wide ResNet `run` names the run, with wildcards."""
+
+    def job(wildcards):
+        parts = ("{variant}", "{dataset}", "{configuration}", "seed{seed}", *run)
+        key = "/".join(part.format(**wildcards) for part in parts)
+        found = GRID.jobs(wildcards.scale).get(key)
+        if found is None:
+            raise WorkflowError(
+                f"No study of scale {wildcards.scale} trains {key}; see studies in config.yaml."
+            )
+        return found.to_json()
+
+    return job
+
+
+def pretraining_of(wildcards):
+    """The specification of the dense network that a magnitude-pruned one starts from: the same at every density."""
+    found = GRID.pretraining(
+        wildcards.scale,
+        "{variant}/{dataset}/{configuration}/seed{seed}".format(**wildcards),
+    )
+    if found is None:
+        raise WorkflowError(
+            f"No study of scale {wildcards.scale} prunes {wildcards.configuration}; see config.yaml."
+        )
+    return found.to_json()
+
+
+def logs_of(wildcards):
+    """All logs of a study; in partial mode those that exist."""
+    logs = [f"results/{path}" for path in GRID.logs(wildcards.scale, wildcards.study)]
+    return [path for path in logs if os.path.exists(path)] if CONFIG.partial else logs
+
+
 def artifacts_of(*kinds):
     """A wildcard constraint: the artifacts of these kinds."""
-    return one_of(name for name, artifact in CONFIG.artifacts.items() if artifact.kind in kinds) or "(?!)"
+    return (
+        one_of(
+            name
+            for name, artifact in CONFIG.artifacts.items()
+            if artifact.kind in kinds
+        )
+        or "(?!)"
+    )
 
 
 def files_of(scale, artifact):
     if artifact not in GRID.artifacts(scale):
         return []
     table = CONFIG.artifacts[artifact].kind in TABLES
-    folder, endings = ("tables", ("csv", "html", "tex")) if table else ("figures", ("pdf", "png"))
+    folder, endings = (
+        ("tables", ("csv", "html", "tex")) if table else ("figures", ("pdf", "png"))
+    )
     return [f"results/{scale}/{folder}/{artifact}.{ending}" for ending in endings]
 
 
 def artifact_files(scale):
-    return [path for artifact in GRID.artifacts(scale) for path in files_of(scale, artifact)]
+    return [
+        path for artifact in GRID.artifacts(scale) for path in files_of(scale, artifact)
+    ]
 
 
 def study_tables(wildcards):
@@ -65,19 +119,8 @@ def study_tables(wildcards):
 
 
 def artifact_json(wildcards):
-    """An artifact's definition, with what was planned for it."""
-    definition = CONFIG.artifacts[wildcards.artifact]
-    plans = [GRID.plan(wildcards.scale, study) for study in definition.studies]
-    return json.dumps(
-        {
-            **definition.model_dump(),
-            "name": wildcards.artifact,
-            "scale": wildcards.scale,
-            "seeds": sorted({seed for plan in plans for seed in plan.seeds}),
-            "percents": sorted({percent for plan in plans for percent in plan.percents}),
-        },
-        sort_keys=True,
-    )
+    """An artifact's definition at a scale, with what was planned for it."""
+    return GRID.artifact_json(wildcards.scale, wildcards.artifact)
 
 
 def sources(*modules):

@@ -11,7 +11,8 @@ rule fetch_dataset:
         manifest="results/data/{dataset}.json",
     log:
         "results/logs/fetch_dataset/{dataset}.log",
-    retries: 0
+    conda:
+        ENVIRONMENT
     shell:
-        "{PYTHON} {SCRIPTS}/fetch_dataset.py {wildcards.dataset} --output {output.data:q} --manifest {output.manifest:q}"
-        " 2> >(tee {log:q} >&2)"
+        run_script("fetch_dataset")
+        + " {wildcards.dataset} --output {output.data:q} --manifest {output.manifest:q} 2> {log:q}"

@@ -11,14 +11,17 @@ rule plot_by_width:
     output:
         pdf="results/{scale}/figures/{artifact}.pdf",
         png="results/{scale}/figures/{artifact}.png",
-    params:
-        artifact=artifact_json,
     log:
         "results/{scale}/logs/plot_by_width/{artifact}.log",
     wildcard_constraints:
         artifact=artifacts_of("plot_by_width"),
+    conda:
+        ENVIRONMENT
+    params:
+        artifact=artifact_json,
     shell:
-        "{PYTHON} {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
+        PYTHON
+        + " {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
         " --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"
 
 
@@ -30,14 +33,17 @@ rule plot_by_density:
     output:
         pdf="results/{scale}/figures/{artifact}.pdf",
         png="results/{scale}/figures/{artifact}.png",
-    params:
-        artifact=artifact_json,
     log:
         "results/{scale}/logs/plot_by_density/{artifact}.log",
     wildcard_constraints:
         artifact=artifacts_of("plot_by_density"),
+    conda:
+        ENVIRONMENT
+    params:
+        artifact=artifact_json,
     shell:
-        "{PYTHON} {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
+        PYTHON
+        + " {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
         " --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"
 
 
@@ -48,11 +54,14 @@ rule plot_activations:
     output:
         pdf="results/{scale}/figures/{artifact}.pdf",
         png="results/{scale}/figures/{artifact}.png",
-    params:
-        artifact=artifact_json,
     log:
         "results/{scale}/logs/plot_activations/{artifact}.log",
     wildcard_constraints:
         artifact=artifacts_of("plot_activations"),
+    conda:
+        ENVIRONMENT
+    params:
+        artifact=artifact_json,
     shell:
-        "{PYTHON} {input.script:q} --artifact {params.artifact:q} --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"
+        PYTHON
+        + " {input.script:q} --artifact {params.artifact:q} --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"

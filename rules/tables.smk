@@ -13,14 +13,17 @@ rule correlation_table:
         csv="results/{scale}/tables/{artifact}.csv",
         html="results/{scale}/tables/{artifact}.html",
         tex="results/{scale}/tables/{artifact}.tex",
-    params:
-        artifact=artifact_json,
     log:
         "results/{scale}/logs/correlation_table/{artifact}.log",
     wildcard_constraints:
         artifact=artifacts_of("correlation_table"),
+    conda:
+        ENVIRONMENT
+    params:
+        artifact=artifact_json,
     shell:
-        "{PYTHON} {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
+        PYTHON
+        + " {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
         " --csv {output.csv:q} --html {output.html:q} --tex {output.tex:q} 2> {log:q}"
 
 
@@ -33,12 +36,15 @@ rule significance_table:
         csv="results/{scale}/tables/{artifact}.csv",
         html="results/{scale}/tables/{artifact}.html",
         tex="results/{scale}/tables/{artifact}.tex",
-    params:
-        artifact=artifact_json,
     log:
         "results/{scale}/logs/significance_table/{artifact}.log",
     wildcard_constraints:
         artifact=artifacts_of("significance_table"),
+    conda:
+        ENVIRONMENT
+    params:
+        artifact=artifact_json,
     shell:
-        "{PYTHON} {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
+        PYTHON
+        + " {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
         " --csv {output.csv:q} --html {output.html:q} --tex {output.tex:q} 2> {log:q}"

@@ -136,7 +136,8 @@ def find_run(cohort: Cohort, run: Run) -> tuple[Stack, int]:
 def run_tensors(cohort: Cohort, run: Run) -> dict[str, Tensor]:
     """Parameters and buffers of one run's network, by name."""
     stack, k = find_run(cohort, run)
-    return {name: tensor[k].clone() for name, tensor in stack.network.state_dict().items()}
+    alone = cohort.job.configuration.model == "wide_resnet"  # then BatchNorm's tensors are not stacked
+    return {name: (tensor if alone else tensor[k]).clone() for name, tensor in stack.network.state_dict().items()}
 
 
 def layer_masks(cohort: Cohort, run: Run) -> list[Tensor]:
@@ -182,10 +183,10 @@ class SReLU(nn.Module):
         self.a_right = nn.Parameter(torch.tensor([a_right]))
 
     def forward(self, x: Tensor) -> Tensor:
-        right = (x - self.t_right).clamp(min=0)
-        left = (x - self.t_left).clamp(max=0)
-        middle = x - right - left
-        return middle + self.a_right * right + self.a_left * left
+        right, left = x >= self.t_right, x <= self.t_left  # at a threshold the outer line, as in the paper
+        above = self.t_right + self.a_right * (x - self.t_right)
+        below = self.t_left + self.a_left * (x - self.t_left)
+        return right * above + left * below + ~(right | left) * x
 
 
 ACTIVATION_MODULES: dict[str, Callable[[], nn.Module]] = {

@@ -225,13 +225,18 @@ class TestFailure:
     """Promise 5: failure is a row, and nobody else's."""
 
     def test_high_learning_rate_is_logged_as_diverged(self) -> None:
-        cohort = train_cohort(make_job("sgd", learning_rate=10.0, percents=THREE, epochs=12), make_data())
+        job = make_job("sgd", learning_rate=10.0, percents=THREE, epochs=12, precision="float32")
+        cohort = train_cohort(job, make_data())
+        assert any(rows[-1]["diverged"] for rows in cohort.rows.values())
         for rows in cohort.rows.values():
             assert len(rows) == 11
-            assert rows[-1]["diverged"]
-            assert rows[-1]["test_accuracy"] == 100 / 5
-            assert rows[-1]["test_loss"] == math.inf
-            assert not rows[-1]["collapsed"]
+            # the weights grow without bound, unless every unit dies first: then the logits are zero for good
+            assert rows[-1]["diverged"] != rows[-1]["collapsed"]
+            for row in rows:
+                if row["diverged"]:
+                    assert (row["test_accuracy"], row["test_loss"]) == (100 / 5, math.inf)
+                else:
+                    assert math.isfinite(row["test_loss"])
 
     @pytest.mark.parametrize("value", [math.inf, math.nan])
     @pytest.mark.parametrize("regularization", ["NR", "DA_L2_SC_BN"])
@@ -271,10 +276,10 @@ class TestFailure:
         # its twin and its neighbours learn
         assert not any(cohort.rows[run][-1]["diverged"] for run in job.runs if run != sick)
 
-    def test_an_infinite_running_statistic_is_found_by_the_test_loss(self) -> None:
+    def test_a_running_statistic_that_is_not_finite_is_found_by_the_test_loss(self) -> None:
         cohort = Cohort(make_job("sgd", "BN"), make_data(), CPU)
         stack, k = find_run(cohort, Run("sparse", 50))
-        stack.network.norms[0].running_mean[k, 0] = math.inf
+        stack.network.norms[0].running_mean[k, 0] = math.nan
         cohort.train(1)
         assert cohort.rows[Run("sparse", 50)][0]["diverged"]
 

@@ -228,7 +228,9 @@ WRONG = {
     ),
     "misspelt activation": (f"{BLOCK}.activations", ["rellu"], "'rellu' is not valid; did you mean relu?"),
     "misspelt dataset": (f"studies.{MLP}.dataset", "fashion", f"studies.{MLP}.dataset: 'fashion' is not valid; did"),
-    "dataset nobody describes": ("datasets.mnist", SHIPPED["datasets"]["digits"], "datasets.mnist: 'mnist' is not valid; did you mean"),
+    "dataset nobody describes": (
+        "datasets.mnist", SHIPPED["datasets"]["digits"], "datasets.mnist: 'mnist' is not valid; did you mean fashion",
+    ),
     "misspelt model": (f"studies.{MLP}.model", "wide-resnet", "'wide-resnet' is not valid; did you mean wide_resnet?"),
     "negative epochs": (
         f"studies.{MLP}.epochs", -1, f"studies.{MLP}.epochs: -1 is out of range; it must be at least 1",

@@ -41,7 +41,7 @@ class Progress:
 
 def cohort_tensors(cohort: Cohort) -> dict[str, Tensor]:
     """Everything that training changes, by name; the tensors themselves."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for index, stack in enumerate(cohort.stacks):
         found |= {f"{index}.network.{name}": tensor for name, tensor in stack.network.state_dict().items()}
         found |= {f"{index}.optimizer.{name}": tensor for name, tensor in stack.optimizer.tensors().items()}

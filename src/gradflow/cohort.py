@@ -20,10 +20,12 @@ from gradflow.batches import Batches
 from gradflow.data import ImageData
 from gradflow.flow import EXPONENTS, GradientFlow, norm, norm_by_rows
 from gradflow.masks import live_weights
+from gradflow.mlp import StackedBatchNorm
 from gradflow.networks import Network, build_networks
 from gradflow.optimizers import StackedOptimizer
 from gradflow.runlog import MEASURES
 from gradflow.spec import Job, Run, dense_width, probe_epochs
+from gradflow.wide_resnet import ProbeableBatchNorm
 
 COLLAPSED = 0.98  # of log C: a training loss above it never left chance
 
@@ -371,7 +373,7 @@ def run_identity(job: Job, run: Run) -> dict[str, Any]:
 @contextmanager
 def probing_mode(network: nn.Module) -> Iterator[None]:
     """BatchNorm normalises by batch statistics but does not learn from them."""
-    steady = [module for module in network.modules() if hasattr(module, "update_statistics")]
+    steady = [m for m in network.modules() if isinstance(m, StackedBatchNorm | ProbeableBatchNorm)]
     for module in steady:
         module.update_statistics = False
     try:

@@ -353,7 +353,9 @@ def _repeats(place: str, values: Sequence[Any]) -> Iterable[str]:
 
 def _sentence(detail: ErrorDetails | dict[str, Any], raw: dict[str, Any]) -> str:
     """One line for one of pydantic's errors."""
-    location = [part for part in detail["loc"] if part != "[key]"]
+    location = list(detail["loc"])
+    if location[-1:] == ["[key]"] and detail["type"] != "extra_forbidden":
+        location.pop()  # pydantic's mark of a mistake in the key itself
     place = _place(location)
     value = detail.get("input")
     context = detail.get("ctx") or {}

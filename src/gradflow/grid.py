@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from gradflow.config import Block, Config, settings_of
+from gradflow.labels import DATASET_LABELS
 from gradflow.spec import Architecture, Configuration, Job, Run, Settings
 
 DENSE = 100  # the density, in percent, at which a Wide ResNet is its own dense network
@@ -174,6 +175,41 @@ class Grid:
                         )
             self._jobs[scale] = found
         return self._jobs[scale]
+
+    def artifact_json(self, scale: str, name: str) -> str:
+        """An artifact's definition at a scale, as canonical JSON: what the table and figure scripts are given.
+
+        Beside what config.yaml says it holds the planned seeds and percents, and in `where` the planned values of each
+        column in their order there, so that a cell whose runs are missing keeps its place.
+        """
+        artifact = self.config.artifacts[name]
+        plans = [self.plan(scale, study) for study in artifact.studies]
+        configurations = [configuration for plan in plans for configuration in plan.configurations]
+        datasets = list(dict.fromkeys(configuration.dataset for configuration in configurations))
+        where: dict[str, object] = {"dataset": datasets} if datasets else {}
+        for column in ("optimizer", "regularization", "activation"):
+            values = list(dict.fromkeys(getattr(configuration, column) for configuration in configurations))
+            if values:
+                where[column] = values
+        title = artifact.title.replace("{dataset}", " and ".join(DATASET_LABELS[dataset] for dataset in datasets))
+        return json.dumps(
+            {
+                **artifact.model_dump(),
+                "name": name,
+                "title": title,
+                "where": {**where, **artifact.where},
+                "seeds": sorted({seed for plan in plans for seed in plan.seeds}),
+                "percents": sorted({percent for plan in plans for percent in plan.percents}),
+            },
+            sort_keys=True,
+        )
+
+    def pretraining(self, scale: str, folder: str) -> Job | None:
+        """The dense job that the magnitude-pruned ones of a configuration and seed start from, if there are any."""
+        for key, job in self.jobs(scale).items():
+            if key.startswith(f"{folder}/") and job.architectures == ("magnitude",):
+                return job.pretraining()
+        return None
 
     def check(self) -> None:
         """Resolve every scale; see `jobs` for what can be wrong."""
