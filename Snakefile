@@ -49,5 +49,9 @@ for artifact in CONFIG.artifacts:
             files_of("paper", artifact),
 
 
+onstart:
+    start_warm_trainer()
+
+
 onerror:
     finish_what_is_there(log)

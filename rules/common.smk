@@ -10,6 +10,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from gradflow.config import ConfigError, load_config
 from gradflow.grid import Grid
+from gradflow import warm
 from gradflow.partial import make_partial_artifacts
 from gradflow.workflow_lock import take_results_lock
 
@@ -126,6 +127,12 @@ def artifact_json(wildcards):
 def sources(*modules):
     """Library modules as inputs: an edit redraws what is made with them, touching them does not."""
     return [str(SOURCES / f"{module}.py") for module in modules]
+
+
+def start_warm_trainer():
+    """Jobs of this machine fork from one process that has imported torch; jobs of a cluster import it themselves."""
+    if workflow.local_exec and not CONFIG.partial:
+        warm.start(HERE / "src")
 
 
 def finish_what_is_there(log):

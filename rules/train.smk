@@ -2,12 +2,19 @@
 # Outputs stand under `update`, since Snakemake would delete the finished logs of a failed job; the trainer keeps each
 # log that was written for its specification.
 
+import re
+
 RUNS = "results/{scale}/runs/{variant}/{dataset}/{configuration}/seed{seed}"
 LOGS = "results/{scale}/logs/{variant}/{dataset}/{configuration}/seed{seed}"
 PRETRAINED = (
     "results/{scale}/pretrained/{variant}/{dataset}/{configuration}/seed{seed}.json"
 )
 TRAIN = " --job {params.job:q} --results results --threads {threads} 2> {log:q}"
+
+
+def trained(model):
+    """A wildcard constraint: the configurations of this model. A misspelt one has no rule."""
+    return one_of(map(re.escape, GRID.configurations(model))) or "(?!)"
 
 
 rule train_mlp:
@@ -25,7 +32,7 @@ rule train_mlp:
     log:
         f"{LOGS}.log",
     wildcard_constraints:
-        configuration="mlp[^/]+",
+        configuration=trained("mlp"),
     conda:
         ENVIRONMENT
     threads: 1
@@ -46,7 +53,7 @@ rule train_wide_resnet:
     log:
         f"{LOGS}/{{architecture}}-d{{density}}.log",
     wildcard_constraints:
-        configuration="wrn[^/]+",
+        configuration=trained("wide_resnet"),
         architecture="dense|sparse",
     conda:
         ENVIRONMENT
@@ -68,7 +75,7 @@ rule pretrain_wide_resnet:
     log:
         f"{LOGS}/pretraining.log",
     wildcard_constraints:
-        configuration="wrn[^/]+",
+        configuration=trained("wide_resnet"),
     conda:
         ENVIRONMENT
     threads: 1
@@ -90,7 +97,7 @@ rule prune_and_finetune:
     log:
         f"{LOGS}/magnitude-d{{density}}.log",
     wildcard_constraints:
-        configuration="wrn[^/]+",
+        configuration=trained("wide_resnet"),
     conda:
         ENVIRONMENT
     threads: 1

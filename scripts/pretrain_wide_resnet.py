@@ -4,13 +4,5 @@ import sys
 
 from gradflow.commands import training_command
 
-
-def work():
-    """Import the trainer."""
-    from gradflow.pruning import pretrain
-
-    return pretrain
-
-
 if __name__ == "__main__":
-    sys.exit(training_command(__doc__, work))
+    sys.exit(training_command("pretrain_wide_resnet", __doc__))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -169,6 +170,21 @@ def assert_rows_agree(actual: dict[str, Any], expected: dict[str, Any], rtol: fl
             assert actual[column] == value, what
 
 
+def assert_masked_weights_zero(cohort: Cohort) -> None:
+    for run in cohort.rows:
+        for weight, mask in zip(layer_weights(cohort, run), layer_masks(cohort, run), strict=True):
+            assert torch.all(weight[mask == 0] == 0)
+            assert torch.any(weight[mask == 1] != 0)
+
+
+def assert_same_bits(first: Cohort, second: Cohort, run: Run) -> None:
+    ours, theirs = run_tensors(first, run), run_tensors(second, run)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), f"{name} of {run}"
+    assert first.rows[run] == second.rows[run]
+
+
 # --- the plain networks ---------------------------------------------------------------------------------------------
 
 
@@ -216,7 +232,7 @@ class PlainMLP(nn.Module):
     ):
         super().__init__()
         hidden = widths[1:-1]
-        self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(widths, widths[1:], strict=False))
+        self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in hidden if batch_norm)
         self.activations = nn.ModuleList(ACTIVATION_MODULES[activation]() for _ in hidden)
         self.batch_norm, self.batch_norm_last = batch_norm, batch_norm_last

@@ -13,9 +13,10 @@ from plain import (
     LEARNING_RATES,
     assert_agrees_with_plain,
     assert_close,
+    assert_masked_weights_zero,
     assert_rows_agree,
+    assert_same_bits,
     find_run,
-    layer_masks,
     layer_weights,
     make_data,
     make_job,
@@ -36,21 +37,6 @@ THREE = (30, 50, 70)
 
 def without(row: dict[str, Any], *columns: str) -> dict[str, Any]:
     return {column: value for column, value in row.items() if column not in columns}
-
-
-def assert_masked_weights_zero(cohort: Cohort) -> None:
-    for run in cohort.rows:
-        for weight, mask in zip(layer_weights(cohort, run), layer_masks(cohort, run), strict=True):
-            assert torch.all(weight[mask == 0] == 0)
-            assert torch.any(weight[mask == 1] != 0)
-
-
-def assert_same_bits(first: Cohort, second: Cohort, run: Run) -> None:
-    ours, theirs = run_tensors(first, run), run_tensors(second, run)
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), f"{name} of {run}"
-    assert first.rows[run] == second.rows[run]
 
 
 class TestOracle:

@@ -42,9 +42,7 @@ class TestCapacity:
         assert [dense_width(3076, percent) for percent in PERCENTS] == [308, 923, 1538, 2153, 2768]
         assert [dense_width(788, percent) for percent in PERCENTS] == [79, 236, 394, 552, 709]
 
-    @pytest.mark.parametrize(
-        ("depth", "classes", "percent", "total"), [(1, 10, 10, 949_256), (4, 100, 90, 31_765_568)]
-    )
+    @pytest.mark.parametrize(("depth", "classes", "percent", "total"), [(1, 10, 10, 949_256), (4, 100, 90, 31_765_568)])
     def test_active_weights_of_the_paper(self, depth: int, classes: int, percent: int, total: int) -> None:
         """The two ends of the CIFAR grid, as a training job plans them."""
         job = make_job("sgd", depth=depth, max_width=3076, percents=(percent,))
@@ -195,15 +193,11 @@ class TestLiveWeights:
         [("NR", False, {}), ("SC", False, {3: 1}), ("SC", True, {3: 1, 4: 2})],
     )
     @pytest.mark.parametrize("share", [0.15, 0.3, 0.6])
-    def test_against_every_path(
-        self, regularization: str, overlap: bool, skips: dict[int, int], share: float
-    ) -> None:
+    def test_against_every_path(self, regularization: str, overlap: bool, skips: dict[int, int], share: float) -> None:
         configuration = Configuration("digits", "mlp", 4, 0, "relu", "sgd", 0.1, regularization)
         networks = 4
         masks = [
-            torch.stack(
-                [random_mask(s, round(share * math.prod(s)), stream("live", i, k)) for k in range(networks)]
-            )
+            torch.stack([random_mask(s, round(share * math.prod(s)), stream("live", i, k)) for k in range(networks)])
             for i, s in enumerate(self.SHAPES)
         ]
         network = StackedMLP(configuration, Settings(skip_overlap=overlap), [mask.float() for mask in masks])

@@ -1,17 +1,23 @@
-"""What the training scripts share: parse a job, choose a device, end with a sentence and an exit code."""
+"""The training scripts: parse a job, choose a device, train, and end with a sentence and an exit code."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradflow.spec import Job
+from gradflow.warm import Work, hand_over
 
 if TYPE_CHECKING:
     import torch
+
+    Train = Callable[[Job, Path, torch.device], None]
+
+STOPPED = 143  # as a shell reports SIGTERM
 
 
 class WithoutPandas:
@@ -23,40 +29,66 @@ class WithoutPandas:
             raise ModuleNotFoundError("training does without pandas", name=name)
 
 
-STOPPED = 143  # as a shell reports SIGTERM
-
-
-def training_command(description: str | None, work: Callable[[], Callable[[Job, Path, torch.device], None]]) -> int:
-    """Run a training script.
+def training_command(script: str, description: str | None) -> int:
+    """Run a training script on this process's arguments, by the warm trainer where there is one.
 
     Args:
-        description: the script's docstring.
-        work: imports and returns what to do with (job, results folder, device); torch takes seconds to import, which a
-            mistake on the command line should not cost.
+        script: the script's name, a key of `load_scripts`.
+        description: its docstring.
 
     Returns:
         The exit code: 0, 1 after an error that is told in one line, 143 after a request to stop.
+    """
+    arguments = sys.argv[1:]
+    try:
+        parse(description, arguments)  # a mistake should not cost the seconds that torch takes to import
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    code = hand_over(script, arguments)
+    return load_scripts()[script](arguments) if code is None else code
+
+
+def parse(description: str | None, arguments: list[str]) -> tuple[Job, Path, int]:
+    """The job, the results folder and the number of CPU threads of a training script's arguments.
+
+    Raises:
+        ValueError: the job is none, or of another engine version.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--job", required=True, help="the job as canonical JSON (gradflow.spec.Job.to_json)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    arguments = parser.parse_args()
-    try:
-        job = Job.from_json(arguments.job)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
+    parsed = parser.parse_args(arguments)
+    return Job.from_json(parsed.job), parsed.results, parsed.threads
 
+
+def load_scripts() -> dict[str, Work]:
+    """Import the trainers; the work of each training script, by name."""
     sys.meta_path.insert(0, WithoutPandas())
+
+    from gradflow.pruning import pretrain, prune_and_finetune
+    from gradflow.training import train_job
+
+    return {
+        "train_mlp": partial(run, train_job),
+        "train_wide_resnet": partial(run, train_job),
+        "pretrain_wide_resnet": partial(run, pretrain),
+        "prune_and_finetune": partial(run, prune_and_finetune),
+    }
+
+
+def run(train: Train, arguments: list[str]) -> int:
+    """Train the job of a script's arguments."""
     from gradflow.checkpoint import CheckpointError
     from gradflow.data import DataError
     from gradflow.training import Stopped, choose_device, prepare
 
+    job, results, threads = parse(None, arguments)
     try:
         device = choose_device()
-        prepare(device, job, arguments.threads)
-        work()(job, arguments.results, device)
+        prepare(device, job, threads)
+        train(job, results, device)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return STOPPED

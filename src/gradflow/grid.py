@@ -211,6 +211,11 @@ class Grid:
                 return job.pretraining()
         return None
 
+    def configurations(self, model: str) -> list[str]:
+        """Names of the configurations of a model that some scale trains."""
+        jobs = (job for scale in self.config.scales for job in self.jobs(scale).values())
+        return sorted({job.configuration.name for job in jobs if job.configuration.model == model})
+
     def check(self) -> None:
         """Resolve every scale; see `jobs` for what can be wrong."""
         for scale in self.config.scales:

@@ -1,0 +1,159 @@
+"""A warm trainer: one process that has imported torch and forks for each job of a local workflow.
+
+Importing torch takes about three CPU seconds, as long as a small job trains. The workflow starts the server with its
+first jobs (`start`); a training script hands its job over (`hand_over`) and stands for it: it waits, passes signals on,
+and ends with its exit code. When there is no server, or it went away, the script simply does the work itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+SOCKET = "GRADFLOW_WARM"  # environment variable: where the server listens
+DIED = 137  # exit code of a script whose forked process was killed, as a shell reports SIGKILL
+Work = Callable[[list[str]], int]
+
+
+def start(source: Path) -> None:
+    """Start the server for the jobs of this process; it ends with this process.
+
+    Args:
+        source: the folder that holds the package.
+    """
+    folder = tempfile.mkdtemp(prefix="gradflow-")
+    os.environ[SOCKET] = os.path.join(folder, "socket")
+    environment = {**os.environ, "PYTHONPATH": str(source)}
+    # it reads the end of its standard input when this process dies, however it dies
+    subprocess.Popen(
+        [sys.executable, "-m", "gradflow.warm", os.environ[SOCKET]],
+        stdin=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for the scripts, which pass it on
+    )
+
+
+def hand_over(script: str, arguments: list[str]) -> int | None:
+    """Let the server run `script` in a fork, and wait for it.
+
+    Returns:
+        Its exit code; None when there is no server, so that the caller does the work itself.
+    """
+    path = os.environ.get(SOCKET)
+    if not path:
+        return None
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(path)
+            request = {"script": script, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+            message = json.dumps(request).encode()
+            socket.send_fds(connection, [len(message).to_bytes(8, "big")], [sys.stdout.fileno(), sys.stderr.fileno()])
+            connection.sendall(message)
+            process = int.from_bytes(_receive(connection, 8), "big")
+        except OSError:
+            return None
+
+        def pass_on(number: int, _frame: FrameType | None) -> None:
+            os.kill(process, number)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, pass_on)
+        try:
+            return int.from_bytes(_receive(connection, 8), "big")
+        except OSError:
+            print(f"{script}: its process {process} was killed", file=sys.stderr)
+            return DIED
+
+
+def serve(path: str, load: Callable[[], dict[str, Work]]) -> None:
+    """Accept jobs until standard input ends.
+
+    Args:
+        path: the socket to listen on.
+        load: imports what the jobs need and returns the work of each script by name.
+    """
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(128)  # early jobs wait here while torch is imported
+        scripts = load()
+        threading.Thread(target=_stop_with_parent, args=(path,), daemon=True).start()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are reaped by the system
+        while True:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                os._exit(_run(connection, scripts))
+            connection.close()
+
+
+def _run(connection: socket.socket, scripts: dict[str, Work]) -> int:
+    """In the fork: take the request, run the script, send the exit code."""
+    code = 1
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        size, streams, _, _ = socket.recv_fds(connection, 8, 2)
+        request = json.loads(_receive(connection, int.from_bytes(size, "big")))
+        for number, stream in enumerate(streams, start=1):
+            os.dup2(stream, number)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        connection.sendall(os.getpid().to_bytes(8, "big"))
+        threading.Thread(target=_die_with_script, args=(connection,), daemon=True).start()
+        code = scripts[request["script"]](request["arguments"])
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # what an unforked script would print
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        connection.sendall(code.to_bytes(8, "big"))
+    return code
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    received = b""
+    while len(received) < size:
+        piece = connection.recv(size - len(received))
+        if not piece:
+            raise ConnectionResetError("the other side is gone")
+        received += piece
+    return received
+
+
+def _die_with_script(connection: socket.socket) -> None:
+    """Without the script that stands for it a fork would train on unseen: it dies as the script did."""
+    try:
+        connection.recv(1)
+    except OSError:
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _stop_with_parent(path: str) -> None:
+    """End the server, not its forks, when the workflow ends."""
+    sys.stdin.read()
+    Path(path).unlink(missing_ok=True)
+    Path(path).parent.rmdir()
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve the training scripts."""
+    from gradflow.commands import load_scripts
+
+    serve(sys.argv[1], load_scripts)
+
+
+if __name__ == "__main__":
+    main()

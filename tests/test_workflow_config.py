@@ -1,0 +1,125 @@
+"""Mistakes of a person, through the real snakemake: one line that helps, and nothing started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from project import STUDY, Project, new_project
+
+pytestmark = pytest.mark.workflow
+
+BLOCK = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())["studies"][STUDY]["blocks"][0]
+AT_BLOCK = f"studies.{STUDY}.blocks[0]"
+
+# what a second config file, read over config.yaml, says; and the line it gives
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown key": ({"scales": {"quick": {"seed": [0]}}}, "scales.quick.seed: unknown key; did you mean seeds?"),
+    "misspelt optimizer": (
+        {"studies": {STUDY: {"blocks": [{**BLOCK, "optimizers": ["adam", "adma"]}]}}},
+        f"{AT_BLOCK}.optimizers[1]: 'adma' is not valid; did you mean adam?",
+    ),
+    "negative epochs": (
+        {"studies": {STUDY: {"epochs": -5}}},
+        f"studies.{STUDY}.epochs: -5 is out of range; it must be at least 1",
+    ),
+    "width over the maximum": ({"percents": [10, 130]}, "percents[1]: 130 is out of range; it must be at most 100"),
+    "empty seeds": ({"scales": {"quick": {"seeds": []}}}, "scales.quick.seeds: empty; name at least one"),
+    "repeated seed": (
+        {"scales": {"quick": {"seeds": [0, 1, 1]}}},
+        "scales.quick.seeds: 1 stands there twice; name it once",
+    ),
+    "a study that does not exist": (
+        {"scales": {"quick": {"studies": {"fashion_mnist": {}}}}},
+        f"scales.quick.studies.fashion_mnist: there is no study fashion_mnist; did you mean {STUDY}?",
+    ),
+    "a scale without studies": (
+        {"scales": {"mine": {"seeds": [0], "studies": {}}}},
+        "scales.mine.studies: empty; name at least one",
+    ),
+    "learning rate as text": (
+        {"studies": {STUDY: {"blocks": [{**BLOCK, "learning_rates": yaml.safe_load("[1e-1]")}]}}},
+        f"{AT_BLOCK}.learning_rates[0]: '1e-1' is text, not a number; write 0.1",
+    ),
+    "unknown variant": (
+        {"artifacts": {"table4": {"variant": "papers"}}},
+        "artifacts.table4.variant: there is no variant papers; did you mean paper?",
+    ),
+    "unknown setting": (
+        {"variants": {"paper": {"batchsize": 64}}},
+        "variants.paper.batchsize: unknown setting; did you mean batch_size?",
+    ),
+    "wrong depth": (
+        {"studies": {STUDY: {"blocks": [{**BLOCK, "depths": [3]}]}}},
+        f"{AT_BLOCK}.depths: an MLP has 1, 2 or 4 hidden layers; instead of 3 take 2",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One project for all mistakes: none of them leaves anything behind."""
+    return new_project(tmp_path_factory.mktemp("mistakes") / "project")
+
+
+def refusal(project: Project, *arguments: str) -> list[str]:
+    """The lines that a person sees; nothing was started."""
+    code, output = project.snakemake(*arguments)
+    assert code == 1, output
+    for ugly in ("Traceback", "SystemExit", 'File "', "Select jobs"):
+        assert ugly not in output, output
+    assert [path for path in project.results.rglob("*") if path.name != ".lock"] == []
+    return output.splitlines()
+
+
+def said(lines: list[str]) -> list[str]:
+    """What the configuration's check says, Snakemake's own lines left out."""
+    head = "The configuration is wrong; nothing was started."
+    assert head in lines, lines
+    return lines[lines.index(head) + 1 :]
+
+
+@pytest.mark.parametrize(("overlay", "sentence"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_configuration(project: Project, tmp_path: Path, overlay: dict[str, Any], sentence: str) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(yaml.safe_dump(overlay))
+    assert said(refusal(project, "quick", "--configfile", str(wrong))) == [sentence]
+
+
+def test_several_mistakes_in_config_yaml_itself_are_a_line_each(tmp_path: Path) -> None:
+    def edit(raw: dict[str, Any]) -> None:
+        raw["percents"] = [10, 130]
+        raw["scales"]["quick"]["seeds"] = "0"
+
+    assert said(refusal(new_project(tmp_path / "project", edit))) == [
+        "percents[1]: 130 is out of range; it must be at most 100",
+        "scales.quick.seeds: '0' does not fit: input should be a valid list",
+    ]
+
+
+def test_a_misspelt_key_on_the_command_line(project: Project) -> None:
+    lines = refusal(project, "quick", "--config", "partal=true")
+    assert said(lines) == ["partal: unknown key; did you mean partial?"]
+
+
+@pytest.mark.parametrize("text", ["percents: [10, 30\nstudies: {}\n", "just text\n"])
+def test_a_config_file_that_is_no_mapping(project: Project, tmp_path: Path, text: str) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(text)
+    lines = refusal(project, "quick", "--configfile", str(wrong))
+    assert any("onfig file" in line and "YAML" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "quik",
+        "results/quick/tables/tabel4.csv",
+        "results/quick/runs/papers/digits/mlp4-relu-adam-lr0.001-NR/seed0/dense-w10.parquet",
+        "results/quick/runs/paper/digits/mlp4-relu-adam-lr0.7-NR/seed0/dense-w10.parquet",
+    ],
+)
+def test_a_misspelt_target_plans_nothing(project: Project, target: str) -> None:
+    assert any(target in line for line in refusal(project, target))
