@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "src", "workflow", "profiles", "envs")
+SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 STUDY = "fashion_mnist_low"
 TABLE = f"results/smoke/studies/{STUDY}.parquet"
 
@@ -68,18 +71,27 @@ class Project:
         assert all(found), f"no file matches one of {patterns}"
         return [path for paths in found for path in paths]
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start snakemake; what it says is one stream, as on a terminal."""
-        return subprocess.Popen(
-            [Path(sys.executable).parent / "snakemake", *arguments],
-            cwd=self.folder, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
     def snakemake(self, *arguments: str) -> tuple[int, str]:
         """Run snakemake; return its exit code and all that stands on the terminal."""
-        process = self.start(*arguments)
-        output, _ = process.communicate(timeout=300)
-        return process.returncode, output
+        done = subprocess.run(
+            [SNAKEMAKE, *arguments], cwd=self.folder, env=environment(), text=True, timeout=300, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start snakemake; at the end of the block it is killed with all its jobs, if they still live."""
+        process = subprocess.Popen(
+            [SNAKEMAKE, *arguments], cwd=self.folder, env=environment(), start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def make(self, *targets: str) -> str:
         """Run snakemake, which must succeed."""
