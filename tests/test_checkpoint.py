@@ -30,7 +30,7 @@ from gradflow.checkpoint import (
     save_checkpoint,
     write_progress,
 )
-from gradflow.cohort import Cohort
+from gradflow.cohort import Cohort, Stack
 from gradflow.data import ImageData
 from gradflow.spec import OPTIMIZERS, Job, Run
 
@@ -66,6 +66,10 @@ def assert_same_state(first: Cohort, second: Cohort) -> None:
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+def momentum_buffers(stack: Stack) -> list[torch.Tensor]:
+    return [stack.optimizer.state_of(layer)[0] for layer in stack.layers]
 
 
 class TestResume:
@@ -147,6 +151,7 @@ class TestResume:
         sick = Run("sparse", 50)
         cohort = Cohort(MOMENTUM, make_data(), CPU)
         stack, k = find_run(cohort, sick)
+        healthy = [layer[k].detach().clone() for layer in stack.layers]
         with torch.no_grad():
             stack.layers[0][k] = math.inf
         train_steps(cohort, 7)
@@ -154,7 +159,13 @@ class TestResume:
         assert progress.rows[sick][0]["test_loss"] == math.inf
         assert math.isnan(progress.rows[sick][0]["train_loss"])
         resumed = resume(path, MOMENTUM, make_data())
+        stack, k = find_run(resumed, sick)
+        with torch.no_grad():  # finite again, so that only the flag tells
+            for layer, weight, buffer in zip(stack.layers, healthy, momentum_buffers(stack), strict=True):
+                layer[k] = weight
+                buffer[k] = 0
         resumed.train(MOMENTUM.epochs)
+        assert math.isfinite(resumed.rows[sick][-1]["train_loss"])
         cohort.train(MOMENTUM.epochs)
         assert [row["diverged"] for row in resumed.rows[sick]] == [True] * 4
         for run in MOMENTUM.runs:

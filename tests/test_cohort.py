@@ -297,14 +297,15 @@ class TestMaskUpdate:
 
     def test_replaced_once(self) -> None:
         before: list[Tensor] = []
-        at_update: list[Any] = []
+        at_update: list[float] = []
 
         def update(stack: Stack, steps: int) -> list[Tensor] | None:
             if steps != 7:
                 return None
             before.extend(mask.clone() for mask in stack.masks or [])
             # what SET and RigL need: weights as they stand, and gradients of masked weights too
-            at_update.append([layer.grad[mask == 0].abs().sum().item() for layer, mask in zip(stack.layers, before)])  # noqa: B905
+            pairs = zip(stack.layers, before, strict=True)
+            at_update.extend(layer.grad[mask == 0].abs().sum().item() for layer, mask in pairs)
             return self.moved(before)
 
         cohort = Cohort(self.JOB, make_data(), CPU, mask_update=update)
@@ -315,7 +316,7 @@ class TestMaskUpdate:
         stack = cohort.stacks[0]
         for mask, moved in zip(stack.masks or [], self.moved(before), strict=True):
             assert torch.equal(mask, moved)
-        assert all(total > 0 for total in at_update[0])
+        assert len(at_update) == 5 and all(total > 0 for total in at_update)
         assert [count.tolist() for count in stack.active()] == counts
         assert any(not torch.equal(new, old) for new, old in zip(stack.live, live, strict=True))
         cohort.train(self.JOB.epochs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -85,14 +86,17 @@ def serve(path: str, load: Callable[[], dict[str, Work]]) -> None:
         listener.bind(path)
         listener.listen(128)  # early jobs wait here while torch is imported
         scripts = load()
-        threading.Thread(target=_stop_with_parent, args=(path,), daemon=True).start()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are reaped by the system
-        while True:
+        # no thread waits for the end of standard input, since a process with threads must not fork
+        while listener in select.select([listener, sys.stdin], [], [])[0]:
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
                 os._exit(_run(connection, scripts))
             connection.close()
+    # its forks go on
+    Path(path).unlink(missing_ok=True)
+    Path(path).parent.rmdir()
 
 
 def _run(connection: socket.socket, scripts: dict[str, Work]) -> int:
@@ -138,14 +142,6 @@ def _die_with_script(connection: socket.socket) -> None:
     except OSError:
         pass
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _stop_with_parent(path: str) -> None:
-    """End the server, not its forks, when the workflow ends."""
-    sys.stdin.read()
-    Path(path).unlink(missing_ok=True)
-    Path(path).parent.rmdir()
-    os._exit(0)
 
 
 def main() -> None:

@@ -1,0 +1,115 @@
+"""A script that hands its job to the warm trainer behaves as one that does the work itself."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from gradflow import warm
+
+# a server whose only script does as it is told
+SERVER = textwrap.dedent(
+    """
+    import sys, time, os, signal
+    from gradflow import warm
+
+    def script(arguments):
+        match arguments[0]:
+            case "say":
+                print("out", os.getcwd(), os.environ["COLOUR"]); print("err", file=sys.stderr); return 3
+            case "raise":
+                raise ValueError("planted")
+            case "sleep":
+                signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+                print("pid", os.getpid(), flush=True); time.sleep(60)
+
+    warm.serve(sys.argv[1], lambda: {"script": script})
+    """
+)
+CLIENT = "import sys; from gradflow.warm import hand_over; sys.exit(hand_over('script', sys.argv[1:]) or 0)"
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A running server's environment variables, for clients."""
+    source = os.path.join(os.path.dirname(__file__), "..", "src")
+    folder = tmp_path / "socket-folder"
+    folder.mkdir()
+    found = {**os.environ, "PYTHONPATH": source, warm.SOCKET: str(folder / "s"), "COLOUR": "green"}
+    server = subprocess.Popen([sys.executable, "-c", SERVER, found[warm.SOCKET]], stdin=subprocess.PIPE, env=found)
+    while not (folder / "s").exists():
+        time.sleep(0.02)
+    yield found
+    server.stdin.close()
+    assert server.wait(10) == 0
+    assert not folder.exists()  # it leaves nothing behind
+
+
+def start(environment, *arguments, **options):
+    command = [sys.executable, "-c", CLIENT, *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes, **options)
+
+
+def alive(process: int) -> bool:
+    try:
+        with open(f"/proc/{process}/stat") as stat:
+            return stat.read().split(")")[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for_end(process: int) -> None:
+    deadline = time.monotonic() + 10
+    while alive(process) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(process)
+
+
+def test_streams_folder_environment_and_exit_code_are_the_scripts_own(environment, tmp_path):
+    client = start({**environment, "COLOUR": "blue"}, "say", cwd=tmp_path)
+    out, err = client.communicate(timeout=20)
+    assert (client.returncode, out, err) == (3, f"out {tmp_path} blue\n", "err\n")
+
+
+def test_an_error_is_told_as_by_an_unforked_script(environment):
+    client = start(environment, "raise")
+    _, err = client.communicate(timeout=20)
+    assert client.returncode == 1
+    assert err.splitlines()[-1] == "ValueError: planted"
+
+
+def test_sigterm_is_passed_on(environment):
+    client = start(environment, "sleep")
+    process = int(client.stdout.readline().split()[1])
+    client.send_signal(signal.SIGTERM)
+    assert client.wait(10) == 143
+    wait_for_end(process)
+
+
+def test_a_killed_script_takes_its_fork_along(environment):
+    client = start(environment, "sleep")
+    process = int(client.stdout.readline().split()[1])
+    client.kill()
+    client.wait(10)
+    wait_for_end(process)
+
+
+def test_a_killed_fork_ends_its_script_with_a_sentence(environment):
+    client = start(environment, "sleep")
+    process = int(client.stdout.readline().split()[1])
+    os.kill(process, signal.SIGKILL)
+    _, err = client.communicate(timeout=20)
+    assert client.returncode == warm.DIED
+    assert err == f"script: its process {process} was killed\n"
+
+
+def test_without_a_server_the_script_does_the_work_itself(monkeypatch, tmp_path):
+    monkeypatch.delenv(warm.SOCKET, raising=False)
+    assert warm.hand_over("script", []) is None
+    monkeypatch.setenv(warm.SOCKET, str(tmp_path / "gone"))
+    assert warm.hand_over("script", []) is None
