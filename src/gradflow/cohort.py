@@ -73,10 +73,11 @@ class Stack:
         """
         if self.masks is None:
             raise ValueError("a dense network has no masks to replace")
+        for old, new in zip(self.masks, masks, strict=True):
+            if not torch.equal(old.bool().flatten(1).sum(1), new.bool().flatten(1).sum(1)):
+                raise ValueError("a mask update must keep the number of active weights in every layer")
         with torch.no_grad():
             for layer, old, new in zip(self.layers, self.masks, masks, strict=True):
-                if not torch.equal(old.bool().flatten(1).sum(1), new.bool().flatten(1).sum(1)):
-                    raise ValueError("a mask update must keep the number of active weights in every layer")
                 # a weight that comes back starts from zero, with a state to match
                 kept = old * new
                 for tensor in (layer, *self.optimizer.state_of(layer)):
