@@ -1,0 +1,68 @@
+"""Who takes the lock on the results folder: a snakemake that runs jobs, and only one of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradflow.workflow_lock import HELD, take_results_lock
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(HELD, raising=False)
+
+
+def take(monkeypatch: pytest.MonkeyPatch, command: str, main_process: bool = True):
+    monkeypatch.setattr(sys, "argv", ["snakemake", *command.split()])
+    return take_results_lock(main_process, Path("results"))
+
+
+LOOKING = [
+    "-n", "-np quick", "-pkn", "-nj1", "--dry-run", "--dryrun quick", "-l", "-S", "--summary", "--list-target-rules",
+    "--lint", "--lint=text", "--dag dot", "--d3dag", "--rulegraph", "--unlock", "--report report.html",
+]  # fmt: skip
+RUNNING = [
+    "", "quick", "-call", "-c all quick", "-j1 quick", "-sSnakefile", "-dlunch", "-t", "--debug-dag", "-wn",
+    "--strict-dag-evaluation functions", "--report report.html --report-after-run",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", LOOKING)
+def test_who_only_looks_needs_no_lock(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    assert take(monkeypatch, command) is None
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("command", RUNNING)
+def test_who_runs_jobs_takes_it(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    stale = Path(".snakemake/locks/0.input.lock")
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    lock = take(monkeypatch, command)
+    assert lock is not None
+    assert Path("results/.lock").read_text() == f"{os.getpid()}\n"
+    assert not stale.exists()
+
+
+def test_the_second_is_refused_in_a_line_until_the_first_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = take(monkeypatch, "quick")
+    assert first is not None
+    with pytest.raises(SystemExit) as refused:
+        take(monkeypatch, "quick")
+    assert str(refused.value) == (
+        f"Another snakemake (process {os.getpid()}) is running on results/; "
+        f"wait for it or stop it with: kill {os.getpid()}"
+    )
+    first.close()
+    assert take(monkeypatch, "quick") is not None
+
+
+def test_a_process_that_works_for_another_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert take(monkeypatch, "quick", main_process=False) is None
+    monkeypatch.setenv(HELD, "1")
+    assert take(monkeypatch, "quick") is None
