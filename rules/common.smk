@@ -1,5 +1,6 @@
 # The checked configuration, the lock on the results folder, and what the rules look up.
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -83,6 +84,11 @@ def logs_of(wildcards):
     """All logs of a study; in partial mode those that exist."""
     logs = [f"results/{path}" for path in GRID.logs(wildcards.scale, wildcards.study)]
     return [path for path in logs if os.path.exists(path)] if CONFIG.partial else logs
+
+
+def trained(model):
+    """A wildcard constraint: the configurations of this model. A misspelt one has no rule."""
+    return one_of(map(re.escape, GRID.configurations(model))) or "(?!)"
 
 
 def artifacts_of(*kinds):

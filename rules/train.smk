@@ -12,11 +12,6 @@ PRETRAINED = (
 TRAIN = " --job {params.job:q} --results results --threads {threads} 2> {log:q}"
 
 
-def trained(model):
-    """A wildcard constraint: the configurations of this model. A misspelt one has no rule."""
-    return one_of(map(re.escape, GRID.configurations(model))) or "(?!)"
-
-
 rule train_mlp:
     input:
         data=ancient("results/data/{dataset}.safetensors"),

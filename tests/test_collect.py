@@ -1,5 +1,7 @@
 """Run logs and their collection: what is damaged or stale is found, named and never used."""
 
+from contextlib import suppress
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -83,13 +85,11 @@ def test_every_flipped_bit_of_the_data_is_found(plan, results):
         content = bytearray(whole)
         content[place] ^= 0x01
         path.write_bytes(content)
-        try:
+        with suppress(RunLogError):
             assert read_log(path).to_pylist() == expected  # a bit that carries no value
-        except RunLogError:
-            pass
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):
-    with pytest.raises(Exception, match="seed|convert|expected"):
+    with pytest.raises(Exception, match=r"seed|convert|expected"):
         write_log(tmp_path / "log.parquet", [{"seed": "no number"}], {"spec": "{}"})
     assert list(tmp_path.iterdir()) == []
