@@ -10,6 +10,12 @@ PRETRAINED = (
     "results/{scale}/pretrained/{variant}/{dataset}/{configuration}/seed{seed}.json"
 )
 TRAIN = " --job {params.job:q} --results results --threads {threads} 2> {log:q}"
+# a flag of the command and no param: switching it on or off trains nothing again
+KEEP_WEIGHTS = "".join(
+    f" --keep-weights {scale}"
+    for scale, chosen in CONFIG.scales.items()
+    if chosen.keep_weights
+)
 
 
 def trained(model):
@@ -37,11 +43,12 @@ rule train_mlp:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        runtime=runtime_of(find_job()),
+        mem_mb=memory_of(find_job()),
     params:
         job=job_of(),
     shell:
-        run_script("train_mlp") + TRAIN
+        run_script("train_mlp") + KEEP_WEIGHTS + TRAIN
 
 
 rule train_wide_resnet:
@@ -59,11 +66,12 @@ rule train_wide_resnet:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        runtime=runtime_of(find_job("{architecture}-d{density}")),
+        mem_mb=memory_of(find_job("{architecture}-d{density}")),
     params:
         job=job_of("{architecture}-d{density}"),
     shell:
-        run_script("train_wide_resnet") + TRAIN
+        run_script("train_wide_resnet") + KEEP_WEIGHTS + TRAIN
 
 
 rule pretrain_wide_resnet:
@@ -80,7 +88,8 @@ rule pretrain_wide_resnet:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        runtime=runtime_of(find_pretraining, pretraining=True),
+        mem_mb=memory_of(find_pretraining),
     params:
         job=pretraining_of,
     shell:
@@ -102,8 +111,9 @@ rule prune_and_finetune:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        runtime=runtime_of(find_job("magnitude-d{density}")),
+        mem_mb=memory_of(find_job("magnitude-d{density}")),
     params:
         job=job_of("magnitude-d{density}"),
     shell:
-        run_script("prune_and_finetune") + TRAIN
+        run_script("prune_and_finetune") + KEEP_WEIGHTS + TRAIN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 def mlp_layer_shapes(inputs: int, width: int, hidden_layers: int, classes: int) -> list[tuple[int, int]]:
     """Shapes [in, out] of the L = hidden_layers + 1 weight matrices of an MLP (Equations 10 to 12)."""
     widths = [inputs, *[width] * hidden_layers, classes]
-    return list(zip(widths, widths[1:], strict=False))
+    return list(pairwise(widths))
 
 
 def capacity(shapes: Sequence[tuple[int, ...]]) -> list[int]:

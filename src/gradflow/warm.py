@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -137,10 +138,8 @@ def _receive(connection: socket.socket, size: int) -> bytes:
 
 def _die_with_script(connection: socket.socket) -> None:
     """Without the script that stands for it a fork would train on unseen: it dies as the script did."""
-    try:
+    with suppress(OSError):
         connection.recv(1)
-    except OSError:
-        pass
     os.kill(os.getpid(), signal.SIGKILL)
 
 
