@@ -119,6 +119,11 @@ def logs_of(wildcards):
     return [path for path in logs if os.path.exists(path)] if CONFIG.partial else logs
 
 
+def trained(model):
+    """A wildcard constraint: the configurations of this model. A misspelt one has no rule."""
+    return one_of(map(re.escape, GRID.configurations(model))) or "(?!)"
+
+
 def artifacts_of(*kinds):
     """A wildcard constraint: the artifacts of these kinds."""
     return (

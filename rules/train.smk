@@ -2,8 +2,6 @@
 # Outputs stand under `update`, since Snakemake would delete the finished logs of a failed job; the trainer keeps each
 # log that was written for its specification.
 
-import re
-
 RUNS = "results/{scale}/runs/{variant}/{dataset}/{configuration}/seed{seed}"
 LOGS = "results/{scale}/logs/{variant}/{dataset}/{configuration}/seed{seed}"
 PRETRAINED = (
@@ -16,11 +14,6 @@ KEEP_WEIGHTS = "".join(
     for scale, chosen in CONFIG.scales.items()
     if chosen.keep_weights
 )
-
-
-def trained(model):
-    """A wildcard constraint: the configurations of this model. A misspelt one has no rule."""
-    return one_of(map(re.escape, GRID.configurations(model))) or "(?!)"
 
 
 rule train_mlp:

@@ -14,7 +14,8 @@ from gradflow.spec import Configuration, Settings
 @pytest.fixture
 def plan():
     configuration = Configuration("digits", "mlp", 4, 0, "relu", "adam", 0.001, "NR")
-    return Plan("smoke", "tiny", "cifar10", (configuration,), (("paper", Settings()),), (0, 1), 2, (30, 70), 20, 1, False)
+    variants = (("paper", Settings()),)
+    return Plan("smoke", "tiny", "cifar10", (configuration,), variants, (0, 1), 2, (30, 70), 20, 1, False)
 
 
 @pytest.fixture

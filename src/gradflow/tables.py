@@ -311,6 +311,7 @@ def _styler(page: Page, target: Target) -> Styler:
 
 
 def latex_text(text: str) -> str:
+    """Escape a cell's text for LaTeX."""
     for plain, escaped in (
         *((special, "\\" + special) for special in "%_&#"),
         ("<", "$<$"),
