@@ -5,9 +5,6 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config.yaml"
-
-
 include: "rules/common.smk"
 include: "rules/data.smk"
 
@@ -47,6 +44,16 @@ for artifact in CONFIG.artifacts:
             artifact
         input:
             files_of("paper", artifact),
+
+
+# figure2 is figure2a to figure2d
+for group, artifacts in GROUPS.items():
+
+    rule:
+        name:
+            group
+        input:
+            [path for artifact in artifacts for path in files_of("paper", artifact)],
 
 
 onstart:

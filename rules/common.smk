@@ -9,11 +9,22 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from snakemake.settings.types import DeploymentMethod
 
-from gradflow.config import ConfigError, load_config
+from gradflow.config import TABLES, WITHOUT_RUNS, ConfigError, load_config
+from gradflow.cost import CostModel, memory_mb, planned_device
+from gradflow.config_file import check_config_file
 from gradflow.grid import Grid
 from gradflow import warm
 from gradflow.partial import make_partial_artifacts
 from gradflow.workflow_lock import take_results_lock
+
+try:
+    check_config_file(Path("config.yaml"))
+except ConfigError as error:
+    sys.exit(f"The configuration is wrong; nothing was started.\n{error}")
+
+
+configfile: "config.yaml"
+
 
 try:
     CONFIG = load_config(config)
@@ -23,13 +34,14 @@ except (ConfigError, ValueError) as error:
     sys.exit(f"The configuration is wrong; nothing was started.\n{error}")
 
 LOCK = take_results_lock(workflow.is_main_process, Path("results"))
+COSTS = CostModel.of_results(Path("results"))
+DEVICE = planned_device(elsewhere=not workflow.local_exec)
 HERE = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = HERE / "scripts"
 SOURCES = HERE / "src" / "gradflow"
 ENVIRONMENT = "../envs/gradflow.yaml"  # used with --software-deployment-method conda; otherwise snakemake's own
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 PYTHON = f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {'python' if CONDA else shlex.quote(sys.executable)}"
-TABLES = ("correlation_table", "significance_table")
 
 
 def run_script(name):
@@ -51,8 +63,8 @@ wildcard_constraints:
     density=r"\d+",
 
 
-def job_of(*run):
-    """The specification of a rule's job; for a Wide ResNet `run` names the run, with wildcards."""
+def find_job(*run):
+    """How to look up a rule's job; for a Wide ResNet `run` names the run, with wildcards."""
 
     def job(wildcards):
         parts = ("{variant}", "{dataset}", "{configuration}", "seed{seed}", *run)
@@ -62,13 +74,19 @@ def job_of(*run):
             raise WorkflowError(
                 f"No study of scale {wildcards.scale} trains {key}; see studies in config.yaml."
             )
-        return found.to_json()
+        return found
 
     return job
 
 
-def pretraining_of(wildcards):
-    """The specification of the dense network that a magnitude-pruned one starts from: the same at every density."""
+def job_of(*run):
+    """The specification of a rule's job."""
+    find = find_job(*run)
+    return lambda wildcards: find(wildcards).to_json()
+
+
+def find_pretraining(wildcards):
+    """The dense network that a magnitude-pruned one starts from: the same at every density."""
     found = GRID.pretraining(
         wildcards.scale,
         "{variant}/{dataset}/{configuration}/seed{seed}".format(**wildcards),
@@ -77,7 +95,22 @@ def pretraining_of(wildcards):
         raise WorkflowError(
             f"No study of scale {wildcards.scale} prunes {wildcards.configuration}; see config.yaml."
         )
-    return found.to_json()
+    return found
+
+
+def pretraining_of(wildcards):
+    """The specification of that network."""
+    return find_pretraining(wildcards).to_json()
+
+
+def runtime_of(find, pretraining=False):
+    """Minutes to ask a cluster for, from the cost model. Resources never retrain, whatever they become."""
+    return lambda wildcards: COSTS.runtime(find(wildcards), DEVICE, pretraining)
+
+
+def memory_of(find):
+    """Memory to ask a cluster for, from the cost model."""
+    return lambda wildcards: memory_mb(find(wildcards), DEVICE)
 
 
 def logs_of(wildcards):
@@ -119,9 +152,17 @@ def artifact_files(scale):
     ]
 
 
+GROUPS = {}
+for artifact in CONFIG.artifacts:
+    if part := re.fullmatch(r"((?:table|figure)\d+)[a-z]", artifact):
+        GROUPS.setdefault(part[1], []).append(artifact)
+
+
 def study_tables(wildcards):
     """The run tables that an artifact is drawn from."""
-    studies = CONFIG.artifacts[wildcards.artifact].studies
+    if CONFIG.artifacts[wildcards.artifact].kind in WITHOUT_RUNS:
+        return []
+    studies = GRID.studies(wildcards.scale, wildcards.artifact)
     return [f"results/{wildcards.scale}/studies/{study}.parquet" for study in studies]
 
 

@@ -1,50 +1,66 @@
-# Tables, each from the run tables of its studies. Library modules are inputs: an edit makes the table again.
+# Tables, one rule a kind, each from the run tables of its studies. Library modules are inputs: an edit makes the table
+# again. `workflow/` holds what a table reads besides: the published numbers, the claims, the assumptions.
 
 READING = ("files", "labels", "runlog", "runs", "spec")
-TABLE_SOURCES = sources(*READING, "stats", "tables")
+PUBLISHED = [
+    f"workflow/published/{name}.csv"
+    for name in ("pvalues", "correlations", "cifar100_means")
+]
 
+# by kind: library modules besides READING, `stats` and `tables`, and other files that are read
+TABLE_NEEDS = {
+    "correlation_table": ((), []),
+    "significance_table": ((), []),
+    "grid_table": (("overviews",), []),
+    "means_table": (("overviews",), []),
+    "compare_p_values": (("published", "comparison"), PUBLISHED),
+    "compare_correlations": (("published", "comparison", "nulls"), PUBLISHED),
+    "compare_means": (("published", "comparison"), PUBLISHED),
+    "agreement_table": (("published", "comparison", "agreement"), PUBLISHED),
+    "effect_table": (("published", "comparison", "agreement"), PUBLISHED),
+    "check_claims": (
+        (
+            "published",
+            "activations",
+            "claims",
+            "claim_parts",
+            "claim_evidence",
+            "claim_correlations",
+            "claim_p_values",
+            "claim_regularization",
+            "claim_activations",
+            "claim_wide_resnet",
+        ),
+        PUBLISHED + ["workflow/claims.yaml"],
+    ),
+    "list_assumptions": ((), ["workflow/assumptions.yaml"]),
+    "sensitivity_table": (("sensitivity",), []),
+    "calibration_table": (("published", "datasets", "calibration"), PUBLISHED),
+}
 
-rule correlation_table:
-    input:
-        runs=study_tables,
-        script=f"{SCRIPTS}/correlation_table.py",
-        modules=TABLE_SOURCES,
-    output:
-        csv="results/{scale}/tables/{artifact}.csv",
-        html="results/{scale}/tables/{artifact}.html",
-        tex="results/{scale}/tables/{artifact}.tex",
-    log:
-        "results/{scale}/logs/correlation_table/{artifact}.log",
-    wildcard_constraints:
-        artifact=artifacts_of("correlation_table"),
-    conda:
-        ENVIRONMENT
-    params:
-        artifact=artifact_json,
-    shell:
-        PYTHON
-        + " {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
-        " --csv {output.csv:q} --html {output.html:q} --tex {output.tex:q} 2> {log:q}"
+for kind, (modules, files) in TABLE_NEEDS.items():
 
-
-rule significance_table:
-    input:
-        runs=study_tables,
-        script=f"{SCRIPTS}/significance_table.py",
-        modules=TABLE_SOURCES,
-    output:
-        csv="results/{scale}/tables/{artifact}.csv",
-        html="results/{scale}/tables/{artifact}.html",
-        tex="results/{scale}/tables/{artifact}.tex",
-    log:
-        "results/{scale}/logs/significance_table/{artifact}.log",
-    wildcard_constraints:
-        artifact=artifacts_of("significance_table"),
-    conda:
-        ENVIRONMENT
-    params:
-        artifact=artifact_json,
-    shell:
-        PYTHON
-        + " {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
-        " --csv {output.csv:q} --html {output.html:q} --tex {output.tex:q} 2> {log:q}"
+    rule:
+        name:
+            kind
+        input:
+            runs=study_tables,
+            script=f"{SCRIPTS}/{kind}.py",
+            modules=sources(*READING, "stats", "tables", *modules),
+            files=[str(HERE / path) for path in files],
+        output:
+            csv="results/{scale}/tables/{artifact}.csv",
+            html="results/{scale}/tables/{artifact}.html",
+            tex="results/{scale}/tables/{artifact}.tex",
+        log:
+            f"results/{{scale}}/logs/{kind}/{{artifact}}.log",
+        wildcard_constraints:
+            artifact=artifacts_of(kind),
+        conda:
+            ENVIRONMENT
+        params:
+            artifact=artifact_json,
+        shell:
+            PYTHON
+            + " {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
+            " --csv {output.csv:q} --html {output.html:q} --tex {output.tex:q} 2> {log:q}"

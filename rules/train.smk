@@ -2,14 +2,18 @@
 # Outputs stand under `update`, since Snakemake would delete the finished logs of a failed job; the trainer keeps each
 # log that was written for its specification.
 
-import re
-
 RUNS = "results/{scale}/runs/{variant}/{dataset}/{configuration}/seed{seed}"
 LOGS = "results/{scale}/logs/{variant}/{dataset}/{configuration}/seed{seed}"
 PRETRAINED = (
     "results/{scale}/pretrained/{variant}/{dataset}/{configuration}/seed{seed}.json"
 )
 TRAIN = " --job {params.job:q} --results results --threads {threads} 2> {log:q}"
+# a flag of the command and no param: switching it on or off trains nothing again
+KEEP_WEIGHTS = "".join(
+    f" --keep-weights {scale}"
+    for scale, chosen in CONFIG.scales.items()
+    if chosen.keep_weights
+)
 
 
 rule train_mlp:
@@ -32,11 +36,12 @@ rule train_mlp:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        runtime=runtime_of(find_job()),
+        mem_mb=memory_of(find_job()),
     params:
         job=job_of(),
     shell:
-        run_script("train_mlp") + TRAIN
+        run_script("train_mlp") + KEEP_WEIGHTS + TRAIN
 
 
 rule train_wide_resnet:
@@ -54,11 +59,12 @@ rule train_wide_resnet:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        runtime=runtime_of(find_job("{architecture}-d{density}")),
+        mem_mb=memory_of(find_job("{architecture}-d{density}")),
     params:
         job=job_of("{architecture}-d{density}"),
     shell:
-        run_script("train_wide_resnet") + TRAIN
+        run_script("train_wide_resnet") + KEEP_WEIGHTS + TRAIN
 
 
 rule pretrain_wide_resnet:
@@ -75,7 +81,8 @@ rule pretrain_wide_resnet:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        runtime=runtime_of(find_pretraining, pretraining=True),
+        mem_mb=memory_of(find_pretraining),
     params:
         job=pretraining_of,
     shell:
@@ -97,8 +104,9 @@ rule prune_and_finetune:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        runtime=runtime_of(find_job("magnitude-d{density}")),
+        mem_mb=memory_of(find_job("magnitude-d{density}")),
     params:
         job=job_of("magnitude-d{density}"),
     shell:
-        run_script("prune_and_finetune") + TRAIN
+        run_script("prune_and_finetune") + KEEP_WEIGHTS + TRAIN

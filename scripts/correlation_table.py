@@ -24,9 +24,9 @@ def main() -> None:
     artifact = Artifact.from_json(arguments.artifact)
     try:
         runs = summarise_runs(select(read_rows(arguments.runs), artifact))
+        cells = correlation_cells(runs, artifact)
     except ValueError as error:
         raise SystemExit(f"correlation_table: {error}") from None
-    cells = correlation_cells(runs, artifact)
     page = correlation_page(cells, runs, artifact)
     write_csv(arguments.csv, cells)
     write_html(arguments.html, page)

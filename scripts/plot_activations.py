@@ -12,6 +12,7 @@ from gradflow.runs import Artifact
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--artifact", required=True, help="the artifact's entry in the config, resolved, as JSON")
+parser.add_argument("--runs", nargs="*", help="no run tables: the functions are the library's")
 parser.add_argument("--pdf", required=True, type=Path)
 parser.add_argument("--png", required=True, type=Path)
 

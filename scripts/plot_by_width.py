@@ -6,7 +6,8 @@ A grid of optimizers and regularizations or activations, a part for each measure
 import argparse
 from pathlib import Path
 
-from gradflow.figures import figure_by_width, save_figure
+from gradflow.figures import save_figure
+from gradflow.figures_by_width import figure_by_width
 from gradflow.runs import Artifact, read_rows, select, summarise_runs
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -158,7 +158,7 @@ def tiny(raw: dict[str, Any]) -> None:
     """Cut a configuration down to a job of a second: scale smoke, one small MLP, one seed, one epoch."""
     smoke = raw["scales"]["smoke"]
     smoke["studies"] = {STUDY: {**smoke["studies"][STUDY], "epochs": 1}}
-    block = {**smoke["studies"][STUDY]["blocks"][0], "depths": [1], "optimizers": ["adam"], "regularizations": ["NR"]}
+    block = {**raw["studies"][STUDY]["blocks"][0], "depths": [1], "optimizers": ["adam"], "regularizations": ["NR"]}
     smoke["studies"][STUDY]["blocks"] = [block]
     raw["artifacts"] = {name: raw["artifacts"][name] for name in ("table4", "figure15", "figure14")}
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradflow.runlog import MEASURES, SCHEMA
+from gradflow.grid import Plan
+from gradflow.runlog import MEASURES, STUDY_SCHEMA
 from gradflow.spec import Configuration, dense_width
 
 MAX_WIDTH = 256
@@ -24,6 +25,10 @@ def make_study_table(
     *,
     model: str = "mlp",
     dataset: str = "digits",
+    stands_for: str | None = None,
+    study: str = "made_up",
+    depth: int = 4,
+    learning_rate: float = 0.001,
     architectures: Sequence[str] = ("dense", "sparse"),
     percents: Sequence[int] = (10, 30, 50, 70, 90),
     seeds: Sequence[int] = (1, 2, 3),
@@ -39,6 +44,10 @@ def make_study_table(
         activations: likewise.
         model: `mlp`, or `wide_resnet`: then `percents` are densities, and the dense architecture has 100 alone.
         dataset: a name known to `gradflow.datasets`; digits has 360 test images, so that accuracies tie.
+        stands_for: the data set that the study is about; `dataset` itself unless given.
+        study: the study's name.
+        depth: hidden layers of an MLP.
+        learning_rate: of every configuration.
         architectures: of each configuration and percent.
         percents: dense widths or densities.
         seeds: of each run.
@@ -50,21 +59,37 @@ def make_study_table(
     rows: list[dict[str, Any]] = []
     for optimizer, regularization, activation in names:
         configuration = Configuration(
-            dataset=dataset, model=model, depth=4 if model == "mlp" else 10, widen_factor=0 if model == "mlp" else 1,
-            activation=activation, optimizer=optimizer, learning_rate=0.001, regularization=regularization,
+            dataset=dataset, model=model, depth=depth if model == "mlp" else 10,
+            widen_factor=0 if model == "mlp" else 1,
+            activation=activation, optimizer=optimizer, learning_rate=learning_rate, regularization=regularization,
         )  # fmt: skip
         for architecture in architectures:
             for percent in (100,) if model == "wide_resnet" and architecture == "dense" else percents:
                 for seed in seeds:
                     broken = (optimizer, architecture, seed) in diverged
                     rows += _run_rows(configuration, architecture, percent, seed, epochs, advantage, broken)
+    return _table(rows, study, stands_for or dataset)
+
+
+def make_table_of_plan(plan: Plan) -> pd.DataFrame:
+    """The study table of a plan whose every run has finished, with at most two probe epochs."""
+    rows: list[dict[str, Any]] = []
+    for job, run in plan.runs():
+        epochs = min(plan.epochs, 2)
+        made = _run_rows(job.configuration, run.architecture, run.percent, job.seed, epochs, 1.0, False, plan.max_width)
+        rows += [row | {"scale": plan.scale, "variant": job.variant, "epochs": plan.epochs} for row in made]
+    return _table(rows, plan.study, plan.stands_for)
+
+
+def _table(rows: list[dict[str, Any]], study: str, stands_for: str) -> pd.DataFrame:
+    rows = [{"study": study, "stands_for": stands_for, **row} for row in rows]
     # through Arrow, so that types and missing values are those of a real study table
-    return pa.Table.from_pylist(rows, schema=SCHEMA).to_pandas()
+    return pa.Table.from_pylist(rows, schema=STUDY_SCHEMA).to_pandas()
 
 
 def write_study_table(path: Path, rows: pd.DataFrame) -> Path:
     """Write `rows` as the workflow writes a study table."""
-    pq.write_table(pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False), path)
+    pq.write_table(pa.Table.from_pandas(rows, schema=STUDY_SCHEMA, preserve_index=False), path)
     return path
 
 
@@ -76,6 +101,7 @@ def _run_rows(
     epochs: int,
     advantage: float,
     broken: bool,
+    max_width: int = MAX_WIDTH,
 ) -> list[dict[str, Any]]:
     is_mlp = configuration.model == "mlp"
     generator = np.random.default_rng([*configuration.name.encode(), *architecture.encode(), percent, seed])
@@ -107,8 +133,8 @@ def _run_rows(
             "batch_size": 128,
             "initialisation": "shared_dense_fan_in",
             "architecture": architecture,
-            "dense_width": dense_width(MAX_WIDTH, percent) if is_mlp else None,
-            "max_width": MAX_WIDTH if is_mlp else None,
+            "dense_width": dense_width(max_width, percent) if is_mlp else None,
+            "max_width": max_width if is_mlp else None,
             "width_percent": percent if is_mlp else None,
             "density_percent": None if is_mlp else percent,
             "seed": seed,

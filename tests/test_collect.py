@@ -7,14 +7,15 @@ import pytest
 
 from gradflow.collect import collect_runs
 from gradflow.grid import Plan
-from gradflow.runlog import SCHEMA, RunLogError, read_log, write_log
+from gradflow.runlog import STUDY_SCHEMA, RunLogError, read_log, write_log
 from gradflow.spec import Configuration, Settings
 
 
 @pytest.fixture
 def plan():
     configuration = Configuration("digits", "mlp", 4, 0, "relu", "adam", 0.001, "NR")
-    return Plan("smoke", "tiny", (configuration,), (("paper", Settings()),), (0, 1), 2, (30, 70), 20, 1, False)
+    variants = (("paper", Settings()),)
+    return Plan("smoke", "tiny", "cifar10", (configuration,), variants, (0, 1), 2, (30, 70), 20, 1, False)
 
 
 @pytest.fixture
@@ -40,7 +41,8 @@ def test_all_runs_in_the_plans_order(plan, results):
     output = results / "study.parquet"
     assert collect_runs(plan, results, output, partial=False) == []
     table = pq.read_table(output)
-    assert table.schema.remove_metadata() == SCHEMA
+    assert table.schema.remove_metadata() == STUDY_SCHEMA
+    assert set(table["stands_for"].to_pylist()) == {"cifar10"}
     assert table["seed"].to_pylist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert table.schema.metadata[b"runs"] == b"8"
 

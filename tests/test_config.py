@@ -79,9 +79,16 @@ def test_a_wide_resnet_is_sparse_and_magnitude_below_full_density_and_dense_at_i
     assert shipped.logs("quick", WIDE) == [f"{folder}/{name}.parquet" for folder in folders for name in names]
 
 
-def test_every_artifact_can_be_drawn_at_every_scale(shipped: Grid) -> None:
-    for scale in shipped.config.scales:
+def test_every_artifact_is_made_at_scales_paper_and_smoke(shipped: Grid) -> None:
+    for scale in ("paper", "smoke"):
         assert shipped.artifacts(scale) == list(shipped.config.artifacts)
+
+
+def test_a_scale_makes_the_artifacts_of_which_it_has_a_study(shipped: Grid) -> None:
+    made = set(shipped.artifacts("quick"))
+    assert {"table1", "table2", "table4", "figure5", "figure14", "figure15", "claims", "comparison_p_values"} <= made
+    assert not {"table3a", "figure2a", "comparison_means", "calibration_scores"} & made
+    assert shipped.studies("quick", "table1") == [MLP]
 
 
 def test_stand_ins_take_their_own_width_and_padding(shipped: Grid) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import runpy
@@ -15,6 +16,7 @@ import pytest
 from study_tables import make_study_table, write_study_table
 
 from gradflow import labels
+from gradflow.overviews import grid_cells, grid_page, mean_cells, mean_page
 from gradflow.runs import Artifact, select, summarise_runs
 from gradflow.spec import ACTIVATIONS, OPTIMIZERS
 from gradflow.stats import mean_absolute_tau, signed_rank_test
@@ -116,7 +118,7 @@ def test_csv_has_every_statistic(rows: pd.DataFrame, tmp_path: Path) -> None:
     write_csv(tmp_path / "table4.csv", cells)
     table = pd.read_csv(tmp_path / "table4.csv", keep_default_na=False, na_values=[""])
     assert [*table.columns] == [
-        "artifact", "variant", "dataset", "hidden_layers", "learning_rate", "optimizer", "regularization",
+        "artifact", "variant", "stands_for", "dataset", "hidden_layers", "learning_rate", "optimizer", "regularization",
         "activation", "planned", "n", "zeros", "ties", "p_value", "p_value_normal", "rank_biserial",
         "median_difference", "interval_low", "interval_high", "diverged_dense", "diverged_sparse", "collapsed_dense",
         "collapsed_sparse",
@@ -173,6 +175,97 @@ def test_activations_as_columns() -> None:
     assert [*text.columns] == ["ReLU", "Swish", "ELU"]
 
 
+def test_what_a_table_of_activations_is_made_of() -> None:
+    artifact = Artifact("table3c", "T", "paper", columns="activation", seeds=SEEDS, percents=PERCENTS)
+    rows = [
+        make_study_table(("adam",), ("DA_SC_BN",), ("swish", "relu"), stands_for="cifar100"),
+        make_study_table(("sgd",), ("DA_L2_SC_BN",), ("swish", "relu"), stands_for="cifar100"),
+    ]
+    runs = summarise_runs(pd.concat(rows))
+    cells = significance_cells(runs, dataclasses.replace(artifact, planned_runs={"cifar100": 150}))
+    assert set(cells["stands_for"]) == {"cifar100"} and set(cells["dataset"]) == {"digits"}
+    notes = "\n".join(
+        significance_page(cells, runs, dataclasses.replace(artifact, planned_runs={"cifar100": 150})).notes
+    )
+    assert "CIFAR-100 (Digits stands in): 120 of 150 planned runs of 5 epochs." in notes
+    assert "Regularization: DA SC BN (Adam); DA L2 SC BN (SGD)." in notes
+
+
+def test_an_artifact_takes_the_runs_of_its_own_studies() -> None:
+    rows = make_study_table(("adam",), ("NR",), study="own")
+    other = make_study_table(("adam",), ("NR", "BN"), study="other")
+    artifact = Artifact("t", "T", "paper", studies=("own",))
+    for order in ((rows, other), (other, rows)):
+        chosen = summarise_runs(select(pd.concat(order, ignore_index=True), artifact))
+        assert len(chosen) == 30 and set(chosen["regularization"]) == {"NR"}
+    both = summarise_runs(select(pd.concat([rows, other]), dataclasses.replace(artifact, studies=("own", "other"))))
+    pd.testing.assert_frame_equal(both, summarise_runs(other))  # what they share is there once
+
+
+def test_a_cell_of_two_data_sets_is_refused() -> None:
+    rows = [make_study_table(("adam",), ("NR",), stands_for=name) for name in ("cifar10", "cifar100")]
+    runs = summarise_runs(pd.concat(rows))
+    assert len(runs) == 60
+    with pytest.raises(ValueError, match=r"would mix cifar10/digits/.*, cifar100/digits/"):
+        significance_cells(runs, Artifact("t", "T", "paper"))
+    mixed = pd.concat([rows[0], make_study_table(("adam",), ("NR",), dataset="cifar10")])
+    with pytest.raises(ValueError, match="cifar10 would mix digits, cifar10"):
+        correlation_cells(summarise_runs(mixed), TABLE1)
+
+
+def test_table_of_configurations(tmp_path: Path) -> None:
+    def configuration(**other: object) -> dict[str, object]:
+        return {
+            "dataset": "digits", "stands_for": "cifar100", "model": "mlp", "depth": 4, "widen_factor": 0,
+            "activation": "relu", "optimizer": "sgd", "learning_rate": 0.1, "regularization": "DA_BN",
+            "dense_widths": [4, 20], **other,
+        }  # fmt: skip
+
+    configurations = (
+        configuration(),
+        configuration(),  # of another study
+        configuration(optimizer="adamw", regularization="NR", learning_rate=0.001, depth=1),
+        configuration(dataset="fashion_mnist", stands_for="fashion_mnist", activation="swish", dense_widths=[79, 394]),
+    )
+    artifact = Artifact("table2", "T", "paper", configurations=configurations)
+    cells = grid_cells(artifact)
+    counts = cells.set_index(["property", "value"])["configurations"]
+    assert counts["regularization", "BN"] == 2 and counts["optimizer", "sgd"] == 2 and counts["dense_width", 4] == 2
+    page = grid_page(cells, artifact)
+    write_html(tmp_path / "table2.html", page)
+    write_latex(tmp_path / "table2.tex", page)
+    assert Cells((tmp_path / "table2.html").read_text(encoding="utf-8")).rows == [
+        ["Configuration", "Variants"],
+        ["Optimizers", "SGD and AdamW."],
+        ["Regularization/Normalization", "No regularization (NR), data augmentation (DA) and BatchNorm (BN)."],
+        ["Number of hidden layers", "1 and 4."],
+        ["Dense width", "79 and 394 (Fashion-MNIST); 4 and 20 (CIFAR-100)."],
+        ["Activation functions", "ReLU and Swish."],
+        ["Learning rate", "0.001 and 0.1."],
+        ["Datasets", "Fashion-MNIST and CIFAR-100 (Digits stands in)."],
+    ]
+    assert "3 configurations" in page.notes[0]
+
+
+def test_table_of_means(rows: pd.DataFrame, tmp_path: Path) -> None:
+    artifact = dataclasses.replace(TABLE4, name="means", where={**TABLE4.where, "stands_for": ["digits"]})
+    runs = summarise_runs(select(rows, artifact))
+    cells = mean_cells(runs, artifact)
+    assert len(cells) == 3 * 4 * 2 and set(cells["stands_for"]) == {"digits"}
+    cell = cells.set_index(["optimizer", "regularization", "architecture"]).loc[("momentum", "BN", "dense")]
+    own = runs[(runs["optimizer"] == "momentum") & (runs["regularization"] == "BN") & (runs["architecture"] == "dense")]
+    assert cell["mean"] == own["test_accuracy"].mean() and cell["n"] == 12
+    assert cell["std"] == np.std(own["test_accuracy"], ddof=1)
+    page = mean_page(cells, runs, artifact)
+    write_html(tmp_path / "means.html", page)
+    write_latex(tmp_path / "means.tex", page)
+    parsed = Cells((tmp_path / "means.html").read_text(encoding="utf-8"))
+    assert parsed.rows[0][1:] == ["NR", "L2", "BN", "DA SC BN"] and parsed.rows[1][1:3] == ["Dense", "Sparse"]
+    assert parsed.rows[4][5] == f"{cell['mean']:.2f} ± {cell['std']:.2f} (n=12)"
+    assert parsed.rows[4][7] == "– (n=0)"
+    assert r" $\pm$ " in (tmp_path / "means.tex").read_text() and (tmp_path / "means.tex").read_text().isascii()
+
+
 def test_a_cell_of_two_configurations_is_refused(rows: pd.DataFrame) -> None:
     runs = summarise_runs(rows)
     other = runs.assign(configuration=runs["configuration"].str.replace("lr0.001", "lr0.1"), learning_rate=0.1)
@@ -209,11 +302,15 @@ def test_correlation_table(rows: pd.DataFrame, tmp_path: Path) -> None:
     assert r"$\mathrm{EGF}_2$" in (tmp_path / "table1.tex").read_text()
 
 
-@pytest.mark.parametrize("where", [{}, {"optimizer": ["adam"], "regularization": ["NR"], "dataset": "digits"}])
+@pytest.mark.parametrize("where", [{}, {"optimizer": ["adam"], "regularization": ["NR"], "stands_for": "digits"}])
 def test_no_runs_at_all(where: dict[str, object], tmp_path: Path) -> None:
     artifact = Artifact("table", "T", "paper", where=where, seeds=SEEDS, percents=PERCENTS)
     runs = summarise_runs(make_study_table().iloc[:0])
-    for make_cells, make_page in ((significance_cells, significance_page), (correlation_cells, correlation_page)):
+    for make_cells, make_page in (
+        (significance_cells, significance_page),
+        (correlation_cells, correlation_page),
+        (mean_cells, mean_page),
+    ):
         page = make_page(make_cells(runs, artifact), runs, artifact)
         write_html(tmp_path / "table.html", page)
         write_latex(tmp_path / "table.tex", page)
@@ -222,7 +319,7 @@ def test_no_runs_at_all(where: dict[str, object], tmp_path: Path) -> None:
         assert "–" in Cells(document).rows[-1][-1] if where else "<table" not in document
 
 
-@pytest.mark.parametrize("script", ["significance_table", "correlation_table"])
+@pytest.mark.parametrize("script", ["significance_table", "correlation_table", "means_table"])
 def test_scripts(script: str, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = write_study_table(tmp_path / "study.parquet", rows)
     artifact = {"name": "t", "title": "T", "kind": script, "variant": "paper", "where": {}, "columns": "regularization"}

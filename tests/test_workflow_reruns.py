@@ -99,7 +99,7 @@ def test_a_comment_in_every_file_trains_nothing(project: Project) -> None:
 def test_how_it_is_run_is_no_reason_to_run(project: Project) -> None:
     train = project.folder / "rules" / "train.smk"
     substitute(train, "threads: 1", "threads: 2")
-    substitute(train, "mem_mb=2000", "mem_mb=3000")
+    substitute(train, "mem_mb=memory_of(find_job())", "mem_mb=3000")
     substitute(project.folder / "profiles" / "default" / "config.yaml", "cores: all", "cores: 1\nlatency-wait: 1")
     assert not project.plan().counts
 

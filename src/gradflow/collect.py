@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from gradflow.files import replacing
 from gradflow.grid import Plan
-from gradflow.runlog import SCHEMA, RunLogError, read_log
+from gradflow.runlog import SCHEMA, STUDY_SCHEMA, RunLogError, read_log
 
 
 def collect_runs(plan: Plan, results: Path, output: Path, partial: bool) -> list[str]:
@@ -34,7 +34,10 @@ def collect_runs(plan: Plan, results: Path, output: Path, partial: bool) -> list
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise RunLogError(f"{wrong[0]}{more}")
     metadata = {"plan": plan.to_json(), "runs": str(len(tables)), "planned_runs": str(len(tables) + len(wrong))}
-    table = pa.concat_tables([SCHEMA.empty_table(), *tables]).replace_schema_metadata(metadata)
+    table = pa.concat_tables([SCHEMA.empty_table(), *tables])
+    for name, value in (("stands_for", plan.stands_for), ("study", plan.study)):
+        table = table.add_column(0, name, pa.repeat(value, table.num_rows))
+    table = table.combine_chunks().cast(STUDY_SCHEMA).replace_schema_metadata(metadata)
     with replacing(output) as aside:
         pq.write_table(table, aside, compression="zstd")
     return wrong

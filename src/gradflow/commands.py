@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from gradflow.warm import Work, hand_over
 if TYPE_CHECKING:
     import torch
 
-    Train = Callable[[Job, Path, torch.device], None]
+    Train = Callable[[Job, Path, torch.device, bool], None]
 
 STOPPED = 143  # as a shell reports SIGTERM
 
@@ -49,8 +50,18 @@ def training_command(script: str, description: str | None) -> int:
     return load_scripts()[script](arguments) if code is None else code
 
 
-def parse(description: str | None, arguments: list[str]) -> tuple[Job, Path, int]:
-    """The job, the results folder and the number of CPU threads of a training script's arguments.
+@dataclass(frozen=True)
+class Arguments:
+    """A training script's arguments."""
+
+    job: Job
+    results: Path
+    threads: int
+    keep_weights: bool
+
+
+def parse(description: str | None, arguments: list[str]) -> Arguments:
+    """Read a training script's arguments.
 
     Raises:
         ValueError: the job is none, or of another engine version.
@@ -59,8 +70,16 @@ def parse(description: str | None, arguments: list[str]) -> tuple[Job, Path, int
     parser.add_argument("--job", required=True, help="the job as canonical JSON (gradflow.spec.Job.to_json)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument(
+        "--keep-weights",
+        metavar="SCALE",
+        action="append",
+        default=[],
+        help="a scale whose runs keep their final weights and masks beside their logs; may be given several times",
+    )
     parsed = parser.parse_args(arguments)
-    return Job.from_json(parsed.job), parsed.results, parsed.threads
+    job = Job.from_json(parsed.job)
+    return Arguments(job, parsed.results, parsed.threads, job.scale in parsed.keep_weights)
 
 
 def load_scripts() -> dict[str, Work]:
@@ -84,11 +103,11 @@ def run(train: Train, arguments: list[str]) -> int:
     from gradflow.data import DataError
     from gradflow.training import Stopped, choose_device, prepare
 
-    job, results, threads = parse(None, arguments)
+    parsed = parse(None, arguments)
     try:
         device = choose_device()
-        prepare(device, job, threads)
-        train(job, results, device)
+        prepare(device, parsed.job, parsed.threads)
+        train(parsed.job, parsed.results, device, parsed.keep_weights)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return STOPPED

@@ -102,17 +102,33 @@ class Scale(Strict):
     stand_ins: dict[Dataset, Dataset] = {}
     max_widths: dict[Dataset, Positive] = {}
     settings: dict[str, Any] = {}
+    keep_weights: bool = False  # no part of a run's identity: what is finished without them is not trained again
+
+
+TABLES = (
+    "correlation_table", "significance_table", "grid_table", "means_table", "compare_p_values", "compare_correlations",
+    "compare_means", "agreement_table", "effect_table", "check_claims", "list_assumptions", "sensitivity_table",
+    "calibration_table",
+)  # fmt: skip
+FIGURES = ("plot_by_width", "plot_by_density", "plot_activations")
+WITHOUT_RUNS = ("grid_table", "list_assumptions", "plot_activations")  # made of the configuration or of nothing
+ArtifactKind = Literal[
+    "correlation_table", "significance_table", "grid_table", "means_table", "compare_p_values", "compare_correlations",
+    "compare_means", "agreement_table", "effect_table", "check_claims", "list_assumptions", "sensitivity_table",
+    "calibration_table", "plot_by_width", "plot_by_density", "plot_activations",
+]  # fmt: skip
 
 
 class Artifact(Strict):
     """A table or figure, and what it is drawn from."""
 
-    kind: Literal["correlation_table", "significance_table", "plot_by_width", "plot_by_density", "plot_activations"]
+    kind: ArtifactKind
     title: str
     studies: list[Name] = []
     variant: Name = "paper"
     columns: Literal["regularization", "activation"] = "regularization"  # of a significance table
     panels: Literal["regularization", "activation"] = "regularization"  # of a plot by width
+    rows: Literal["optimizer", "hidden_layers_and_optimizer"] = "optimizer"  # of a plot by width
     measures: Annotated[list[Measure], Field(min_length=1)] = ["test_accuracy", "egf_l2"]
     architectures: list[Architecture] = ["dense", "sparse"]  # of a plot by density
     where: dict[Column, Any] = {}  # a value, or a list of them
@@ -305,12 +321,12 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
 
 
 def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:
-    if not artifact.studies and artifact.kind != "plot_activations":
+    if not artifact.studies and artifact.kind not in ("list_assumptions", "plot_activations"):
         yield f"{place}.studies: missing; a {artifact.kind} is drawn from at least one study"
     for study in artifact.studies:
         if study not in config.studies:
             yield f"{place}.studies: there is no study {study}{_nearest(study, config.studies)}"
-        elif artifact.kind != "plot_activations":
+        elif artifact.kind not in (*WITHOUT_RUNS, "check_claims"):
             model = config.studies[study].model
             wanted = "wide_resnet" if artifact.kind == "plot_by_density" else "mlp"
             if model != wanted:

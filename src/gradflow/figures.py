@@ -1,6 +1,7 @@
-"""The paper's figures from run tables: by dense width, by density, and the activation functions.
+"""The paper's figures: their style, how a line and a note are made, files; by density; the activation functions.
 
-Free of scipy, and of torch but for the activation functions. pyplot is left out too: it costs start-up time.
+Figures by dense width are in `figures_by_width`. Free of scipy, and of torch but for the activation functions. pyplot
+is left out too: it costs start-up time.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from gradflow import labels
 from gradflow.files import replacing
-from gradflow.runs import Artifact, extent
+from gradflow.runs import Artifact, extent, refuse_mixture
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +48,7 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
     "savefig.dpi": 200,
 }
-TEXT_WIDTH = 7.0  # inches, of a page; wider only where the panels would become too narrow
+TEXT_WIDTH = 7.0  # inches, of a page
 
 # Okabe and Ito's colours, told apart by readers with any colour vision; marker and line style say the same in grey.
 DENSE_SPARSE: dict[str, dict[str, Any]] = {
@@ -60,7 +61,7 @@ _LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, 
 
 ACCURACY = "test_accuracy"
 # How the part of a figure about a measure is named, and its y axis labelled.
-_PARTS = {ACCURACY: ("Test accuracy", "accuracy (%)"), "test_loss": ("Test loss", "loss (nats)")} | {
+PARTS = {ACCURACY: ("Test accuracy", "accuracy (%)"), "test_loss": ("Test loss", "loss (nats)")} | {
     measure: (f"Gradient flow, {name} averaged over training", name) for measure, name in labels.MEASURE_LABELS.items()
 }
 
@@ -73,53 +74,12 @@ def style() -> AbstractContextManager[Any]:
 def save_figure(figure: Figure, pdf: Path, png: Path) -> None:
     """Write a figure as PDF and as PNG with 200 dpi, each whole or not at all, the same bytes for the same figure."""
     with style():
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, not again for each file
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once, not again for each file
         for path, metadata in ((pdf, {"CreationDate": None}), (png, {"Software": None})):
             with replacing(path) as aside:
                 figure.savefig(aside, format=path.suffix[1:], metadata=metadata)
-
-
-def figure_by_width(runs: pd.DataFrame, artifact: Artifact) -> Figure:
-    """Dense against sparse by dense width (Figure 15): optimizers as rows, regularizations or activations as columns.
-
-    Args:
-        runs: one row per run, already those of the artifact.
-        artifact: `panels` says what the columns are; each of `measures` makes a part of the figure, (a), (b), ...
-
-    Returns:
-        Lines of the mean over seeds with a band from the lowest to the highest; gradient flow on a logarithmic axis.
-        Values that are not finite are left out, and a note counts the diverged runs.
-
-    Raises:
-        ValueError: a line would mix several configurations.
-    """
-    runs = runs[runs["dense_width"].notna()]
-    if runs.empty:
-        return _nothing_finished(artifact.title)
-    panels = artifact.listed(artifact.panels) or labels.in_order(artifact.panels, runs[artifact.panels])
-    optimizers = artifact.listed("optimizer") or labels.in_order("optimizer", runs["optimizer"])
-    widths = sorted(runs["dense_width"].unique())
-    with style():
-        figure, parts = _parts(artifact, max(TEXT_WIDTH, 0.5 + 0.95 * len(panels)), 1.0 * len(optimizers))
-        for part, measure in zip(parts, artifact.measures, strict=True):
-            axes = part.subplots(len(optimizers), len(panels), sharex=True, sharey="row", squeeze=False)
-            for optimizer, row in zip(optimizers, axes, strict=True):
-                for name, panel in zip(panels, row, strict=True):
-                    cell = runs[(runs["optimizer"] == optimizer) & (runs[artifact.panels] == name)]
-                    for architecture, look in DENSE_SPARSE.items():
-                        _draw_line(panel, cell[cell["architecture"] == architecture], "dense_width", measure, look)
-                _scale_y(row[0], measure)
-                row[0].set_ylabel(f"{labels.label('optimizer', optimizer)}\n{_PARTS[measure][1]}")
-            for name, panel in zip(panels, axes[0], strict=True):
-                panel.set_title(labels.label(artifact.panels, name))
-            # all five widths would run into each other
-            axes[0, 0].set_xticks(sorted({widths[0], widths[len(widths) // 2], widths[-1]}))
-            axes[0, 0].set_xlim(*_padded(widths[0], widths[-1]))
-            part.supxlabel("dense width", fontsize=8)
-        lines = [Line2D([], [], label=labels.ARCHITECTURE_LABELS[name], **look) for name, look in DENSE_SPARSE.items()]
-        _legend(figure, lines, runs)
-    return figure
 
 
 def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
@@ -131,7 +91,7 @@ def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
             those below; each of `measures` makes a part of the figure.
 
     Returns:
-        As `figure_by_width` does. Swish with AdamW stands in Adam's panel, as in the paper.
+        Lines as `draw_line` makes them. Swish with AdamW stands in Adam's panel, as in the paper.
 
     Raises:
         ValueError: a line would mix several configurations, or sparse and magnitude.
@@ -143,9 +103,11 @@ def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
     runs = runs[runs["architecture"].isin(artifact.architectures) & runs["density"].notna()]
     runs = runs[(runs["architecture"] == "dense") | (runs["density"] < 100)]
     if runs.empty:
-        return _nothing_finished(artifact.title)
+        return nothing_finished(artifact)
     runs = runs.assign(line=runs.apply(_line_label, axis=1), panel=runs["optimizer"].replace("adamw", "adam"))
-    optimizers = labels.in_order("optimizer", runs["panel"])
+    optimizers = labels.in_order(
+        "optimizer", ("adam" if name == "adamw" else name for name in artifact.in_order("optimizer", runs))
+    )
     regularizations = [
         labels.label("regularization", name) for name in labels.in_order("regularization", runs["regularization"])
     ]
@@ -167,16 +129,16 @@ def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
             for optimizer, panel in zip(optimizers, axes, strict=True):
                 of_panel = runs[runs["panel"] == optimizer]
                 for name in lines:
-                    _draw_line(panel, of_panel[of_panel["line"] == name], "density", measure, looks[name])
+                    draw_line(panel, of_panel[of_panel["line"] == name], "density", measure, looks[name])
                 panel.set_xscale("log")
                 panel.set_xticks(densities, labels=[str(value) for value in densities])
                 panel.xaxis.set_minor_locator(NullLocator())
                 panel.set_title(labels.label("optimizer", optimizer))
-            _scale_y(axes[0], measure)
-            axes[0].set_ylabel(_PARTS[measure][1])
+            scale_y(axes[0], measure)
+            axes[0].set_ylabel(PARTS[measure][1])
             part.supxlabel("density (%); 100 is dense", fontsize=8)
         handles = [Line2D([], [], label=name, **looks[name]) for name in lines]
-        _legend(figure, handles, runs)
+        _legend(figure, handles, note(runs, artifact, _swish_note(runs), labels.abbreviations(runs["regularization"])))
     return figure
 
 
@@ -218,18 +180,21 @@ def _parts(artifact: Artifact, width: float, panels: float) -> tuple[Figure, lis
     """A figure, `width` inches wide, with a titled part for each measure, which has `panels` inches for its panels."""
     height = len(artifact.measures) * (panels + 0.7) + 0.6  # titles and labels of each part; title and legend
     figure = Figure(figsize=(width, height))
-    figure.suptitle(textwrap.fill(artifact.title, int(13 * width)))  # about 13 characters an inch
+    figure.suptitle(wrapped_title(artifact, width))
     parts: list[SubFigure] = list(figure.subfigures(len(artifact.measures), 1, squeeze=False)[:, 0])
     for letter, part, measure in zip("abcdef", parts, artifact.measures, strict=False):
-        name = _PARTS[measure][0]
+        name = PARTS[measure][0]
         part.suptitle(f"({letter}) {name}" if len(parts) > 1 else name, fontsize=8.5, fontweight="bold")
     return figure, parts
 
 
-def _draw_line(panel: Axes, runs: pd.DataFrame, x: str, measure: str, look: dict[str, Any]) -> None:
-    """Mean over seeds at each x, and the range as a band; what is not finite is left out."""
-    if runs["configuration"].nunique() > 1:
-        raise ValueError(f"a line would mix {', '.join(sorted(runs['configuration'].unique()))}; narrow `where`")
+def draw_line(panel: Axes, runs: pd.DataFrame, x: str, measure: str, look: dict[str, Any]) -> None:
+    """Mean over seeds at each x, and the range as a band; what is not finite is left out.
+
+    Raises:
+        ValueError: the line would mix several configurations.
+    """
+    refuse_mixture(runs, "a line")
     column = measure if measure in runs.columns else f"mean_{measure}"
     values = runs[column].where(np.isfinite(runs[column]))
     if _is_logarithmic(measure):
@@ -255,45 +220,84 @@ def _is_logarithmic(measure: str) -> bool:
     return measure in labels.MEASURE_LABELS
 
 
-def _scale_y(panel: Axes, measure: str) -> None:
-    """Put gradient flow on a logarithmic axis (shared axes too), labelled between the decades where it is short."""
+def scale_y(panel: Axes, measure: str, ticks: int = 4) -> None:
+    """At most so many ticks on the y axis (and those that share it), with gradient flow on a logarithmic one."""
     if not _is_logarithmic(measure):
+        panel.yaxis.set_major_locator(MaxNLocator(ticks - 1, steps=[1, 2, 5, 10]))
         return
     panel.set_yscale("log")
-    low, high = panel.get_ylim()
-    panel.yaxis.set_minor_formatter(NullFormatter())
-    if high < 50 * low:
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if high < 10 * low else (1, 3)))
+    panel.yaxis.set_minor_locator(NullLocator())
+    places = _log_ticks(*panel.get_ylim(), ticks)
+    panel.yaxis.set_major_locator(FixedLocator(places))
+    if all(0.001 <= place < 10_000 for place in places):
         panel.yaxis.set_major_formatter("{x:g}")
-        panel.yaxis.set_minor_locator(NullLocator())
 
 
-def _padded(low: float, high: float) -> tuple[float, float]:
-    margin = 0.08 * (high - low) or 1.0
-    return low - margin, high + margin
+def _log_ticks(low: float, high: float, most: int) -> list[float]:
+    """At most `most` round numbers within a logarithmic axis: powers of ten, or some between them where it is short."""
+    exponents = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    places = np.empty(0)
+    for factors in ((1,), (1, 3), (1, 2, 5)):
+        places = np.outer(10.0**exponents, factors).ravel()
+        places = places[(places >= low) & (places <= high)]
+        if len(places) > 1:
+            return [float(place) for place in places[:: -(-len(places) // most)]]
+    evenly = MaxNLocator(most - 1, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [float(place) for place in evenly if low <= place <= high]
 
 
-def _legend(figure: Figure, handles: list[Line2D], runs: pd.DataFrame) -> None:
-    """The legend below the panels, with what was drawn, how to read it, and how many runs diverged."""
+def note(runs: pd.DataFrame, artifact: Artifact, *more: str) -> str:
+    """What stands below a figure: what it is made of, how to read it, how many runs diverged, and `more`."""
     seeds = runs["seed"].nunique()
-    note = extent(runs) + (f" Line: mean of {seeds} seeds; band: lowest to highest." if seeds > 1 else " One seed.")
     diverged = int(runs["diverged"].sum())
-    if diverged:
-        note += f" {diverged} runs diverged: accuracy at chance, gradient flow left out."
+    sentences = [
+        extent(runs, artifact),
+        f"Line: mean of {seeds} seeds; band: lowest to highest." if seeds > 1 else "One seed.",
+        f"{diverged} runs diverged: accuracy at chance, gradient flow left out." if diverged else "",
+        *more,
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def wrapped_title(artifact: Artifact, width: float) -> str:
+    """The title of a figure of so many inches, in lines."""
+    return textwrap.fill(labels.typeset(artifact.title), int(14 * width))  # about 14 characters an inch
+
+
+def wrapped_note(text: str, width: float) -> str:
+    """The note of a figure of so many inches, in lines."""
+    return textwrap.fill(text, int(18 * width))  # about 18 characters an inch
+
+
+def nothing_finished(artifact: Artifact) -> Figure:
+    """What a figure is before any of its runs has finished."""
+    with style():
+        figure = Figure(figsize=(TEXT_WIDTH, 2.0))
+        figure.suptitle(wrapped_title(artifact, TEXT_WIDTH))
+        figure.text(0.5, 0.45, "no finished runs", ha="center", va="center")
+    return figure
+
+
+def _swish_note(runs: pd.DataFrame) -> str:
+    """With which regularization a line named by its activation alone was trained."""
+    named = runs[runs["activation"] != "relu"]
+    if named.empty:
+        return ""
+    activations = [labels.label("activation", name) for name in labels.in_order("activation", named["activation"])]
+    regularizations = labels.in_order("regularization", named["regularization"])
+    return (
+        f"{', '.join(activations)}: with {', '.join(labels.label('regularization', one) for one in regularizations)}."
+    )
+
+
+def _legend(figure: Figure, handles: list[Line2D], text: str) -> None:
+    """The legend below the panels, with the note as its title."""
     width = figure.get_figwidth()
     legend = figure.legend(
         handles=handles,
         loc="outside lower center",
         ncols=min(len(handles), int(width / 1.1)),
         handlelength=3,
-        title=textwrap.fill(note, int(18 * width)),  # about 18 characters an inch
+        title=wrapped_note(text, width),
     )
     legend.get_title().set_fontsize(7)
-
-
-def _nothing_finished(title: str) -> Figure:
-    with style():
-        figure = Figure(figsize=(TEXT_WIDTH, 2.0))
-        figure.suptitle(title)
-        figure.text(0.5, 0.45, "no finished runs", ha="center", va="center")
-    return figure

@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from gradflow.config import Block, Config, settings_of
+from gradflow.config import Artifact, Block, Config, settings_of
 from gradflow.labels import DATASET_LABELS
-from gradflow.spec import Architecture, Configuration, Job, Run, Settings
+from gradflow.spec import Architecture, Configuration, Job, Run, Settings, dense_width
 
 DENSE = 100  # the density, in percent, at which a Wide ResNet is its own dense network
 
@@ -26,6 +26,7 @@ class Plan:
 
     scale: str
     study: str
+    stands_for: str  # the data set that config.yaml names; its stand-in at this scale is in the configurations
     configurations: tuple[Configuration, ...]
     variants: tuple[tuple[str, Settings], ...]
     seeds: tuple[int, ...]
@@ -50,7 +51,7 @@ class Plan:
                 percents=self.percents,
                 max_width=self.max_width,
                 crop_padding=self.crop_padding,
-                flip=self.flip,
+                flip=self.flip and settings.flip == "by_data_set",
                 settings=settings,
             )
             if configuration.model == "mlp":
@@ -112,6 +113,7 @@ def plan_study(config: Config, scale_name: str, study_name: str) -> Plan:
     return Plan(
         scale=scale_name,
         study=study_name,
+        stands_for=study.dataset,
         configurations=tuple(configurations.values()),
         variants=tuple(
             (variant, settings_of(config, variant, scale_name)) for variant in here.variants or study.variants
@@ -123,6 +125,37 @@ def plan_study(config: Config, scale_name: str, study_name: str) -> Plan:
         crop_padding=use.crop_padding,
         flip=use.flip,
     )
+
+
+def _planned_runs(plans: Sequence[Plan], artifact: Artifact) -> dict[str, int]:
+    """How many runs an artifact shows when all have finished, by the data set that they are about."""
+    found: dict[str, set[str]] = {plan.stands_for: set() for plan in plans}
+    for plan in plans:
+        for job, run in plan.runs():
+            values = {**vars(job.configuration), "hidden_layers": job.configuration.depth}
+            if (
+                job.variant == artifact.variant
+                and run.architecture in artifact.architectures
+                and all(
+                    values[column] in (wanted if isinstance(wanted, list) else [wanted])
+                    for column, wanted in artifact.where.items()
+                )
+            ):
+                found[plan.stands_for].add(job.log_path(run))
+    return {dataset: len(paths) for dataset, paths in found.items()}
+
+
+def _grid(plans: Sequence[Plan]) -> list[dict[str, object]]:
+    """Every configuration of some plans, with the data set that it is about and its dense widths."""
+    return [
+        {
+            **dataclasses.asdict(configuration),
+            "stands_for": plan.stands_for,
+            "dense_widths": [dense_width(plan.max_width, percent) for percent in plan.percents],
+        }
+        for plan in plans
+        for configuration in plan.configurations
+    ]
 
 
 def _configurations(block: Block, dataset: str, model: str) -> Iterator[Configuration]:
@@ -183,10 +216,10 @@ class Grid:
         column in their order there, so that a cell whose runs are missing keeps its place.
         """
         artifact = self.config.artifacts[name]
-        plans = [self.plan(scale, study) for study in artifact.studies]
+        plans = [self.plan(scale, study) for study in self.studies(scale, name)]
         configurations = [configuration for plan in plans for configuration in plan.configurations]
-        datasets = list(dict.fromkeys(configuration.dataset for configuration in configurations))
-        where: dict[str, object] = {"dataset": datasets} if datasets else {}
+        where: dict[str, object] = {"stands_for": list(dict.fromkeys(plan.stands_for for plan in plans))}
+        datasets = dict.fromkeys(configuration.dataset for configuration in configurations)
         for column in ("optimizer", "regularization", "activation"):
             values = list(dict.fromkeys(getattr(configuration, column) for configuration in configurations))
             if values:
@@ -198,8 +231,17 @@ class Grid:
                 "name": name,
                 "title": title,
                 "where": {**where, **artifact.where},
+                "studies": self.studies(scale, name),
+                "variants": {
+                    variant: {} if variant == "paper" else self.config.variants[variant]
+                    for plan in plans
+                    for variant, _ in plan.variants
+                },
+                "settings": dataclasses.asdict(settings_of(self.config, artifact.variant, scale)),
+                "planned_runs": _planned_runs(plans, artifact),
                 "seeds": sorted({seed for plan in plans for seed in plan.seeds}),
                 "percents": sorted({percent for plan in plans for percent in plan.percents}),
+                "configurations": _grid(plans) if artifact.kind == "grid_table" else [],
             },
             sort_keys=True,
         )
@@ -226,6 +268,13 @@ class Grid:
         return [job.log_path(run) for job, run in self.plan(scale, study).runs()]
 
     def artifacts(self, scale: str) -> list[str]:
-        """Names of the artifacts whose studies the scale has."""
-        studies = self.config.scales[scale].studies
-        return [name for name, artifact in self.config.artifacts.items() if set(artifact.studies) <= set(studies)]
+        """Names of the artifacts of which the scale has a study, and of those that need none."""
+        return [
+            name
+            for name, artifact in self.config.artifacts.items()
+            if not artifact.studies or self.studies(scale, name)
+        ]
+
+    def studies(self, scale: str, artifact: str) -> list[str]:
+        """The studies of an artifact that the scale has."""
+        return [name for name in self.config.artifacts[artifact].studies if name in self.config.scales[scale].studies]

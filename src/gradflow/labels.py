@@ -43,6 +43,14 @@ MEASURE_LABELS = {
     "egf_l2": r"$\mathrm{EGF}_2$",
 }
 
+# How config.yaml, which is plain text, writes them in titles.
+_PLAIN_MEASURES = {
+    "||g||_1": "grad_norm_l1",
+    "||g||_2": "grad_norm_l2",
+    "EGF_1": "egf_l1",
+    "EGF_2": "egf_l2",
+}
+
 ABBREVIATIONS = {
     "NR": "no regularization",
     "DA": "data augmentation",
@@ -75,3 +83,17 @@ def measure_html(measure: str) -> str:
     """A measure's name in HTML, for example `EGF<sub>2</sub>`."""
     norm = measure[-1]
     return f"EGF<sub>{norm}</sub>" if measure.startswith("egf") else f"‖g‖<sub>{norm}</sub>"
+
+
+def typeset(title: str) -> str:
+    """A title of config.yaml with the measures' names (`EGF_1`, `||g||_2`) as mathematical text of matplotlib."""
+    for plain, measure in _PLAIN_MEASURES.items():
+        title = title.replace(plain, MEASURE_LABELS[measure])
+    return title
+
+
+def abbreviations(regularizations: Iterable[str]) -> str:
+    """What the letters in the names of some regularizations mean, as a sentence; empty where there are none."""
+    used = {part for name in regularizations for part in name.split("_")}
+    meanings = [f"{short}: {long}" for short, long in ABBREVIATIONS.items() if short in used]
+    return "; ".join(meanings) + "." if meanings else ""

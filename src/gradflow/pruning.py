@@ -15,6 +15,7 @@ from gradflow.checkpoint import (
     save_checkpoint,
 )
 from gradflow.cohort import Cohort
+from gradflow.cost import record_job
 from gradflow.files import lock
 from gradflow.masks import magnitude_mask
 from gradflow.networks import active_at
@@ -25,13 +26,14 @@ from gradflow.wide_resnet import WideResNet
 DENSE = Run("dense", 100)
 
 
-def pretrain(job: Job, results: Path, device: torch.device) -> None:
+def pretrain(job: Job, results: Path, device: torch.device, _keep_weights: bool = False) -> None:
     """Train the dense network of `job` for the first half of its epochs and keep its state for every density.
 
     Args:
         job: a dense job; see `spec.Job.pretraining`.
         results: the results folder.
         device: where to train.
+        _keep_weights: of no meaning here, the state is kept in any case.
 
     Raises:
         training.Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
@@ -47,10 +49,11 @@ def pretrain(job: Job, results: Path, device: torch.device) -> None:
         cohort = Cohort(job, load_job_data(job, results), device)
         seconds = advance(cohort, pretraining_epochs(job), state, progress)
         save_checkpoint(pretrained, job.to_json(), cohort, seconds)
+        record_job(results, job, cohort.rows, seconds, device.type, pretraining=True)
         remove_checkpoint(state)
 
 
-def prune_and_finetune(job: Job, results: Path, device: torch.device) -> None:
+def prune_and_finetune(job: Job, results: Path, device: torch.device, keep_weights: bool = False) -> None:
     """Train a magnitude job from its pretrained network to the end and publish its log.
 
     Raises:
@@ -58,7 +61,13 @@ def prune_and_finetune(job: Job, results: Path, device: torch.device) -> None:
             again.
         training.Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
     """
-    train_job(job, results, device, start=lambda cohort: start_from_pretrained(cohort, results / job.pretrained_path))
+    train_job(
+        job,
+        results,
+        device,
+        keep_weights,
+        start=lambda cohort: start_from_pretrained(cohort, results / job.pretrained_path),
+    )
 
 
 def pretraining_epochs(job: Job) -> int:

@@ -62,6 +62,10 @@ SCHEMA = pa.schema(
     ]
 )
 
+# A study's table: its runs' logs, each row with the study and the data set that the study is about (another one may
+# stand in for it at a small scale).
+STUDY_SCHEMA = pa.schema([("study", _text), ("stands_for", _text), *SCHEMA])
+
 
 class RunLogError(Exception):
     """A log cannot be read or does not belong to the expected run; the message is one sentence."""
@@ -71,7 +75,8 @@ def write_log(path: Path, rows: list[dict[str, Any]], metadata: dict[str, str]) 
     """Write a run's log whole or not at all."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata))
     with replacing(path) as aside:
-        pq.write_table(table, aside, compression="zstd", write_page_checksum=True)
+        # a log is a dozen rows: dictionaries and stronger compression make ten thousand of them slower to read
+        pq.write_table(table, aside, compression="snappy", use_dictionary=False, write_page_checksum=True)
 
 
 def read_log(path: Path, spec: str | None = None) -> pa.Table:

@@ -18,13 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradflow import labels
-from gradflow.runlog import MEASURES, SCHEMA
+from gradflow.runlog import MEASURES, STUDY_SCHEMA
 
 # What tells two runs of a study table apart.
 RUN_KEY = [
-    "scale", "variant", "dataset", "configuration", "architecture", "width_percent", "density_percent", "seed",
+    "scale", "stands_for", "variant", "dataset", "configuration", "architecture", "width_percent", "density_percent",
+    "seed",
 ]  # fmt: skip
-PAIR_KEY = ["scale", "variant", "dataset", "configuration", "seed", "width_percent"]
+PAIR_KEY = ["scale", "stands_for", "variant", "dataset", "configuration", "seed", "width_percent"]
 # What the twins of a pair have in common besides their key.
 SHARED = [
     "model", "hidden_layers", "depth", "widen_factor", "activation", "optimizer", "learning_rate", "regularization",
@@ -33,7 +34,7 @@ SHARED = [
 FINAL = ["epoch", "train_loss", "test_loss", "test_accuracy", "diverged", "collapsed"]
 LOGGED_MEASURES = [*MEASURES, *(f"minibatch_{measure}" for measure in MEASURES)]
 
-_SCALAR_COLUMNS = [column.name for column in SCHEMA if not pa.types.is_list(column.type)]
+_SCALAR_COLUMNS = [column.name for column in STUDY_SCHEMA if not pa.types.is_list(column.type)]
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,15 @@ class Artifact:
     variant: str
     columns: str = "regularization"
     panels: str = "regularization"
+    rows: str = "optimizer"
     measures: tuple[str, ...] = ("test_accuracy",)
     architectures: tuple[str, ...] = ("dense", "sparse")
     where: dict[str, Any] = dataclasses.field(default_factory=dict)
+    studies: tuple[str, ...] = ()  # whose runs alone are used; empty: any
     seeds: tuple[int, ...] = ()
     percents: tuple[int, ...] = ()
+    planned_runs: dict[str, int] = dataclasses.field(default_factory=dict)  # by the data set that they are about
+    configurations: tuple[dict[str, Any], ...] = ()  # of a grid table only
 
     @classmethod
     def from_json(cls, text: str) -> Artifact:
@@ -77,11 +82,13 @@ class Artifact:
             return None
         return list(wanted) if isinstance(wanted, list) else [wanted]
 
+    def in_order(self, column: str, runs: pd.DataFrame) -> list[str]:
+        """The values of `column`: those that the artifact names, or else those of its runs in the paper's order."""
+        return self.listed(column) or labels.in_order(column, runs[column])
+
 
 def read_rows(paths: Iterable[Path]) -> pd.DataFrame:
-    """Read study tables into one, a row per run and probe epoch, without the columns that hold lists.
-
-    A run that several studies share (Table 3a is inside 6a) is kept once.
+    """Read study tables into one, a row per study, run and probe epoch, without the columns that hold lists.
 
     Raises:
         ValueError: a file is no study table; the message names it.
@@ -92,17 +99,18 @@ def read_rows(paths: Iterable[Path]) -> pd.DataFrame:
             tables.append(pq.read_table(path, columns=_SCALAR_COLUMNS, partitioning=None))
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path}: not a study table ({str(error).splitlines()[0]})") from None
-    rows = pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=_SCALAR_COLUMNS)
-    return rows.drop_duplicates([*RUN_KEY, "epoch"], ignore_index=True)
+    return pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=_SCALAR_COLUMNS)
 
 
 def select(rows: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
-    """The rows that an artifact is made of: its variant's, and those that match its `where`.
+    """The rows that an artifact is made of: its studies' and variant's, and those that match its `where`.
 
     Raises:
         ValueError: `where` names a column that run logs do not have.
     """
     chosen = rows["variant"] == artifact.variant
+    if artifact.studies:
+        chosen &= rows["study"].isin(artifact.studies)
     for column in artifact.where:
         if column not in rows.columns:
             raise ValueError(f"artifact {artifact.name}: where.{column} is no column of the run logs")
@@ -113,6 +121,8 @@ def select(rows: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
 def summarise_runs(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per run: its identity, its end, and its average gradient flow (Section 3.1).
 
+    A run that several studies share (Table 3a is inside 6a) makes one row.
+
     Args:
         rows: a study table, a row per run and probe epoch, in any order; lists are not needed.
 
@@ -122,7 +132,7 @@ def summarise_runs(rows: pd.DataFrame) -> pd.DataFrame:
         and `geometric_mean_*` over the probe epochs. A non-finite measure makes its mean +inf, and a non-finite loss
         is +inf: such a run keeps its place, at the worst rank.
     """
-    rows = rows.sort_values([*RUN_KEY, "epoch"], kind="stable")
+    rows = rows.drop_duplicates([*RUN_KEY, "epoch"]).sort_values([*RUN_KEY, "epoch"], kind="stable")
     last = rows.drop_duplicates(RUN_KEY, keep="last")
     runs = last[[*RUN_KEY, *SHARED, *FINAL]].reset_index(drop=True)
     for loss in ("train_loss", "test_loss"):
@@ -156,16 +166,59 @@ def pair_twins(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def extent(runs: pd.DataFrame) -> str:
-    """What a table or figure is made of, in a sentence a data set: how many runs, of how many epochs."""
+def refuse_mixture(runs: pd.DataFrame, place: str) -> None:
+    """Check that runs, or pairs, which are about to become one cell or line are of one configuration.
+
+    Raises:
+        ValueError: they are of several; the message begins with `place` and names them.
+    """
+    if runs[["stands_for", "dataset", "configuration"]].nunique().max() > 1:
+        names = sorted(set(runs["stands_for"] + "/" + runs["dataset"] + "/" + runs["configuration"]))
+        raise ValueError(f"{place} would mix {', '.join(names)}; narrow `where`")
+
+
+def only_about(artifact: Artifact) -> dict[str, Any]:
+    """What is known of a cell that has no runs: the data set that it is about, where the artifact names just one."""
+    names = artifact.listed("stands_for") or []
+    return {"stands_for": names[0]} if len(names) == 1 else {}
+
+
+def extent(runs: pd.DataFrame, artifact: Artifact | None = None) -> str:
+    """What a table or figure is made of, in a sentence a data set: how many runs of how many epochs.
+
+    Args:
+        runs: one row per run.
+        artifact: when given, data sets that it names are counted even without a run, and planned runs are stated.
+    """
+    planned = artifact.planned_runs if artifact else {}
     if runs.empty:
-        return "No finished runs."
+        return f"No finished runs; {sum(planned.values())} are planned." if planned else "No finished runs."
+    names = (artifact.listed("stands_for") if artifact else None) or labels.in_order("dataset", runs["stands_for"])
     sentences = []
-    for dataset in labels.in_order("dataset", runs["dataset"]):
-        of_dataset = runs[runs["dataset"] == dataset]
-        epochs = " or ".join(str(count) for count in sorted(of_dataset["epochs"].unique()))
-        sentences.append(f"{labels.label('dataset', dataset)}: {len(of_dataset)} runs of {epochs} epochs.")
+    for name in names:
+        own = runs[runs["stands_for"] == name]
+        of_planned = f" of {planned[name]} planned" if name in planned else ""
+        epochs = " or ".join(str(count) for count in sorted(own["epochs"].unique()))
+        of_epochs = f" of {epochs} epochs" if epochs else ""
+        sentences.append(f"{about(own, name)}: {len(own)}{of_planned} runs{of_epochs}.")
     return " ".join(sentences)
+
+
+def about(runs: pd.DataFrame, stands_for: str) -> str:
+    """The data set that runs are about, and which one stands in for it: `CIFAR-100 (Digits stands in)`."""
+    used = [labels.label("dataset", name) for name in labels.in_order("dataset", runs["dataset"]) if name != stands_for]
+    name = labels.label("dataset", stands_for)
+    return f"{name} ({' and '.join(used)} stands in)" if used else name
+
+
+def regularizations_used(runs: pd.DataFrame) -> str:
+    """Which regularization each optimizer has, for tables and figures whose columns are activations."""
+    parts = []
+    for name in labels.in_order("regularization", runs["regularization"]):
+        used = labels.in_order("optimizer", runs.loc[runs["regularization"] == name, "optimizer"])
+        optimizers = ", ".join(labels.label("optimizer", optimizer) for optimizer in used)
+        parts.append(f"{labels.label('regularization', name)} ({optimizers})")
+    return f"Regularization: {'; '.join(parts)}." if parts else ""
 
 
 def _worst_if_not_finite(values: pd.Series[float]) -> pd.Series[float]:

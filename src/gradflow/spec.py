@@ -76,6 +76,7 @@ class Settings:
     srelu_right: tuple[float, float] = (1.0, 1.0)  # threshold t_r, slope a_r
     rmsprop_alpha: float = 0.99
     probe_images: int = 10_000
+    flip: Literal["by_data_set", "never"] = "by_data_set"
     precision: Literal["float32", "tf32", "float64"] = "float32"
     wide_resnet_schedule: Literal["constant", "steps"] = "steps"
     wide_resnet_keep_dense: tuple[Literal["stem", "classifier", "shortcuts"], ...] = ()

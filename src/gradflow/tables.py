@@ -2,6 +2,7 @@
 
 Table 4 and its like (p-values of sparse against dense) by `significance_cells`, Table 1 by `correlation_cells`; each
 gives a tidy frame, a row a cell, which is the CSV, and which `significance_page` and `correlation_page` arrange.
+Table 2 and the means are in `overviews`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pandas.io.formats.style import Styler
 from gradflow import labels
 from gradflow.files import replacing
 from gradflow.runlog import MEASURES
-from gradflow.runs import Artifact, extent, pair_twins
+from gradflow.runs import Artifact, about, extent, only_about, pair_twins, refuse_mixture, regularizations_used
 from gradflow.stats import Correlation, SignedRankTest, mean_absolute_tau, signed_rank_test
 
 SIGNIFICANT = 0.05
@@ -36,7 +37,7 @@ Target = Literal["html", "latex"]
 _DASH = {"html": "–", "latex": "--"}
 _DIVERGED = {"html": "†", "latex": r"\textsuperscript{\dag}"}
 _COLLAPSED = {"html": "‡", "latex": r"\textsuperscript{\ddag}"}
-_CELL_KEYS = ["dataset", "hidden_layers", "learning_rate", "optimizer", "regularization", "activation"]
+_CELL_KEYS = ["stands_for", "dataset", "hidden_layers", "learning_rate", "optimizer", "regularization", "activation"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Page:
     styles: pd.DataFrame  # CSS of each cell
     notes: tuple[str, ...]
     scale: bool  # whether the cells are coloured by p-value
+    latex_columns: str | None = None  # where some must wrap
+    long: bool = False  # in LaTeX over several pages
 
 
 def significance_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
@@ -67,17 +70,16 @@ def significance_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
     """
     column = artifact.columns
     pairs = pair_twins(runs)
-    optimizers = artifact.listed("optimizer") or labels.in_order("optimizer", runs["optimizer"])
-    columns = artifact.listed(column) or labels.in_order(column, runs[column])
+    columns = artifact.in_order(column, runs)
     cells = []
-    for optimizer in optimizers:
+    for optimizer in artifact.in_order("optimizer", runs):
         for name in columns:
             cell = pairs[(pairs["optimizer"] == optimizer) & (pairs[column] == name)]
-            if cell["configuration"].nunique() > 1 or cell["dataset"].nunique() > 1:
-                mixed = ", ".join(sorted(set(cell["dataset"] + "/" + cell["configuration"])))
-                raise ValueError(f"artifact {artifact.name}: {optimizer}, {name} would mix {mixed}; narrow `where`")
+            refuse_mixture(cell, f"artifact {artifact.name}: {optimizer}, {name}")
             test = signed_rank_test(cell["test_accuracy_sparse"] - cell["test_accuracy_dense"])
-            identity: dict[str, Any] = {key: cell[key].iloc[0] for key in _CELL_KEYS} if len(cell) else {}
+            identity: dict[str, Any] = (
+                {key: cell[key].iloc[0] for key in _CELL_KEYS} if len(cell) else only_about(artifact)
+            )
             flags = {
                 f"{flag}_{architecture}": int(cell[f"{flag}_{architecture}"].sum())
                 for flag in ("diverged", "collapsed")
@@ -97,28 +99,35 @@ def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
 
     Args:
         runs: one row per run, already those of the artifact; several data sets make several blocks.
-        artifact: its `where` may list data sets, which then keep a block without runs.
+        artifact: its `where` may list data sets under `stands_for`, which then keep a block without runs.
 
     Returns:
         One row per cell, in the table's order, with the statistics of `Correlation` and `incomplete`: how many
         configurations have fewer runs than planned.
+
+    Raises:
+        ValueError: a block would mix several data sets.
     """
-    datasets = artifact.listed("dataset") or labels.in_order("dataset", runs["dataset"])
     cells = []
-    for dataset in datasets:
+    for stands_for in artifact.listed("stands_for") or labels.in_order("dataset", runs["stands_for"]):
+        of_block = runs[runs["stands_for"] == stands_for]
+        datasets = labels.in_order("dataset", of_block["dataset"])
+        if len(datasets) > 1:
+            raise ValueError(f"artifact {artifact.name}: {stands_for} would mix {', '.join(datasets)}; narrow `where`")
         for measure in MEASURES:
             for architecture in COLUMN_ARCHITECTURES:
-                of_cell = runs[(runs["dataset"] == dataset) & (runs["architecture"] == architecture)]
+                of_cell = of_block[of_block["architecture"] == architecture]
                 incomplete = int((of_cell["configuration"].value_counts() < artifact.planned).sum())
                 for target in TARGETS:
                     correlation = mean_absolute_tau(of_cell, measure, target)
                     cells.append(
-                        {"artifact": artifact.name, "variant": artifact.variant, "dataset": dataset,
-                         "measure": measure, "architecture": architecture, "target": target,
+                        {"artifact": artifact.name, "variant": artifact.variant, "stands_for": stands_for,
+                         "dataset": next(iter(datasets), None), "measure": measure, "architecture": architecture,
+                         "target": target,
                          **dataclasses.asdict(correlation), "incomplete": incomplete}
                     )  # fmt: skip
     statistics = [field.name for field in dataclasses.fields(Correlation)]
-    keys = ["artifact", "variant", "dataset", "measure", "architecture", "target"]
+    keys = ["artifact", "variant", "stands_for", "dataset", "measure", "architecture", "target"]
     return pd.DataFrame(cells, columns=[*keys, *statistics, "incomplete"])
 
 
@@ -136,7 +145,7 @@ def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifac
             text.loc[place] = _p_value_text(cell, target)
 
     notes = [
-        extent(runs) + f" {artifact.planned} pairs a cell are planned; n is shown where it differs.",
+        extent(runs, artifact) + f" {artifact.planned} pairs a cell are planned; n is shown where it differs.",
         "p-value of the one-sided Wilcoxon signed-rank test of test accuracy, sparse (S) against dense (D), exact; "
         f"bold: below {SIGNIFICANT:g}; –: undefined (fewer than 3 pairs).",
     ]
@@ -148,15 +157,15 @@ def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifac
         if dense + sparse:
             notes.append(f"{mark} Some runs {meaning}: {dense} dense, {sparse} sparse.")
     if column == "regularization":
-        used = {part for name in cells[column] for part in name.split("_")}
-        meanings = [f"{short}: {long}" for short, long in labels.ABBREVIATIONS.items() if short in used]
-        notes.append("; ".join(meanings) + "." if meanings else "")
+        notes.append(labels.abbreviations(cells[column]))
+    else:
+        notes += [regularizations_used(runs), labels.abbreviations(runs["regularization"])]
     return Page(artifact.title, texts, styles, tuple(note for note in notes if note), scale=True)
 
 
 def correlation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
     """Arrange the cells of `correlation_cells`: a block of four measures a data set, its best of a column bold."""
-    datasets = list(dict.fromkeys(cells["dataset"]))
+    blocks = {name: about(runs[runs["stands_for"] == name], name) for name in dict.fromkeys(cells["stands_for"])}
     columns = pd.MultiIndex.from_product(
         [
             [labels.ARCHITECTURE_LABELS[architecture] for architecture in COLUMN_ARCHITECTURES],
@@ -168,28 +177,26 @@ def correlation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact
     names = {"html": labels.measure_html, "latex": labels.MEASURE_LABELS.__getitem__}
     targets: tuple[Target, ...] = ("html", "latex")
     for target in targets:
-        index = pd.MultiIndex.from_product(
-            [[labels.label("dataset", dataset) for dataset in datasets], [names[target](name) for name in MEASURES]]
-        )
+        index = pd.MultiIndex.from_product([list(blocks.values()), [names[target](name) for name in MEASURES]])
         text = pd.DataFrame("", index=index, columns=columns)
         styles = pd.DataFrame("", index=index, columns=columns)
-        best = cells.groupby(["dataset", "architecture", "target"])["mean_abs_kendall_tau"].transform("max")
+        best = cells.groupby(["stands_for", "architecture", "target"])["mean_abs_kendall_tau"].transform("max")
         for cell, highest in zip(cells.to_dict("records"), best, strict=True):
-            row = labels.label("dataset", cell["dataset"]), names[target](cell["measure"])
+            row = blocks[cell["stands_for"]], names[target](cell["measure"])
             place = row, (labels.ARCHITECTURE_LABELS[cell["architecture"]], labels.TARGET_LABELS[cell["target"]])
             tau = cell["mean_abs_kendall_tau"]
             text.loc[place] = _DASH[target] if math.isnan(tau) else f"{tau:.3f}"
             styles.loc[place] = "font-weight: bold;" if tau == highest else ""
         texts[target] = text
     notes = [
-        extent(runs),
+        extent(runs, artifact),
         "Mean over configurations of the absolute Kendall tau-b between the average of the measure over the probe "
         "epochs and the final test value; bold: the highest of a column, by data set; –: undefined.",
     ]
-    for dataset in datasets:
-        of_dataset = cells[cells["dataset"] == dataset]
+    for stands_for, name in blocks.items():
+        of_dataset = cells[cells["stands_for"] == stands_for]
         count = int((of_dataset["configurations"] + of_dataset["undefined"]).max())
-        note = f"{labels.label('dataset', dataset)}: {count} configurations"
+        note = f"{name}: {count} configurations"
         if incomplete := int(of_dataset["incomplete"].max()):
             note += f", {incomplete} of them with fewer than the planned {artifact.planned} runs an architecture"
         if undefined := int(of_dataset["undefined"].max()):
@@ -244,21 +251,29 @@ th.row_heading {{ text-align: left; vertical-align: top; }}
 
 def write_latex(path: Path, page: Page) -> None:
     r"""Write a table environment for a document with booktabs, multirow and `\usepackage[table]{xcolor}`."""
-    caption = _latex_text(". ".join([page.title.rstrip("."), " ".join(page.notes)]))
+    caption = latex_text(". ".join([page.title.rstrip("."), " ".join(page.notes)]))
     if page.scale:
         caption += r" Colour scale: p = 0 green, 0.5 yellow, 1 red."
     if page.texts["latex"].size:
+        kind: dict[str, Any] = {"clines": "skip-last;data"}
+        if page.long:
+            kind = {"environment": "longtable", "caption": caption}
         tabular = _styler(page, "latex").to_latex(
-            convert_css=True, hrules=True, multicol_align="c", multirow_align="t", clines="skip-last;data"
-        )
+            convert_css=True, column_format=page.latex_columns, hrules=True, multicol_align="c", multirow_align="t",
+            **kind,
+        )  # fmt: skip
         # pandas ends the last block with a line too, right above \\bottomrule
         tabular = re.sub(r"\\cline\{[\d-]+\}\n\\bottomrule", r"\\bottomrule", tabular)
+        # on a long table's next pages
+        tabular = tabular.replace(f"\\caption[]{{{caption}}}", r"\caption[]{(continued)}")
     else:
         tabular = "No finished runs.\n"
-    document = (
-        "% needs \\usepackage{booktabs}, \\usepackage{multirow} and \\usepackage[table]{xcolor}\n"
-        f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\\end{{table}}\n"
-    )
+    needs = "\\usepackage{booktabs}, \\usepackage{multirow} and \\usepackage[table]{xcolor}"
+    if page.long and page.texts["latex"].size:
+        document = f"% needs \\usepackage{{longtable}}, {needs}\n{{\\scriptsize\n{tabular}}}\n"
+    else:
+        caption = f"\\caption{{{caption}}}"
+        document = f"% needs {needs}\n\\begin{{table}}\n\\centering\n{caption}\n{tabular}\\end{{table}}\n"
     with replacing(path) as aside:
         aside.write_text(document, encoding="utf-8")
 
@@ -295,7 +310,8 @@ def _styler(page: Page, target: Target) -> Styler:
     return Styler(text, uuid="cells", cell_ids=False).apply(lambda _: styles, axis=None)
 
 
-def _latex_text(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Escape a cell's text for LaTeX."""
     for plain, escaped in (
         *((special, "\\" + special) for special in "%_&#"),
         ("<", "$<$"),

@@ -28,10 +28,12 @@ from gradflow.checkpoint import (
     write_progress,
 )
 from gradflow.cohort import Cohort, MaskUpdate
+from gradflow.cost import record_job
 from gradflow.data import ImageData, load_dataset
 from gradflow.files import lock
 from gradflow.runlog import RunLogError, read_log, write_log
 from gradflow.spec import ENGINE_VERSION, Job, Run
+from gradflow.weights import weights_path, write_weights
 
 CHECKPOINT_SECONDS = 300.0
 LIBRARIES = ("torch", "numpy", "pyarrow", "safetensors")
@@ -45,6 +47,7 @@ def train_job(
     job: Job,
     results: Path,
     device: torch.device,
+    keep_weights: bool = False,
     start: Callable[[Cohort], None] | None = None,
     mask_update: MaskUpdate | None = None,
 ) -> None:
@@ -54,6 +57,7 @@ def train_job(
         job: what to train.
         results: the results folder; `Job` knows where in it everything lies.
         device: where to train.
+        keep_weights: write final weights and masks beside the logs of the runs that are trained; see `weights`.
         start: brings a new cohort to its starting point, for a job that continues another's network.
         mask_update: see `cohort.MaskUpdate`.
 
@@ -69,8 +73,9 @@ def train_job(
             if progress is not None and (progress.spec != job.to_json() or not set(missing) <= progress.rows.keys()):
                 progress = None  # left by another specification, or without the runs that are missing now
             if progress is None or progress.tensors:
-                progress = _train(job, missing, results, progress, device, start, mask_update)
+                progress = _train(job, missing, results, progress, device, keep_weights, start, mask_update)
             publish(job, missing, progress, results, device)
+            record_job(results, job, progress.rows, progress.seconds, device.type)
         remove_checkpoint(state)
 
 
@@ -92,12 +97,20 @@ def _train(
     results: Path,
     progress: Progress | None,
     device: torch.device,
+    keep_weights: bool,
     start: Callable[[Cohort], None] | None,
     mask_update: MaskUpdate | None,
 ) -> Progress:
     cohort = Cohort(job, load_job_data(job, results), device, runs=missing, mask_update=mask_update)
     state = results / job.state_path
     seconds = advance(cohort, job.epochs, state, progress, start)
+    # before the job is marked as done, since its tensors are gone then: killed in between, it goes on from its last
+    # checkpoint and writes the same weights again
+    for run in missing:
+        if keep_weights:
+            write_weights(weights_path(job, run, results), cohort, run)
+        else:
+            weights_path(job, run, results).unlink(missing_ok=True)  # of the run that this one replaces
     done = Progress(job.to_json(), cohort.epoch, 0, job.epochs, seconds, cohort.rows)
     write_progress(state, done)
     return done

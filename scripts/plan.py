@@ -1,0 +1,43 @@
+"""Print what targets would take before anything runs: configurations, jobs, runs, hours and disk, by study.
+
+A target is what Snakemake takes, a scale, an artifact or a file, and besides a study: `python scripts/plan.py table3a`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from gradflow.config import ConfigError, load_config  # noqa: E402
+from gradflow.grid import Grid  # noqa: E402
+from gradflow.planning import Planner, TargetError  # noqa: E402
+
+
+def main() -> int:
+    """Print the plan; 1 and one sentence when the configuration or a target is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: the scale")
+    parser.add_argument("--scale", default="paper", help="of artifacts and studies (default: paper)")
+    parser.add_argument("--configfile", type=Path, default=ROOT / "config.yaml", help="default: config.yaml")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder (default: results)")
+    arguments = parser.parse_args()
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        config = load_config(yaml.load(arguments.configfile.read_text(), Loader=loader))
+        if arguments.scale not in config.scales:
+            raise TargetError(f"there is no scale {arguments.scale}; there are {', '.join(config.scales)}")
+        grid = Grid(config)
+        grid.check()
+        print(Planner(grid, arguments.results).report(arguments.targets or [arguments.scale], arguments.scale))
+    except (ConfigError, TargetError, ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

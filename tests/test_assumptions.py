@@ -1,0 +1,120 @@
+"""Every choice of the paper's reader is listed, holds a real setting or says why not, and shows what is in force."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from gradflow.config import load_config
+from gradflow.grid import Grid
+from gradflow.spec import Settings
+
+ROOT = Path(__file__).parents[1]
+ENTRIES: list[dict[str, Any]] = yaml.safe_load((ROOT / "workflow/assumptions.yaml").read_text(encoding="utf-8"))
+CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+PAPER = ROOT.parent / "shared" / "paper" / "assumptions.md"
+SETTINGS = dataclasses.asdict(Settings())
+FIELDS = {"choice", "status", "setting", "default", "alternatives", "evidence"}
+
+# settings that are no row of the list
+EXPLAINED = {
+    "l2": "stated in section 3.2",
+    "precision": "of the arithmetic; the paper's study does not depend on it by intent",
+}
+
+
+def plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def at(path: str) -> list[Any]:
+    """The values of config.yaml at a dotted path, in which * is any name."""
+    found: list[Any] = [CONFIG]
+    for part in path.split("."):
+        found = [value for one in found for key, value in one.items() if fnmatch.fnmatchcase(key, part)]
+    return found
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["choice"])
+def test_a_row_is_whole_and_true(entry: dict[str, Any]) -> None:
+    assert set(entry) - {"fixed"} == FIELDS
+    assert entry["status"] in ("settled", "open")
+    assert entry["evidence"].endswith(".") and entry["evidence"].count(". ") == 0
+    assert ("fixed" in entry) == ("fixed" in entry["setting"]), "what is fixed needs a reason"
+    assert list(entry["default"]) == entry["setting"]
+    assert all(isinstance(text, str) for text in entry["alternatives"])
+    if set(entry["setting"]) != {"fixed"}:
+        assert entry["alternatives"]
+    for name, default in entry["default"].items():
+        if name in SETTINGS:
+            assert plain(SETTINGS[name]) == default == CONFIG["variants"]["paper"][name]
+        elif name not in ("analysis", "fixed"):
+            values = at(name)
+            assert values, f"config.yaml has no {name}"
+            if not isinstance(default, str):
+                assert values == [default]
+
+
+def test_choices_are_told_apart() -> None:
+    choices = [entry["choice"] for entry in ENTRIES]
+    assert len(set(choices)) == len(choices)
+
+
+def test_every_setting_is_listed_or_explained() -> None:
+    listed = {name for entry in ENTRIES for name in entry["setting"]}
+    assert set(SETTINGS) == (listed & set(SETTINGS)) | set(EXPLAINED)
+    assert not listed & set(EXPLAINED)
+
+
+def test_every_alternative_that_a_study_trains_is_of_a_listed_setting() -> None:
+    listed = {name for entry in ENTRIES if entry["status"] == "open" for name in entry["setting"]}
+    changed = {name for variant, settings in CONFIG["variants"].items() if variant != "paper" for name in settings}
+    assert changed <= listed
+
+
+@pytest.mark.skipif(not PAPER.exists(), reason="the paper's files are not here")
+def test_there_are_as_many_rows_as_the_list_of_open_choices_has() -> None:
+    parts = dict(re.findall(r"^## (\w+)[^\n]*\n(.*?)(?=^## |\Z)", PAPER.read_text(encoding="utf-8"), re.M | re.S))
+    settled = re.findall(r"^- ", parts["Settled"], re.M)
+    rows = [line for line in parts["Open"].splitlines() if line.startswith("|")][2:]
+    statuses = [entry["status"] for entry in ENTRIES]
+    assert statuses == ["settled"] * len(settled) + ["open"] * len(rows)
+
+
+def make_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artifact: dict[str, Any]) -> pd.DataFrame:
+    files = [part for kind in ("csv", "html", "tex") for part in (f"--{kind}", str(tmp_path / f"table.{kind}"))]
+    arguments = ["list_assumptions.py", "--artifact", json.dumps(artifact), "--runs", *files]
+    monkeypatch.setattr(sys, "argv", arguments)
+    runpy.run_path(str(ROOT / "scripts/list_assumptions.py"), run_name="__main__")
+    return pd.read_csv(tmp_path / "table.csv", keep_default_na=False)
+
+
+def test_the_table_shows_what_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {**SETTINGS, "batch_size": 100, "srelu_left": [0.1, 0.3]}
+    artifact = {"name": "assumptions", "title": "Choices <made up>", "variant": "batch_100", "settings": settings}
+    table = make_table(tmp_path, monkeypatch, artifact).set_index("choice")
+    assert list(table.index) == [entry["choice"] for entry in ENTRIES]
+    assert table.loc["MLP batch size", "value"] == "100"
+    assert table.loc["Dense widths", "value"] == "10, 30, 50, 70, 90"
+    assert table.loc["SReLU", "value"].startswith("srelu_left: 0.1, 0.3; srelu_right: 1, 1; one set")
+    assert set(table.index[table["changed"]]) == {"MLP batch size", "SReLU", "Wide ResNet optimizer"}
+    page = (tmp_path / "table.html").read_text(encoding="utf-8")
+    assert "Choices &lt;made up&gt;" in page and page.count("<tr>") == len(ENTRIES) + 1
+    latex = (tmp_path / "table.tex").read_text(encoding="utf-8")
+    assert r"batch\_\allowbreak size" in latex and r"\begin{longtable}" in latex
+
+
+def test_settings_that_follow_the_scale_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = json.loads(Grid(load_config(CONFIG)).artifact_json("smoke", "assumptions"))
+    table = make_table(tmp_path, monkeypatch, artifact).set_index("choice")
+    assert "probe_images: 128" in table.loc["Gradient probe", "value"]

@@ -1,0 +1,308 @@
+"""The cost model against sums by hand, its calibration, and the plan that it prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plain import make_data, make_job, make_wide_resnet_job, train_cohort
+from project import ROOT, new_project
+
+from gradflow import cost, masks, wide_resnet
+from gradflow.checkpoint import cohort_tensors
+from gradflow.cost import (
+    CostModel,
+    checkpoint_bytes,
+    disk_bytes,
+    epochs_of,
+    memory_mb,
+    planned_device,
+    record_job,
+    records,
+    stacks_of,
+    weighted_median,
+    work_of,
+)
+from gradflow.pruning import pretraining_epochs
+from gradflow.spec import OPTIMIZERS, Configuration, Job, Settings
+
+PLAN = ROOT / "scripts" / "plan.py"
+
+
+def paper_job(optimizer: str = "adam", **changes: object) -> Job:
+    configuration = Configuration("cifar100", "mlp", 4, 0, "relu", optimizer, 0.001, "NR")
+    job = Job("paper", "paper", configuration, 0, 1000, ("dense", "sparse"), (10, 30, 50, 70, 90), 3076)
+    return dataclasses.replace(job, **changes)
+
+
+def with_configuration(job: Job, **changes: object) -> Job:
+    return dataclasses.replace(job, configuration=dataclasses.replace(job.configuration, **changes))
+
+
+def one_job(raw: dict[str, Any]) -> None:
+    """One small MLP at scale smoke, one seed, one epoch."""
+    block = {"depths": [1], "learning_rates": [0.001], "optimizers": ["adam"], "regularizations": ["NR"]}
+    study = {"epochs": 1, "blocks": [{**block, "activations": ["relu"]}]}
+    raw["scales"]["smoke"]["studies"] = {"fashion_mnist_low": study}
+    raw["artifacts"] = {"table4": raw["artifacts"]["table4"]}
+
+
+def plan(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, PLAN, *arguments], capture_output=True, text=True, check=False)
+
+
+# --- size ------------------------------------------------------------------------------------------------------------
+
+
+def test_work_of_a_small_mlp_by_hand() -> None:
+    job = make_job("sgd", depth=1, percents=(50,), architectures=("dense",), max_width=10)
+    job = dataclasses.replace(job, settings=Settings(batch_size=479))  # 1437 images of 64 pixels in 3 minibatches
+    (stack,) = stacks_of(job)
+    assert [layer.weights for layer in stack.layers] == [64 * 5, 5 * 10]
+    epoch = cost.step_work(job, stack, images=1437, steps=3)
+    # the first layer forward and for its own gradient, the second one also for the gradient of its inputs
+    assert epoch.flops == 1437 * 2 * (2 * 320 + 3 * 50)
+    assert epoch.product_bytes == 4 * (3 * (2 * 320 + 3 * 50) + 1437 * (2 * (64 + 5) + 3 * (5 + 10)))
+    # update: gradient and weight read, weight written; activation: five passes; images: six
+    assert epoch.other_bytes == 4 * (3 * 3 * 370 + 1437 * (5 * 15 + 6 * 64))
+
+
+def test_the_floor_of_the_performance_page() -> None:
+    """963 and 1574 MB a step of one network of width 3076 with SGD and Adam, without this engine's own passes."""
+    for optimizer, megabytes in (("sgd", 963), ("adam", 1574)):
+        job = paper_job(optimizer, architectures=("dense",), percents=(100,))
+        (stack,) = stacks_of(job)
+        step = cost.step_work(job, stack, images=128, steps=1)
+        assert stack.weights == pytest.approx(38.1e6, rel=0.01)
+        assert (step.product_bytes + step.other_bytes) / 1e6 == pytest.approx(megabytes, rel=0.1)
+
+
+def test_layers_are_those_that_are_trained() -> None:
+    shapes = masks.mlp_layer_shapes(3072, 923, 4, 100)
+    assert [layer.weights for layer in cost.mlp_layers(3072, 923, 4, 100)] == masks.capacity(shapes)
+    for depth, factor in ((10, 1), (16, 4), (28, 10)):
+        ours = cost.wide_resnet_layers(depth, factor, 3, 32, 100)
+        theirs = wide_resnet.wide_resnet_layers(depth, factor, 3, 100)
+        assert [layer.weights for layer in ours] == masks.capacity([layer.shape for layer in theirs])
+    # of WRN-28-10: 36.5 million weights and 5.2 billion multiplications an image
+    assert sum(layer.weights for layer in ours) == pytest.approx(36.5e6, rel=0.01)
+    assert sum(layer.weights * layer.positions for layer in ours) == pytest.approx(5.24e9, rel=0.01)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("make", [make_job, make_wide_resnet_job])
+def test_checkpoints_have_the_predicted_size(make, optimizer: str) -> None:
+    job = with_configuration(make(optimizer, "BN", epochs=1, precision="float32"))
+    cohort = train_cohort(job, make_data(classes=10))
+    tensors = cohort_tensors(cohort)
+    held = sum(
+        tensor.numel() * (1 if ".mask." in name else tensor.element_size())
+        for name, tensor in tensors.items()
+        if tensor.numel() > 1 and (".layers." in name or ".mask." in name or ".optimizer.0." in name)
+    )
+    assert held == checkpoint_bytes(job)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("job", [paper_job(), make_wide_resnet_job("adam", "BN")], ids=["mlp", "wide_resnet"])
+def test_monotone_in_size(job: Job, device) -> None:
+    model = CostModel()
+    larger = [
+        dataclasses.replace(job, epochs=job.epochs * 2),
+        with_configuration(job, depth=job.configuration.depth + 6),
+        with_configuration(job, regularization="DA_L2_SC_BN"),
+        with_configuration(job, dataset="cifar100") if job.max_width == 0 else paper_job(percents=(50, *job.percents)),
+    ]
+    if job.max_width:
+        larger.append(dataclasses.replace(job, max_width=2 * job.max_width))
+    else:
+        larger.append(with_configuration(job, widen_factor=4))
+    for other in larger:
+        assert model.seconds(other, device) >= model.seconds(job, device)
+        assert model.runtime(other, device) >= model.runtime(job, device)
+        assert memory_mb(other, device) >= memory_mb(job, device)
+    assert model.seconds(larger[0], device) > 1.2 * model.seconds(job, device) or job.max_width == 0
+    assert disk_bytes(job, keep_weights=True) > disk_bytes(job, keep_weights=False)
+    assert memory_mb(job, "cuda") > memory_mb(job, "cpu") > 800
+    assert model.runtime(job, device) >= 2 * model.seconds(job, device) / 60 + 10
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 200])
+def test_pretraining_and_finetuning_share_the_epochs(epochs: int) -> None:
+    job = make_wide_resnet_job(architecture="magnitude", epochs=epochs)
+    first, second = epochs_of(job.pretraining(), pretraining=True), epochs_of(job, pretraining=False)
+    assert len(first) == pretraining_epochs(job)
+    assert [*first, *second] == list(range(epochs))
+    assert epochs_of(job.pretraining(), pretraining=False) == range(epochs)
+
+
+# --- calibration -----------------------------------------------------------------------------------------------------
+
+
+def test_finished_jobs_correct_the_prediction(tmp_path: Path) -> None:
+    job, plain = paper_job(), CostModel()
+    training = work_of(job).seconds("cuda", "float32")
+    for factor in (3.0, 2.0, 1.9):
+        record_job(tmp_path, job, job.runs, factor * training, "cuda")
+    model = CostModel.of_results(tmp_path)
+    assert model.factor("mlp", "cuda") == cost.Factor(pytest.approx(2.0, rel=1e-6), 3)
+    assert model.seconds(job, "cuda") - plain.seconds(job, "cuda") == pytest.approx(training, rel=1e-6)
+    # neither another device nor another model
+    assert model.seconds(job, "cpu") == plain.seconds(job, "cpu")
+    wide = make_wide_resnet_job()
+    assert model.seconds(wide, "cuda") == plain.seconds(wide, "cuda")
+
+
+def test_an_hour_is_not_outvoted_by_seconds() -> None:
+    assert weighted_median([(1.0, 0.1)] * 100 + [(3600.0, 1800.0)]) == 2.0
+    assert weighted_median([(1.0, 1.0), (1.0, 0.5), (1.0, 0.25)]) == 2.0
+
+
+def test_what_cannot_calibrate_is_passed_over(tmp_path: Path) -> None:
+    job = paper_job()
+    record_job(tmp_path, job, job.runs[:3], 10.0, "cuda")  # a part of the job
+    assert not list(records(tmp_path))
+    record_job(tmp_path, job, job.runs, 10.0, "cuda")
+    path = tmp_path / "paper" / "state" / "costs.jsonl"
+    (line,) = path.read_text().splitlines()
+    assert len(line) < 4096
+    older = json.loads(line)
+    older["spec"] = older["spec"].replace('"engine":', '"engine":9')
+    unknown = json.loads(line) | {"device_type": "tpu"}
+    path.write_text("\n".join([json.dumps(older), json.dumps(unknown), "[1]", "null", line, line[:40]]))
+    assert CostModel.of_results(tmp_path).factor("mlp", "cuda").jobs == 1
+
+
+def test_many_writers_lose_nothing(tmp_path: Path) -> None:
+    jobs = [paper_job(seed=seed) for seed in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda job: record_job(tmp_path, job, job.runs, 1.0, "cpu"), jobs))
+    assert {Job.from_json(record["spec"]).seed for record in records(tmp_path)} == set(range(200))
+
+
+def test_thousands_of_records_are_read_in_a_moment(tmp_path: Path) -> None:
+    path = tmp_path / "paper" / "state" / "costs.jsonl"
+    record_job(tmp_path, paper_job(), paper_job().runs, 1.0, "cpu")
+    path.write_text(path.read_text() * 2000)
+    began = time.monotonic()
+    assert CostModel.of_results(tmp_path).factor("mlp", "cpu").jobs == 2000
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("name", "elsewhere", "device"),
+    [("cpu", True, "cpu"), ("cuda:1", False, "cuda"), ("auto", True, "cuda")],
+)
+def test_the_planned_device(monkeypatch: pytest.MonkeyPatch, name: str, elsewhere: bool, device: str) -> None:
+    monkeypatch.setenv("GRADFLOW_DEVICE", name)
+    assert planned_device(elsewhere) == device
+
+
+# --- the plan --------------------------------------------------------------------------------------------------------
+
+
+def cells(output: str, name: str) -> list[str]:
+    """The cells of a row."""
+    (line,) = (line for line in output.splitlines() if line.strip().startswith(name))
+    return line.strip().removeprefix(name).split()
+
+
+def test_plan_of_the_paper(tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = plan("--results", str(tmp_path))
+    seconds = time.monotonic() - began
+    assert done.returncode == 0, done.stderr
+    assert seconds < 10
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    # configurations, jobs, finished jobs, runs
+    assert cells(done.stdout, "MLPs of the paper")[:4] == ["306", "918", "0", "9,180"]
+    assert cells(done.stdout, "Wide ResNets, random")[:4] == ["16", "96", "0", "96"]
+    assert cells(done.stdout, "Wide ResNets, magnitude")[:4] == ["16", "80", "0", "80"]
+    assert cells(done.stdout, "their pretrainings")[:4] == ["16", "16", "0", "0"]
+    assert cells(done.stdout, "fashion_mnist_low")[:4] == ["21", "63", "0", "630"]
+    parts = ("MLPs of the paper", "Wide ResNets, random", "Wide ResNets, magnitude", "their pret", "sensitivity, cal")
+    rows = [next(line for line in done.stdout.splitlines() if line.strip().startswith(part)) for part in parts]
+    jobs = [int(row[33:39].replace(",", "")) for row in rows]
+    assert sum(jobs) == int(cells(done.stdout, "total, shared ones once")[1].replace(",", ""))
+    assert done.stdout.count("not calibrated, no finished job") == 4
+
+
+@pytest.mark.parametrize(
+    ("target", "studies"),
+    [
+        ("table3a", ["cifar100_low"]),
+        ("figure2", ["cifar100_low", "cifar100_high"]),
+        ("results/paper/tables/table4.csv", ["fashion_mnist_low"]),
+        ("results/paper/figures/figure4.pdf", ["wide_resnet_cifar100"]),
+        ("cifar10_high", ["cifar10_high"]),
+        ("table2", []),
+    ],
+)
+def test_targets(tmp_path: Path, target: str, studies: list[str]) -> None:
+    done = plan(target, "--results", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("study"))
+    end = next(index for index, line in enumerate(lines) if line.startswith("total"))
+    assert [line.split()[0] for line in lines[start + 1 : end]] == studies
+
+
+def test_shared_configurations_count_once(tmp_path: Path) -> None:
+    one, both = (plan(*targets, "--results", str(tmp_path)).stdout for targets in (["table3b"], ["table3b", "table3c"]))
+    alone = [int(cells(one, "total, shared ones once")[0]), int(cells(both, "cifar100_high_activations")[0])]
+    # ReLU with the regularization of the activations is in both studies, once an optimizer
+    assert int(cells(both, "total, shared ones once")[0]) == sum(alone) - 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["tabel3a"], "there is no target tabel3a; did you mean table3a?"),
+        (["cifar10_hihg"], "there is no target cifar10_hihg; did you mean cifar10_high?"),
+        (["results/papr/tables/table4.csv"], "there is no scale papr; did you mean paper?"),
+        (["results/paper/tables/tabel4.csv"], "scale paper has no artifact tabel4; did you mean table4?"),
+        (["results/paper/runs/x.parquet"], "no job makes this file"),
+        (["cifar10_low", "--scale", "quick"], "scale quick has no study cifar10_low"),
+        (["table4", "--scale", "papre"], "there is no scale papre"),
+    ],
+)
+def test_an_unknown_target_is_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    done = plan(*arguments, "--results", str(tmp_path))
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr
+
+
+@pytest.mark.workflow
+@pytest.mark.slow
+def test_finished_jobs_are_seen_and_resources_retrain_nothing(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "project", one_job)
+    planned = project.make("-n", "smoke")
+    assert "runtime=" in planned and "mem_mb=" in planned
+    project.make("smoke")
+    (record,) = records(project.results)
+    assert record["device_type"] == "cpu" and record["seconds"] > 0
+    done = plan("smoke", "--results", str(project.results), "--configfile", str(project.folder / "config.yaml"))
+    assert cells(done.stdout, "fashion_mnist_low")[:4] == ["1", "1", "1", "10"]
+    assert "Left: 0.00 GPU h, or 0.00 CPU h." in done.stdout
+    assert "MLPs on a CPU: calibrated by 1 finished job, times" in done.stdout
+
+    # slower by a thousand, and the weights are to be kept: other resources, another command, nothing to do
+    record["seconds"] *= 1000
+    costs = project.results / "smoke" / "state" / "costs.jsonl"
+    costs.write_text(json.dumps(record) + "\n")
+    project.edit_config(lambda raw: raw["scales"]["smoke"].update(keep_weights=True))
+    assert not project.plan().jobs
+    log = next(project.results.glob("smoke/runs/**/dense-w10.parquet"))
+    log.unlink()
+    project.make(str(log.relative_to(project.folder)))
+    (weights,) = project.results.glob("smoke/runs/**/*.safetensors")  # of the one run that was trained again
+    assert weights == log.with_suffix(".safetensors")
