@@ -80,11 +80,11 @@ class Project:
         return done.returncode, done.stdout
 
     @contextmanager
-    def running(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, *arguments: str, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
         """Start snakemake; at the end of the block it is killed with all its jobs, if they still live."""
         process = subprocess.Popen(
             [SNAKEMAKE, *arguments], cwd=self.folder, env=environment(), start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams},
         )  # fmt: skip
         try:
             yield process

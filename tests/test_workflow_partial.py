@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import pandas as pd
 import pytest
-from project import STUDY, Project, new_project, tiny
+from project import STUDY, Project, new_project, tiny, wait_for
 
 from gradflow.partial import failures, with_partial
 
@@ -59,6 +63,29 @@ def test_partial_mode_by_hand_trains_nothing(tmp_path):
     assert not (project.results / "data").exists()
     assert (project.results / "smoke" / "figures" / "figure15.png").exists()
     assert "train_mlp" in project.plan().counts
+
+
+def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
+    def long_job(raw):
+        tiny(raw)
+        raw["scales"]["smoke"]["studies"][STUDY]["epochs"] = 3000
+        raw["artifacts"] = {"table4": raw["artifacts"]["table4"]}
+
+    project = new_project(tmp_path / "project", long_job)
+    state = project.results / "smoke" / "state" / "paper" / "digits" / "mlp1-relu-adam-lr0.001-NR"
+    output = tmp_path / "output"
+    with output.open("w") as file, project.running("smoke", stdout=file, stderr=file) as process:
+        wait_for(lambda: (state / "seed0.lock").exists())
+        time.sleep(2)  # some epochs
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) != 0
+    text = output.read_text()
+    assert "Interrupted. Finished runs are kept" in text
+    assert "Traceback" not in text and "Making every table" not in text
+    assert (state / "seed0.json").exists()
+    with project.running("smoke"):
+        job_log = project.results / "smoke" / "logs" / "paper" / "digits" / "mlp1-relu-adam-lr0.001-NR" / "seed0.log"
+        wait_for(lambda: job_log.exists() and "resumed at epoch" in job_log.read_text())
 
 
 def test_failures_are_read_from_snakemakes_log():

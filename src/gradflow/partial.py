@@ -15,6 +15,7 @@ from pathlib import Path
 from gradflow.workflow_lock import HELD
 
 PARTIAL = "partial=true"
+INTERRUPTED = "Terminating processes on user request"  # snakemake's words for Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,13 @@ def make_partial_artifacts(snakemake_log: Path) -> None:
 
     The caller holds the results folder; exit codes are left to it.
     """
-    failed = failures(snakemake_log.read_text(errors="replace"))
+    log = snakemake_log.read_text(errors="replace")
+    failed = failures(log)
+    if INTERRUPTED in log:
+        say(
+            "\nInterrupted. Finished runs are kept; the same command goes on, half-trained jobs from their checkpoints."
+        )
+        return
     say("\nSome jobs failed. Making every table and figure from the runs that are finished.")
     command = [sys.executable, "-m", "snakemake", *with_partial(sys.argv[1:]), "--nolock", "--quiet", "all"]
     done = subprocess.run(command, env={**os.environ, HELD: str(os.getpid())}, check=False)
