@@ -4,7 +4,13 @@
 FIGURE_MODULES = {
     "plot_by_width": (*READING, "figures", "figures_by_width"),
     "plot_by_density": (*READING, "figures"),
-    "plot_activations": ("activations", "labels", "runs", "figures"),
+    "plot_activations": (
+        "activations",
+        "artifact_command",
+        "labels",
+        "runs",
+        "figures",
+    ),
 }
 
 for kind, modules in FIGURE_MODULES.items():

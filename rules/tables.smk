@@ -1,7 +1,7 @@
 # Tables, one rule a kind, each from the run tables of its studies. Library modules are inputs: an edit makes the table
 # again. `workflow/` holds what a table reads besides: the published numbers, the claims, the assumptions.
 
-READING = ("files", "labels", "runlog", "runs", "spec")
+READING = ("artifact_command", "files", "labels", "runlog", "runs", "spec")
 PUBLISHED = [
     f"workflow/published/{name}.csv"
     for name in ("pvalues", "correlations", "cifar100_means")
@@ -33,7 +33,7 @@ TABLE_NEEDS = {
         ),
         PUBLISHED + ["workflow/claims.yaml"],
     ),
-    "list_assumptions": ((), ["workflow/assumptions.yaml"]),
+    "list_assumptions": (("assumptions",), ["workflow/assumptions.yaml"]),
     "sensitivity_table": (("sensitivity",), []),
     "calibration_table": (("published", "datasets", "calibration"), PUBLISHED),
 }

@@ -3,43 +3,18 @@
 Beside the agreement stand its base rate, Cohen's kappa, and the ceiling that a bootstrap of our own pairs reaches.
 """
 
-import argparse
-from pathlib import Path
-
 from gradflow.agreement import agreement_page, agreement_rows
+from gradflow.artifact_command import PUBLISHED, Request, table_command
 from gradflow.comparison import read_runs
 from gradflow.published import distinct_p_values, load_p_values
-from gradflow.runs import Artifact
-from gradflow.tables import write_csv, write_html, write_latex
-
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--artifact", required=True, help="the artifact's entry in the config, resolved, as JSON")
-parser.add_argument("--runs", required=True, nargs="+", type=Path, help="study tables (Parquet)")
-parser.add_argument(
-    "--published",
-    type=Path,
-    default=Path(__file__).resolve().parents[1] / "workflow" / "published",
-    help="the folder of the published numbers",
-)
-parser.add_argument("--csv", required=True, type=Path)
-parser.add_argument("--html", required=True, type=Path)
-parser.add_argument("--tex", required=True, type=Path)
 
 
-def main() -> None:
-    """Read, compare, write."""
-    arguments = parser.parse_args()
-    artifact = Artifact.from_json(arguments.artifact)
-    try:
-        runs = read_runs(arguments.runs, artifact)
-        rows = agreement_rows(distinct_p_values(load_p_values(arguments.published)), runs)
-    except ValueError as error:
-        raise SystemExit(f"agreement_table: {error}") from None
-    page = agreement_page(rows, runs, artifact)
-    write_csv(arguments.csv, rows)
-    write_html(arguments.html, page)
-    write_latex(arguments.tex, page)
+def make(request: Request):
+    """Count the agreement table by table."""
+    runs = read_runs(request.paths, request.artifact)
+    rows = agreement_rows(distinct_p_values(load_p_values(PUBLISHED)), runs)
+    return rows, agreement_page(rows, runs, request.artifact)
 
 
 if __name__ == "__main__":
-    main()
+    table_command(__doc__, make)

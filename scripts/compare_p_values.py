@@ -3,42 +3,17 @@
 The CSV holds every statistic of every cell; a cell without runs keeps its row, with ours empty.
 """
 
-import argparse
-from pathlib import Path
-
+from gradflow.artifact_command import PUBLISHED, Request, table_command
 from gradflow.comparison import p_value_page, p_value_rows, read_runs
 from gradflow.published import distinct_p_values, load_p_values
-from gradflow.runs import Artifact
-from gradflow.tables import write_csv, write_html, write_latex
-
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--artifact", required=True, help="the artifact's entry in the config, resolved, as JSON")
-parser.add_argument("--runs", required=True, nargs="+", type=Path, help="study tables (Parquet)")
-parser.add_argument(
-    "--published",
-    type=Path,
-    default=Path(__file__).resolve().parents[1] / "workflow" / "published",
-    help="the folder of the published numbers",
-)
-parser.add_argument("--csv", required=True, type=Path)
-parser.add_argument("--html", required=True, type=Path)
-parser.add_argument("--tex", required=True, type=Path)
 
 
-def main() -> None:
-    """Read, compare, write."""
-    arguments = parser.parse_args()
-    artifact = Artifact.from_json(arguments.artifact)
-    try:
-        runs = read_runs(arguments.runs, artifact)
-        rows = p_value_rows(distinct_p_values(load_p_values(arguments.published)), runs, artifact)
-    except ValueError as error:
-        raise SystemExit(f"compare_p_values: {error}") from None
-    page = p_value_page(rows, runs, artifact)
-    write_csv(arguments.csv, rows)
-    write_html(arguments.html, page)
-    write_latex(arguments.tex, page)
+def make(request: Request):
+    """Compare cell by cell."""
+    runs = read_runs(request.paths, request.artifact)
+    rows = p_value_rows(distinct_p_values(load_p_values(PUBLISHED)), runs, request.artifact)
+    return rows, p_value_page(rows, runs, request.artifact)
 
 
 if __name__ == "__main__":
-    main()
+    table_command(__doc__, make)

@@ -4,34 +4,16 @@ One cell relates a measure of gradient flow to the final test loss or accuracy o
 data set. The CSV holds every statistic of every cell; HTML and LaTeX show the correlations as the paper does.
 """
 
-import argparse
-from pathlib import Path
-
-from gradflow.runs import Artifact, read_rows, select, summarise_runs
-from gradflow.tables import correlation_cells, correlation_page, write_csv, write_html, write_latex
-
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--artifact", required=True, help="the artifact's entry in the config, resolved, as JSON")
-parser.add_argument("--runs", required=True, nargs="+", type=Path, help="study tables (Parquet)")
-parser.add_argument("--csv", required=True, type=Path)
-parser.add_argument("--html", required=True, type=Path)
-parser.add_argument("--tex", required=True, type=Path)
+from gradflow.artifact_command import Request, table_command
+from gradflow.tables import correlation_cells, correlation_page
 
 
-def main() -> None:
-    """Read, correlate, write."""
-    arguments = parser.parse_args()
-    artifact = Artifact.from_json(arguments.artifact)
-    try:
-        runs = summarise_runs(select(read_rows(arguments.runs), artifact))
-        cells = correlation_cells(runs, artifact)
-    except ValueError as error:
-        raise SystemExit(f"correlation_table: {error}") from None
-    page = correlation_page(cells, runs, artifact)
-    write_csv(arguments.csv, cells)
-    write_html(arguments.html, page)
-    write_latex(arguments.tex, page)
+def make(request: Request):
+    """Correlate each measure with each target."""
+    runs = request.runs()
+    cells = correlation_cells(runs, request.artifact)
+    return cells, correlation_page(cells, runs, request.artifact)
 
 
 if __name__ == "__main__":
-    main()
+    table_command(__doc__, make)

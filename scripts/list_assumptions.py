@@ -3,111 +3,18 @@
 It is workflow/assumptions.yaml beside the settings of the artifact's variant at the scale. No run is needed.
 """
 
-import argparse
-import html
-import json
-from pathlib import Path
-from typing import Any
-
-import pandas as pd
 import yaml
 
-from gradflow.runs import Artifact
-from gradflow.tables import Page, latex_text, write_csv, write_html, write_latex
-
-ASSUMPTIONS = Path(__file__).parents[1] / "workflow" / "assumptions.yaml"
-COLUMNS = ["choice", "status", "setting", "value", "changed", "alternatives", "evidence"]
-SHOWN = {"status": "Status", "setting": "Setting", "value": "Value", "evidence": "Evidence"}
-# a page's cells do not break lines; sentences must
-WRAPPED = "white-space: normal; text-align: left; vertical-align: top; min-width: 14em;"
-
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--artifact", required=True, help="the artifact's entry in the config, resolved, as JSON")
-parser.add_argument("--runs", nargs="*", help="no run tables: the choices are the configuration's")
-parser.add_argument("--csv", required=True, type=Path)
-parser.add_argument("--html", required=True, type=Path)
-parser.add_argument("--tex", required=True, type=Path)
+from gradflow.artifact_command import WORKFLOW, Request, table_command
+from gradflow.assumptions import assumptions_page, list_assumptions
 
 
-def list_assumptions(entries: list[dict[str, Any]], settings: dict[str, Any]) -> pd.DataFrame:
-    """One row per choice, in the order of `entries`.
-
-    Args:
-        entries: the content of assumptions.yaml.
-        settings: those in force, by name; a choice that is no setting shows its default.
-
-    Returns:
-        COLUMNS; `changed` is true where a setting in force is not the default.
-    """
-    rows = []
-    for entry in entries:
-        defaults: dict[str, Any] = entry["default"]
-        values = {name: settings.get(name, default) for name, default in defaults.items()}
-        alone = len(values) == 1 or set(values) <= {"fixed", "analysis"}
-        parts = [
-            _shown(value) if alone or name in ("fixed", "analysis") else f"{name}: {_shown(value)}"
-            for name, value in values.items()
-        ]
-        setting = ", ".join(entry["setting"])
-        rows.append(
-            {
-                "choice": entry["choice"],
-                "status": entry["status"],
-                "setting": f"{setting} ({entry['fixed'].rstrip('.')})" if "fixed" in entry else setting,
-                "value": "; ".join(parts),
-                "changed": values != defaults,
-                "alternatives": "; ".join(entry["alternatives"]),
-                "evidence": entry["evidence"],
-            }
-        )
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def assumptions_page(table: pd.DataFrame, artifact: Artifact) -> Page:
-    """Arrange the choices, a row each; a value that is not the default is bold."""
-    shown = table.set_index("choice")[list(SHOWN)].rename(columns=SHOWN).rename_axis(None)
-    styles = pd.DataFrame(WRAPPED, index=shown.index, columns=shown.columns)
-    styles.loc[table["changed"].to_numpy(), "Value"] += " font-weight: bold;"
-    latex = shown.map(latex_text).rename(index=lambda text: _box(latex_text(text), 0.15))
-    for column, share in (("Setting", 0.2), ("Value", 0.2), ("Evidence", 0.28)):
-        latex[column] = [_box(text, share) for text in latex[column]]
-    notes = (
-        "Settled: by the text or by arithmetic. Open: the paper does not say; every such choice that is a setting "
-        "can be changed in config.yaml, and what no setting holds is marked fixed, with the reason.",
-        f"Settings have their value in the variant {artifact.variant} at this scale, bold where it is not the default; "
-        "for places in config.yaml the value is that of scale paper.",
-        "The project's own words; cited: Tessera, Hooker and Rosman (2021).",
-    )
-    texts = {"html": shown.map(html.escape).rename(index=html.escape), "latex": latex}
-    return Page(artifact.title, texts, styles, notes, scale=False, long=True)  # type: ignore[arg-type]
-
-
-def _box(latex: str, share: float) -> str:
-    """A cell whose text wraps, also within the long names of settings."""
-    breakable = latex.replace(r"\_", r"\_\allowbreak ")
-    return rf"\parbox[t]{{{share}\linewidth}}{{\raggedright {breakable}}}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_shown, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def main() -> None:
-    """Read, arrange, write."""
-    arguments = parser.parse_args()
-    artifact = Artifact.from_json(arguments.artifact)
-    settings = json.loads(arguments.artifact).get("settings", {})
-    entries = yaml.safe_load(ASSUMPTIONS.read_text(encoding="utf-8"))
-    table = list_assumptions(entries, settings)
-    page = assumptions_page(table, artifact)
-    write_csv(arguments.csv, table)
-    write_html(arguments.html, page)
-    write_latex(arguments.tex, page)
+def make(request: Request):
+    """Arrange the choices."""
+    entries = yaml.safe_load((WORKFLOW / "assumptions.yaml").read_text(encoding="utf-8"))
+    table = list_assumptions(entries, request.definition.get("settings", {}))
+    return table, assumptions_page(table, request.artifact)
 
 
 if __name__ == "__main__":
-    main()
+    table_command(__doc__, make)

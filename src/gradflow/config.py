@@ -6,15 +6,13 @@ Free of torch and pandas, because Snakemake imports it at every start.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-import re
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
+from gradflow.config_sentences import nearest, one_line, sentence
 from gradflow.datasets import SHAPES
 from gradflow.spec import (
     Activation,
@@ -155,10 +153,10 @@ def load_config(raw: dict[str, Any]) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError("\n".join(_one_line(_sentence(detail, raw)) for detail in error.errors())) from None
+        raise ConfigError("\n".join(one_line(sentence(detail, Config)) for detail in error.errors())) from None
     mistakes = list(_mistakes(config))
     if mistakes:
-        raise ConfigError("\n".join(map(_one_line, mistakes)))
+        raise ConfigError("\n".join(map(one_line, mistakes)))
     return config
 
 
@@ -190,13 +188,13 @@ def _settings(raw: dict[str, Any], place: str) -> Settings:
     values = {}
     for key, value in raw.items():
         if key not in _FIELD_TYPES:
-            raise ConfigError(f"{place}.{key}: unknown setting{_nearest(key, _FIELD_TYPES)}")
+            raise ConfigError(f"{place}.{key}: unknown setting{nearest(key, _FIELD_TYPES)}")
         adapter: TypeAdapter[Any] = TypeAdapter(_FIELD_TYPES[key])
         try:
             values[key] = adapter.validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
         except ValidationError as error:
             detail = error.errors()[0]
-            raise ConfigError(_sentence({**detail, "loc": (*place.split("."), key, *detail["loc"])}, raw)) from None
+            raise ConfigError(sentence({**detail, "loc": (*place.split("."), key, *detail["loc"])}, Config)) from None
         numbers = values[key] if isinstance(values[key], tuple) else (values[key],)
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
             raise ConfigError(f"{place}.{key}: {value} is not a finite number")
@@ -242,7 +240,7 @@ def _width_mistakes(percents: Sequence[int], max_width: int, place: str) -> Iter
 
 def _study_mistakes(config: Config, study: Study, place: str) -> Iterable[str]:
     if study.dataset not in config.datasets:
-        yield f"{place}.dataset: {study.dataset} is not in datasets{_nearest(study.dataset, config.datasets)}"
+        yield f"{place}.dataset: {study.dataset} is not in datasets{nearest(study.dataset, config.datasets)}"
     yield from _variant_mistakes(config, study.variants, f"{place}.variants")
     yield from _block_mistakes(study, study.blocks, study.densities, place)
 
@@ -251,7 +249,7 @@ def _variant_mistakes(config: Config, variants: list[str], place: str) -> Iterab
     yield from _repeats(place, variants)
     for variant in variants:
         if variant not in config.variants:
-            yield f"{place}: there is no variant {variant}{_nearest(variant, config.variants)}"
+            yield f"{place}: there is no variant {variant}{nearest(variant, config.variants)}"
 
 
 def _block_mistakes(study: Study, blocks: list[Block], densities: list[int] | None, place: str) -> Iterable[str]:
@@ -288,7 +286,7 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
         yield from _width_mistakes(config.percents, max_width, f"{place}.max_widths.{dataset}")
     for stand_in in scale.stand_ins.values():
         if stand_in not in config.datasets:
-            yield f"{place}.stand_ins: {stand_in} is not in datasets{_nearest(stand_in, config.datasets)}"
+            yield f"{place}.stand_ins: {stand_in} is not in datasets{nearest(stand_in, config.datasets)}"
     try:
         settings = _settings(scale.settings, f"{place}.settings")
     except ConfigError as error:
@@ -297,7 +295,7 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
     for name, here in scale.studies.items():
         study = config.studies.get(name)
         if study is None:
-            yield f"{place}.studies.{name}: there is no study {name}{_nearest(name, config.studies)}"
+            yield f"{place}.studies.{name}: there is no study {name}{nearest(name, config.studies)}"
             continue
         yield from _repeats(f"{place}.studies.{name}.seeds", here.seeds or [])
         yield from _variant_mistakes(config, here.variants or [], f"{place}.studies.{name}.variants")
@@ -325,14 +323,14 @@ def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterab
         yield f"{place}.studies: missing; a {artifact.kind} is drawn from at least one study"
     for study in artifact.studies:
         if study not in config.studies:
-            yield f"{place}.studies: there is no study {study}{_nearest(study, config.studies)}"
+            yield f"{place}.studies: there is no study {study}{nearest(study, config.studies)}"
         elif artifact.kind not in (*WITHOUT_RUNS, "check_claims"):
             model = config.studies[study].model
             wanted = "wide_resnet" if artifact.kind == "plot_by_density" else "mlp"
             if model != wanted:
                 yield f"{place}.studies: a {artifact.kind} needs a study of model {wanted}; {study} is of {model}"
     if artifact.variant not in config.variants:
-        yield f"{place}.variant: there is no variant {artifact.variant}{_nearest(artifact.variant, config.variants)}"
+        yield f"{place}.variant: there is no variant {artifact.variant}{nearest(artifact.variant, config.variants)}"
     else:
         yield from _untrained_mistakes(config, artifact, place)
     others = set(artifact.architectures) - {"dense"}
@@ -346,7 +344,7 @@ def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterab
             try:
                 _COLUMNS[column].validate_python(value, strict=True)
             except ValidationError as error:
-                yield _sentence({**error.errors()[0], "loc": (*place.split("."), "where", column)}, {})
+                yield sentence({**error.errors()[0], "loc": (*place.split("."), "where", column)}, Config)
 
 
 def _untrained_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:
@@ -365,88 +363,3 @@ def _untrained_mistakes(config: Config, artifact: Artifact, place: str) -> Itera
 def _repeats(place: str, values: Sequence[Any]) -> Iterable[str]:
     for value in sorted({value for value in values if values.count(value) > 1}):
         yield f"{place}: {value} stands there twice; name it once"
-
-
-def _sentence(detail: ErrorDetails | dict[str, Any], raw: dict[str, Any]) -> str:
-    """One line for one of pydantic's errors."""
-    location = list(detail["loc"])
-    if location[-1:] == ["[key]"] and detail["type"] != "extra_forbidden":
-        location.pop()  # pydantic's mark of a mistake in the key itself
-    place = _place(location)
-    value = detail.get("input")
-    context = detail.get("ctx") or {}
-    match detail["type"]:
-        case "extra_forbidden":
-            return f"{place}: unknown key{_nearest(str(location[-1]), _keys_beside(location))}"
-        case "missing":
-            return f"{place}: missing; see the comments of config.yaml for what it holds"
-        case "literal_error":
-            valid = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-            return f"{place}: {_shown(value)} is not valid{_nearest(str(value), valid)}"
-        case "string_pattern_mismatch":
-            return f"{place}: a name has small letters, digits and underscores only, and starts with a letter"
-        case "too_short":
-            return f"{place}: empty; name at least one"
-        case "float_type" | "int_type" | "int_from_float" if isinstance(value, str):
-            return f"{place}: {_shown(value)} is text, not a number{_as_number(value)}"
-        case "greater_than_equal" | "greater_than" | "less_than_equal" | "less_than":
-            words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-            key = next(key for key in words if key in context)
-            return f"{place}: {value} is out of range; it must be {words[key]} {context[key]:g}"
-    return f"{place}: {_shown(value)} does not fit: {detail['msg'].lower()}"
-
-
-def _one_line(sentence: str) -> str:
-    return " ".join(sentence.split())
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _place(location: Sequence[int | str]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.lstrip(".") or "config"
-
-
-def _as_number(value: str) -> str:
-    try:
-        return f"; write {float(value):g}" if "e" in value.lower() else "; write it without quotes"
-    except ValueError:
-        return ""
-
-
-def _keys_beside(location: Sequence[int | str]) -> Iterable[str]:
-    """The valid keys of the model in which an unknown key stood."""
-    model: Any = Config
-    for part in location[:-1]:
-        if isinstance(part, int):
-            continue
-        fields = getattr(model, "model_fields", {})
-        if part in fields:
-            model = _model_within(fields[part].annotation)
-    return list(getattr(model, "model_fields", {}))
-
-
-def _model_within(annotation: Any) -> Any:
-    """The model that a field's type holds: itself, or inside of dict, list, Annotated or a union."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in get_args(annotation):
-        found = _model_within(argument)
-        if found is not None:
-            return found
-    return None
-
-
-def _nearest(word: str, valid: Iterable[str]) -> str:
-    """Name the valid words nearest to a misspelt one."""
-    words = list(valid)
-    for other in words:
-        if sorted(other.split("_")) == sorted(word.split("_")):  # SC_DA_BN is DA_SC_BN
-            return f"; did you mean {other}?"
-    close = difflib.get_close_matches(word.lower(), [w.lower() for w in words], n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {next(w for w in words if w.lower() == close[0])}?"
-    return f"; valid are {', '.join(words)}" if words else ""
