@@ -21,6 +21,8 @@ class UniqueKeys(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.MarkedYAMLError(None, None, "found unhashable key", key_node.start_mark)
             if key in seen:
                 raise yaml.MarkedYAMLError(None, None, f"{key} stands there twice; keep one", key_node.start_mark)
             seen.add(key)
