@@ -39,10 +39,10 @@ class Stack:
     network: Network
     masks: list[Tensor] | None  # [K, ...] a layer, ones and zeros in the weights' dtype; None when dense
     optimizer: StackedOptimizer
-    live: list[Tensor] = field(default_factory=list)  # counts [K] a layer
-    train_loss: Tensor = field(default_factory=lambda: torch.empty(0))  # [K], sum over the epoch's minibatches
-    minibatch: Tensor = field(default_factory=lambda: torch.empty(0))  # [measures, K], likewise
-    diverged: Tensor = field(default_factory=lambda: torch.empty(0))  # bool [K]
+    train_loss: Tensor  # [K], sum over the epoch's minibatches
+    minibatch: Tensor  # [measures, K], likewise
+    diverged: Tensor  # bool [K]
+    live: list[Tensor] = field(default_factory=list)  # counts [K] a layer, by `count_live`
 
     @property
     def layers(self) -> list[Tensor]:
@@ -52,13 +52,13 @@ class Stack:
     @property
     def others(self) -> list[Tensor]:
         """BatchNorm's and activations' parameters."""
-        layers = {id(layer) for layer in self.layers}
-        return [p for p in self.network.parameters() if id(p) not in layers]
+        return other_parameters(self.network)
 
     def mask_gradients(self) -> None:
         """Zero the gradients of masked weights, in place."""
-        for layer, mask in zip(self.layers, self.masks or [], strict=False):
-            gradient(layer).mul_(mask)
+        if self.masks is not None:
+            for layer, mask in zip(self.layers, self.masks, strict=True):
+                gradient(layer).mul_(mask)
 
     def active(self) -> list[Tensor]:
         """Active weights [K] of each layer."""
@@ -137,20 +137,20 @@ class Cohort:
         job = self.job
         if masks is not None:
             masks = [mask.to(device, self.dtype) for mask in masks]
+        l2 = weight_decay(job)
+        decays = [
+            (list(network.layers), l2),
+            (other_parameters(network), l2 if job.settings.l2_scope == "all" else 0.0),
+        ]
         stack = Stack(
             runs=runs,
             columns=[job.percents.index(run.percent) for run in runs],
             network=network,
             masks=masks,
-            optimizer=StackedOptimizer(job.configuration.optimizer, [], job.settings),
+            optimizer=StackedOptimizer(job.configuration.optimizer, decays, job.settings),
             train_loss=torch.zeros(len(runs), dtype=torch.float64, device=device),
             minibatch=torch.zeros(len(MEASURES), len(runs), dtype=torch.float64, device=device),
             diverged=torch.zeros(len(runs), dtype=torch.bool, device=device),
-        )
-        l2 = weight_decay(job)
-        others = l2 if job.settings.l2_scope == "all" else 0.0
-        stack.optimizer = StackedOptimizer(
-            job.configuration.optimizer, [(stack.layers, l2), (stack.others, others)], job.settings
         )
         stack.count_live()
         return stack
@@ -294,6 +294,12 @@ class Cohort:
 def network_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy [K] of each network: logits [K, B, C], labels [K, B]."""
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
+
+
+def other_parameters(network: Network) -> list[Tensor]:
+    """The parameters that are no layer: BatchNorm's and the activations'."""
+    layers = {id(layer) for layer in network.layers}
+    return [p for p in network.parameters() if id(p) not in layers]
 
 
 def gradient(parameter: Tensor) -> Tensor:

@@ -49,7 +49,5 @@ def initial_weight(
     else:  # of unit variance
         draw = (generator.random(shape, dtype=np.float32) * 2 - 1) * np.float32(math.sqrt(3.0))
     scale = gain / torch.sqrt(torch.as_tensor(fan_in, dtype=torch.float32))
-    if mask is None and max_fan_in == 0:
-        raise ValueError("a layer without inputs cannot be initialised")
     weight = torch.from_numpy(draw) * scale
     return weight if mask is None else weight * mask
