@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import itertools
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,11 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradflow.cohort import Cohort, MaskUpdate, Stack
+from gradflow.batches import Batches, Epoch
+from gradflow.cohort import Cohort
 from gradflow.data import ImageData
 from gradflow.spec import Configuration, Job, Run, Settings
+from gradflow.stack import MaskUpdate, Stack
 
-CPU = torch.device("cpu")
+# `GRADFLOW_TEST_DEVICE=cuda pytest tests/test_cohort.py` holds the engine to the plain loop on a GPU
+DEVICE = torch.device(os.environ.get("GRADFLOW_TEST_DEVICE", "cpu"))
 MEASURES = ("grad_norm_l1", "grad_norm_l2", "egf_l1", "egf_l2")
 
 # rates at which the small networks learn without leaving the range where rounding stays rounding
@@ -112,9 +116,21 @@ def make_wide_resnet_job(
 
 
 def train_cohort(job: Job, data: ImageData, mask_update: MaskUpdate | None = None) -> Cohort:
-    cohort = Cohort(job, data, CPU, mask_update=mask_update)
+    cohort = Cohort(job, data, DEVICE, mask_update=mask_update)
     assert cohort.train(job.epochs)
     return cohort
+
+
+def training_batch(batches: Batches, drawn: Epoch, start: int) -> tuple[Tensor, Tensor]:
+    """The minibatch that starts at a place of an epoch's order."""
+    places = torch.arange(drawn.order.shape[1], device=batches.device)
+    return batches.training(drawn, places[start : start + batches.job.settings.batch_size])
+
+
+def probe_batches(batches: Batches) -> list[tuple[Tensor, Tensor]]:
+    """All minibatches of the probe."""
+    places = torch.arange(len(batches.probe_order), device=batches.device)
+    return [batches.probe(chosen) for chosen in places.split(batches.job.settings.batch_size)]
 
 
 def train_steps(cohort: Cohort, steps: int) -> None:
@@ -405,7 +421,7 @@ def plain_network(cohort: Cohort, run: Run, *, masked: bool = True) -> PlainNetw
             skip_overlap=settings.skip_overlap,
             masks=masks,
         )
-    target = target.to(cohort.dtype)
+    target = target.to(DEVICE, cohort.batches.dtype)
     load_network(cohort, run, target)
     return target
 
@@ -444,7 +460,8 @@ class PlainTraining:
             generator = torch.Generator().manual_seed(0)
             with torch.no_grad():  # whatever stands in masked places must not matter
                 for weight, mask in zip(self.network.weights, self.masks, strict=True):
-                    weight += (1 - mask) * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+                    garbage = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+                    weight += (1 - mask) * garbage.to(DEVICE)
         regularization, settings = self.job.configuration.regularization.split("_"), self.job.settings
         l2 = settings.l2 if self.job.configuration.model == "mlp" else settings.wide_resnet_l2
         decay = l2 if "L2" in regularization else 0.0
@@ -476,8 +493,8 @@ class PlainTraining:
         for epoch in range(epochs):
             drawn = self.batches.epoch(epoch)
             losses, flows = [], []
-            for start in range(0, len(drawn), self.job.settings.batch_size):
-                images, labels = self.batches.training(drawn, start)
+            for start in range(0, drawn.order.shape[1], self.job.settings.batch_size):
+                images, labels = training_batch(self.batches, drawn, start)
                 self.optimizer.zero_grad()
                 loss = F.cross_entropy(self.network(images[self.column]), labels[self.column])
                 loss.backward()
@@ -535,7 +552,7 @@ class PlainTraining:
         count, loss = len(self.batches.probe_order), 0.0
         totals = [torch.zeros_like(weight) for weight in network.weights]
         others = [torch.zeros_like(p) for p in other_parameters(network)]
-        for images, labels in self.batches.probe():
+        for images, labels in probe_batches(self.batches):
             network.zero_grad()
             mean = F.cross_entropy(network(images[0]), labels[0])
             mean.backward()
@@ -567,7 +584,7 @@ class PlainTraining:
 
 def assert_agrees_with_plain(job: Job, data: ImageData, rtol: float = 1e-10) -> Cohort:
     """Train the cohort and each of its runs the plain way; rows, weights and BatchNorm must agree."""
-    cohort = Cohort(job, data, CPU)
+    cohort = Cohort(job, data, DEVICE)
     plain = {run: PlainTraining(cohort, run) for run in job.runs}
     before = {run: layer_weights(cohort, run) for run in job.runs}
     assert cohort.train(job.epochs)

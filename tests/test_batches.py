@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 import torchvision.transforms.functional as V
-from plain import CPU, make_data, make_job
+from plain import DEVICE, make_data, make_job, probe_batches, training_batch
 from torch import Tensor
 
 from gradflow.batches import Batches, Epoch
@@ -19,7 +19,7 @@ THREE = (30, 50, 70)
 
 
 def batches_of(job: Job, data: ImageData | None = None) -> Batches:
-    return Batches(data or make_data(train=300), job, CPU, torch.float64)
+    return Batches(data or make_data(train=300), job, DEVICE, torch.float64)
 
 
 def normalised(images: Tensor, data: ImageData) -> Tensor:
@@ -42,7 +42,7 @@ class TestOrder:
     @pytest.mark.parametrize("percents", [(50,), THREE])
     def test_every_image_once_an_epoch(self, percents: tuple[int, ...]) -> None:
         drawn = batches_of(make_job("sgd", percents=percents)).epoch(0)
-        assert len(drawn) == 300 and drawn.draws is None
+        assert drawn.order.shape[1] == 300 and drawn.draws is None
         for order in drawn.order:
             assert order.sort().values.tolist() == list(range(300))
 
@@ -54,8 +54,8 @@ class TestOrder:
             assert same(both.epoch(epoch), sparse.epoch(epoch))
             assert same(both.epoch(epoch), dense.epoch(epoch))
             for start in range(0, 300, 16):
-                images, labels = sparse.training(sparse.epoch(epoch), start)
-                twins, twin_labels = dense.training(dense.epoch(epoch), start)
+                images, labels = training_batch(sparse, sparse.epoch(epoch), start)
+                twins, twin_labels = training_batch(dense, dense.epoch(epoch), start)
                 assert torch.equal(images, twins) and torch.equal(labels, twin_labels)
 
     def test_the_same_alone_as_in_company(self) -> None:
@@ -88,7 +88,7 @@ class TestOrder:
         drawn = batches.epoch(0)
         sizes = []
         for start in range(0, 70, 16):
-            images, labels = batches.training(drawn, start)
+            images, labels = training_batch(batches, drawn, start)
             sizes.append(labels.shape[1])
             for k in range(3):
                 chosen = drawn.order[k, start : start + 16]
@@ -106,7 +106,7 @@ class TestAugmentation:
         drawn = batches.epoch(1)
         flips = set()
         for start in range(0, 60, 16):
-            images, labels = batches.training(drawn, start)
+            images, labels = training_batch(batches, drawn, start)
             for k in range(3):
                 for i in range(labels.shape[1]):
                     chosen = drawn.order[k, start + i]
@@ -136,7 +136,7 @@ class TestAugmentation:
         batches = batches_of(make_job("sgd", "L2_SC_BN"), data)
         drawn = batches.epoch(0)
         assert drawn.draws is None
-        images, _ = batches.training(drawn, 0)
+        images, _ = training_batch(batches, drawn, 0)
         assert torch.equal(images[0], normalised(data.train_images[drawn.order[0, :16]], data))
 
 
@@ -145,7 +145,7 @@ class TestProbeAndTest:
     def test_neither_is_augmented(self, regularization: str) -> None:
         data = make_data(train=70, test=40)
         batches = batches_of(make_job("sgd", regularization, percents=THREE), data)
-        probe = list(batches.probe())
+        probe = probe_batches(batches)
         assert [labels.shape for _, labels in probe] == [(1, 16)] * 4 + [(1, 6)]
         assert torch.equal(torch.cat([images[0] for images, _ in probe]), normalised(data.train_images, data))
         assert torch.equal(torch.cat([labels[0] for _, labels in probe]), data.train_labels)
@@ -164,7 +164,7 @@ class TestProbeAndTest:
 
     def test_normalised_to_mean_zero_and_variance_one(self) -> None:
         data = make_data(train=70, channels=3)
-        images = torch.cat([images[0] for images, _ in batches_of(make_job("sgd"), data).probe()])
+        images = torch.cat([images[0] for images, _ in probe_batches(batches_of(make_job("sgd"), data))])
         torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-12)
         torch.testing.assert_close(
             images.std((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64), rtol=1e-12, atol=0

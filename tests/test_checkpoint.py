@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from plain import (
-    CPU,
+    DEVICE,
     assert_masked_weights_zero,
     assert_same_bits,
     find_run,
@@ -23,16 +23,16 @@ from plain import (
 from gradflow.checkpoint import (
     CheckpointError,
     Progress,
-    cohort_tensors,
     read_progress,
     remove_checkpoint,
     restore_checkpoint,
     save_checkpoint,
     write_progress,
 )
-from gradflow.cohort import Cohort, Stack
+from gradflow.cohort import Cohort
 from gradflow.data import ImageData
 from gradflow.spec import OPTIMIZERS, Job, Run
+from gradflow.stack import Stack
 
 THREE = (30, 50, 70)
 EVERYTHING = make_job("adam", "DA_L2_SC_BN", activation="prelu", percents=THREE)
@@ -56,13 +56,13 @@ def resume(path: Path, job: Job, data: ImageData) -> Cohort:
     """A new cohort, as a new process makes it, brought to the checkpoint."""
     progress = read_progress(path)
     assert progress is not None
-    cohort = Cohort(job, data, CPU)
+    cohort = Cohort(job, data, DEVICE)
     restore_checkpoint(path, progress, cohort)
     return cohort
 
 
 def assert_same_state(first: Cohort, second: Cohort) -> None:
-    ours, theirs = cohort_tensors(first), cohort_tensors(second)
+    ours, theirs = first.tensors(), second.tensors()
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
@@ -86,7 +86,7 @@ class TestResume:
     ) -> None:
         job, data = make_job(**options, percents=THREE, precision=precision), make_data()
         whole = train_cohort(job, data)
-        stopped = Cohort(job, data, CPU)
+        stopped = Cohort(job, data, DEVICE)
         train_steps(stopped, steps)
         assert (stopped.epoch, stopped.step_in_epoch) == ((steps - 1) // 5, (steps - 1) % 5 + 1)
         save(path, stopped)
@@ -99,7 +99,7 @@ class TestResume:
 
     def test_stopped_twice(self, path: Path) -> None:
         whole = train_cohort(EVERYTHING, make_data())
-        cohort = Cohort(EVERYTHING, make_data(), CPU)
+        cohort = Cohort(EVERYTHING, make_data(), DEVICE)
         for steps in (4, 7):
             train_steps(cohort, steps)
             save(path, cohort)
@@ -111,7 +111,7 @@ class TestResume:
 
     def test_wide_resnet(self, path: Path) -> None:
         data = make_data(train=38, test=10)
-        whole, stopped = train_cohort(WIDE_RESNET, data), Cohort(WIDE_RESNET, data, CPU)
+        whole, stopped = train_cohort(WIDE_RESNET, data), Cohort(WIDE_RESNET, data, DEVICE)
         train_steps(stopped, 4)
         save(path, stopped)
         resumed = resume(path, WIDE_RESNET, data)
@@ -122,7 +122,7 @@ class TestResume:
     @pytest.mark.parametrize("optimizer", OPTIMIZERS)
     def test_masked_weights_stay_zero_and_capacity_equal(self, path: Path, optimizer: str) -> None:
         job = make_job(optimizer, "L2_BN", percents=THREE, epochs=10)
-        cohort = Cohort(job, make_data(), CPU)
+        cohort = Cohort(job, make_data(), DEVICE)
         train_steps(cohort, 24)
         save(path, cohort)
         resumed = resume(path, job, make_data())
@@ -135,13 +135,13 @@ class TestResume:
             assert all(s["active_weights"] == d["active_weights"] for s, d in zip(sparse, dense, strict=True))
 
     def test_replaced_masks_come_back_with_their_live_weights(self, path: Path) -> None:
-        cohort = Cohort(MOMENTUM, make_data(), CPU)
+        cohort = Cohort(MOMENTUM, make_data(), DEVICE)
         train_steps(cohort, 3)
         stack = cohort.stacks[0]
         stack.replace_masks([mask.roll(1, dims=1) for mask in stack.masks])
         save(path, cohort)
         resumed = resume(path, MOMENTUM, make_data())
-        fresh = Cohort(MOMENTUM, make_data(), CPU)
+        fresh = Cohort(MOMENTUM, make_data(), DEVICE)
         assert_same_state(resumed, cohort)
         live, before = torch.stack(resumed.stacks[0].live), torch.stack(fresh.stacks[0].live)
         assert torch.equal(live, torch.stack(stack.live))
@@ -149,7 +149,7 @@ class TestResume:
 
     def test_a_diverged_network_comes_back_diverged(self, path: Path) -> None:
         sick = Run("sparse", 50)
-        cohort = Cohort(MOMENTUM, make_data(), CPU)
+        cohort = Cohort(MOMENTUM, make_data(), DEVICE)
         stack, k = find_run(cohort, sick)
         healthy = [layer[k].detach().clone() for layer in stack.layers]
         with torch.no_grad():
@@ -175,7 +175,7 @@ class TestResume:
 
 class TestFiles:
     def test_progress_tells_how_far_the_job_is(self, path: Path) -> None:
-        cohort = Cohort(MOMENTUM, make_data(), CPU)
+        cohort = Cohort(MOMENTUM, make_data(), DEVICE)
         train_steps(cohort, 7)
         progress = save(path, cohort)
         assert (progress.epoch, progress.step_in_epoch, progress.epochs) == (1, 2, 4)
@@ -184,7 +184,7 @@ class TestFiles:
         assert progress.rows == cohort.rows
 
     def test_one_set_of_tensors_is_kept(self, path: Path) -> None:
-        cohort = Cohort(MOMENTUM, make_data(), CPU)
+        cohort = Cohort(MOMENTUM, make_data(), DEVICE)
         for _ in range(3):
             train_steps(cohort, 2)
             progress = save(path, cohort)
@@ -195,7 +195,7 @@ class TestFiles:
         assert list(path.parent.iterdir()) == []
 
     def test_other_jobs_keep_theirs(self, path: Path) -> None:
-        cohort = Cohort(MOMENTUM, make_data(), CPU)
+        cohort = Cohort(MOMENTUM, make_data(), DEVICE)
         other = path.with_name("seed30.json")
         save(path, cohort)
         kept = save(other, cohort)
@@ -204,7 +204,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
     def test_damaged_tensors(self, path: Path, damage: str) -> None:
-        cohort = Cohort(MOMENTUM, make_data(), CPU)
+        cohort = Cohort(MOMENTUM, make_data(), DEVICE)
         train_steps(cohort, 7)
         progress = save(path, cohort)
         tensors = path.with_name(progress.tensors)
@@ -216,7 +216,7 @@ class TestFiles:
             tensors.write_bytes(content)
         else:
             tensors.unlink()
-        fresh, untouched = Cohort(MOMENTUM, make_data(), CPU), Cohort(MOMENTUM, make_data(), CPU)
+        fresh, untouched = Cohort(MOMENTUM, make_data(), DEVICE), Cohort(MOMENTUM, make_data(), DEVICE)
         with pytest.raises(CheckpointError, match="missing" if damage == "remove" else "damaged") as caught:
             restore_checkpoint(path, progress, fresh)
         assert "\n" not in str(caught.value)
@@ -229,8 +229,8 @@ class TestFiles:
         ids=["other runs", "other tensors"],
     )
     def test_a_checkpoint_of_something_else(self, path: Path, other: Job) -> None:
-        progress = save(path, Cohort(MOMENTUM, make_data(), CPU))
-        cohort, untouched = Cohort(other, make_data(), CPU), Cohort(other, make_data(), CPU)
+        progress = save(path, Cohort(MOMENTUM, make_data(), DEVICE))
+        cohort, untouched = Cohort(other, make_data(), DEVICE), Cohort(other, make_data(), DEVICE)
         with pytest.raises(CheckpointError, match=r"other runs|does not fit"):
             restore_checkpoint(path, progress, cohort)
         assert_same_state(cohort, untouched)

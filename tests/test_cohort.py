@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from plain import (
-    CPU,
+    DEVICE,
     LEARNING_RATES,
     assert_agrees_with_plain,
     assert_close,
@@ -25,12 +25,15 @@ from plain import (
     run_tensors,
     train_cohort,
     train_steps,
+    training_batch,
 )
 from torch import Tensor
 
-from gradflow.cohort import Cohort, Stack, learning_rate_at, weight_decay
+from gradflow.cohort import Cohort
 from gradflow.masks import capacity, mlp_layer_shapes
 from gradflow.spec import OPTIMIZERS, Job, Run, dense_width, probe_epochs
+from gradflow.stack import Stack, weight_decay
+from gradflow.steps import learning_rate_at
 
 THREE = (30, 50, 70)
 
@@ -101,7 +104,7 @@ class TestOracle:
 class TestSameCapacity:
     @pytest.mark.parametrize("regularization", ["NR", "DA_L2_SC_BN"])
     def test_twins_have_the_same_active_weights_in_every_layer(self, regularization: str) -> None:
-        cohort = Cohort(make_job("adam", regularization, percents=THREE), make_data(), CPU)
+        cohort = Cohort(make_job("adam", regularization, percents=THREE), make_data(), DEVICE)
 
         def check() -> None:
             for percent in THREE:
@@ -182,7 +185,7 @@ class TestCompany:
     def test_some_of_the_runs_are_bit_identical_to_all(self, wanted: Run) -> None:
         job = make_job("adam", "DA_L2_SC_BN", percents=THREE)
         everything = train_cohort(job, make_data())
-        part = Cohort(job, make_data(), CPU, runs=[wanted])
+        part = Cohort(job, make_data(), DEVICE, runs=[wanted])
         part.train(job.epochs)
         # a stack is trained whole
         together = [wanted] if wanted.architecture == "dense" else [Run("sparse", percent) for percent in THREE]
@@ -191,7 +194,7 @@ class TestCompany:
             assert_same_bits(part, everything, run)
 
     def test_twins_train_on_the_same_images_and_widths_on_others(self) -> None:
-        cohort = Cohort(make_job("sgd", "DA", percents=THREE, epochs=1), make_data(), CPU)
+        cohort = Cohort(make_job("sgd", "DA", percents=THREE, epochs=1), make_data(), DEVICE)
         seen: dict[Run, list[Tensor]] = {run: [] for run in cohort.rows}
         for stack in cohort.stacks:
 
@@ -229,7 +232,7 @@ class TestFailure:
     def test_a_diverged_network_does_not_touch_its_stack(self, regularization: str, value: float) -> None:
         job = make_job("adam", regularization, percents=THREE)
         sick, data = Run("sparse", 50), make_data()
-        untouched, poked = Cohort(job, data, CPU), Cohort(job, data, CPU)
+        untouched, poked = Cohort(job, data, DEVICE), Cohort(job, data, DEVICE)
         for cohort in (untouched, poked):
             train_steps(cohort, 7)
         stack, k = find_run(poked, sick)
@@ -246,7 +249,7 @@ class TestFailure:
     def test_diverged_is_for_good(self) -> None:
         job = make_job("sgd", percents=THREE)
         sick = Run("sparse", 30)
-        cohort = Cohort(job, make_data(), CPU)
+        cohort = Cohort(job, make_data(), DEVICE)
         stack, k = find_run(cohort, sick)
         healthy = [layer.detach().clone() for layer in stack.layers]
         with torch.no_grad():
@@ -263,7 +266,7 @@ class TestFailure:
         assert not any(cohort.rows[run][-1]["diverged"] for run in job.runs if run != sick)
 
     def test_a_running_statistic_that_is_not_finite_is_found_by_the_test_loss(self) -> None:
-        cohort = Cohort(make_job("sgd", "BN"), make_data(), CPU)
+        cohort = Cohort(make_job("sgd", "BN"), make_data(), DEVICE)
         stack, k = find_run(cohort, Run("sparse", 50))
         stack.network.norms[0].running_mean[k, 0] = math.nan
         cohort.train(1)
@@ -308,7 +311,7 @@ class TestMaskUpdate:
             at_update.extend(layer.grad[mask == 0].abs().sum().item() for layer, mask in pairs)
             return self.moved(before)
 
-        cohort = Cohort(self.JOB, make_data(), CPU, mask_update=update)
+        cohort = Cohort(self.JOB, make_data(), DEVICE, mask_update=update)
         counts = [count.tolist() for count in cohort.stacks[0].active()]
         train_steps(cohort, 7)
         live = [count.clone() for count in cohort.stacks[0].live]
@@ -326,7 +329,7 @@ class TestMaskUpdate:
         assert row["live_weights"] == [count[1].item() for count in stack.live]
 
     def test_newly_active_weights_start_at_zero_with_zero_state(self) -> None:
-        cohort = Cohort(self.JOB, make_data(), CPU)
+        cohort = Cohort(self.JOB, make_data(), DEVICE)
         train_steps(cohort, 7)
         stack = cohort.stacks[0]
         old = [mask.clone() for mask in stack.masks or []]
@@ -355,7 +358,7 @@ class TestMaskUpdate:
             assert_same_bits(cohort, reference, run)
 
     def test_a_change_of_capacity_is_refused(self) -> None:
-        cohort = Cohort(self.JOB, make_data(), CPU)
+        cohort = Cohort(self.JOB, make_data(), DEVICE)
         stack = cohort.stacks[0]
         masks = self.moved(stack.masks or [])
         masks[1] = masks[1].clone()
@@ -364,7 +367,7 @@ class TestMaskUpdate:
             stack.replace_masks(masks)
 
     def test_a_dense_stack_has_no_masks(self) -> None:
-        cohort = Cohort(self.JOB, make_data(), CPU)
+        cohort = Cohort(self.JOB, make_data(), DEVICE)
         dense = next(stack for stack in cohort.stacks if stack.masks is None)
         with pytest.raises(ValueError, match="dense"):
             dense.replace_masks([torch.ones_like(layer) for layer in dense.layers])
@@ -394,11 +397,11 @@ class TestSchedule:
         data = make_data()
         job = make_job("sgd", epochs=5, mlp_schedule="steps", learning_rate=0.5, architectures=("dense",))
         run = job.runs[0]
-        cohort = Cohort(job, data, CPU)
+        cohort = Cohort(job, data, DEVICE)
         cohort.train(4)
         before, network = layer_weights(cohort, run), plain_network(cohort, run)
         train_steps(cohort, 1)
-        images, labels = cohort.batches.training(cohort.batches.epoch(4), 0)
+        images, labels = training_batch(cohort.batches, cohort.batches.epoch(4), 0)
         torch.nn.functional.cross_entropy(network(images[0]), labels[0]).backward()
         for old, new, weight in zip(before, layer_weights(cohort, run), network.weights, strict=True):
             torch.testing.assert_close(old - new, 0.5 * 0.2**3 * weight.grad.T, rtol=1e-9, atol=1e-16)
@@ -454,8 +457,8 @@ class TestRows:
         """Eleven epochs, all probed, train the network as thirteen, of which some are not."""
         data = make_data()
         job = make_job("adam", "DA_L2_SC_BN", epochs=13)
-        some = Cohort(job, data, CPU)
-        every = Cohort(dataclasses.replace(job, epochs=11), data, CPU)
+        some = Cohort(job, data, DEVICE)
+        every = Cohort(dataclasses.replace(job, epochs=11), data, DEVICE)
         for cohort in (some, every):
             cohort.train(11)
         for run in job.runs:

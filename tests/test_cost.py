@@ -16,7 +16,6 @@ from plain import make_data, make_job, make_wide_resnet_job, train_cohort
 from project import ROOT, new_project
 
 from gradflow import cost, masks, wide_resnet
-from gradflow.checkpoint import cohort_tensors
 from gradflow.cost import (
     CostModel,
     checkpoint_bytes,
@@ -30,6 +29,7 @@ from gradflow.cost import (
     weighted_median,
     work_of,
 )
+from gradflow.job_runner import read_job_list
 from gradflow.pruning import pretraining_epochs
 from gradflow.spec import OPTIMIZERS, Configuration, Job, Settings
 
@@ -74,6 +74,15 @@ def test_work_of_a_small_mlp_by_hand() -> None:
     assert epoch.other_bytes == 4 * (3 * 3 * 370 + 1437 * (5 * 15 + 6 * 64))
 
 
+def test_a_subset_takes_its_share_of_the_time_and_less_memory() -> None:
+    whole = make_job("sgd", depth=1, epochs=1000, batch_size=7, probe_images=1)
+    half = dataclasses.replace(whole, settings=dataclasses.replace(whole.settings, train_images=720))
+    # the probe epochs' test images, 11 times 360, are the same in both
+    assert work_of(half).flops / work_of(whole).flops == pytest.approx(720 / 1437, rel=0.01)
+    large = paper_job(settings=Settings(train_images=1000))
+    assert memory_mb(large, "cpu") < memory_mb(paper_job(), "cpu")
+
+
 def test_the_floor_of_the_performance_page() -> None:
     """963 and 1574 MB a step of one network of width 3076 with SGD and Adam, without this engine's own passes."""
     for optimizer, megabytes in (("sgd", 963), ("adam", 1574)):
@@ -101,7 +110,7 @@ def test_layers_are_those_that_are_trained() -> None:
 def test_checkpoints_have_the_predicted_size(make, optimizer: str) -> None:
     job = with_configuration(make(optimizer, "BN", epochs=1, precision="float32"))
     cohort = train_cohort(job, make_data(classes=10))
-    tensors = cohort_tensors(cohort)
+    tensors = cohort.tensors()
     held = sum(
         tensor.numel() * (1 if ".mask." in name else tensor.element_size())
         for name, tensor in tensors.items()
@@ -227,7 +236,7 @@ def test_plan_of_the_paper(tmp_path: Path) -> None:
     assert cells(done.stdout, "Wide ResNets, magnitude")[:4] == ["16", "80", "0", "80"]
     assert cells(done.stdout, "their pretrainings")[:4] == ["16", "16", "0", "0"]
     assert cells(done.stdout, "fashion_mnist_low")[:4] == ["21", "63", "0", "630"]
-    parts = ("MLPs of the paper", "Wide ResNets, random", "Wide ResNets, magnitude", "their pret", "sensitivity, cal")
+    parts = ("MLPs of the paper", "Wide ResNets, random", "Wide ResNets, magnitude", "their pret", "other variants")
     rows = [next(line for line in done.stdout.splitlines() if line.strip().startswith(part)) for part in parts]
     jobs = [int(row[33:39].replace(",", "")) for row in rows]
     assert sum(jobs) == int(cells(done.stdout, "total, shared ones once")[1].replace(",", ""))
@@ -252,6 +261,18 @@ def test_targets(tmp_path: Path, target: str, studies: list[str]) -> None:
     start = next(index for index, line in enumerate(lines) if line.startswith("study"))
     end = next(index for index, line in enumerate(lines) if line.startswith("total"))
     assert [line.split()[0] for line in lines[start + 1 : end]] == studies
+
+
+def test_the_job_list_has_each_job_once_and_a_configurations_seeds_together(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    done = plan("fashion_mnist_reduced", "--results", str(tmp_path), "--jobs", str(path))
+    assert done.returncode == 0, done.stderr
+    jobs = read_job_list(path)
+    assert [job.seed for job in jobs] == [0, 1, 2] * 29
+    names = [(job.variant, job.configuration.name) for job in jobs[::3]]
+    assert len(set(names)) == 29 and names[0] == ("paper", "mlp4-relu-adagrad-lr0.001-NR")
+    assert [name for name in names if name[0] == "active_fan_in"] == names[22:]
+    assert {job.settings.train_images for job in jobs} == {10_000}
 
 
 def test_shared_configurations_count_once(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from small_cifar import SmallCifar, pickled
 
 from gradflow import cifar, data, sources
-from gradflow.data import DataError, fetch_dataset, load_dataset
+from gradflow.data import DataError, ImageData, fetch_dataset, load_dataset
 from gradflow.datasets import SHAPES
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_dataset.py"
@@ -328,7 +328,7 @@ def test_flipped_bits_and_lost_files_are_named_on_reading(small: SmallCifar, out
     small.write_archive(mine)
     path, _ = fetch(small.dataset, out, mine)
     flip(path, -10)
-    with pytest.raises(DataError, match=rf"sha256 .* delete {path} and run the same command again"):
+    with pytest.raises(DataError, match=rf"{path} has sha256 .* run the same command again"):
         load_dataset(path)
     path.unlink()
     with pytest.raises(DataError, match=f"{path} cannot be read"):
@@ -381,3 +381,41 @@ def test_fetching_needs_no_torch() -> None:
     code = "import sys, gradflow.data; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1] / "src")}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
+# --- a subset --------------------------------------------------------------------------------------------------------
+
+
+def test_a_subset_has_each_classs_share_and_the_data_sets_statistics(out: Path) -> None:
+    out = out.with_name("digits.safetensors")
+    fetch_dataset("digits", out, out.with_suffix(".json"))
+    whole = load_dataset(out)
+    some, more = whole.subset(400), whole.subset(1000)
+    assert len(some.train_images) == len(some.train_labels) == 400
+    shares = torch.bincount(whole.train_labels) * 400 / len(whole.train_labels)
+    assert (torch.bincount(some.train_labels, minlength=10) - shares).abs().max() <= 1
+    # images with their labels, in their order, each once, and the smaller within the larger
+    keys = rows(whole)
+    places = [keys.index(row) for row in rows(some)]
+    assert places == sorted(set(places))
+    assert set(rows(some)) <= set(rows(more))
+    assert places != list(range(400))
+    assert rows(whole.subset(400)) == rows(some) and rows(whole.subset(1437)) == keys
+    for name in ("test_images", "test_labels", "mean", "std"):
+        assert getattr(some, name) is getattr(whole, name)
+    with pytest.raises(ValueError, match="train_images is 1438, but digits has 1437 training images"):
+        whole.subset(1438)
+
+
+def rows(data: ImageData) -> list[tuple[bytes, int]]:
+    """The training images with their labels."""
+    return [
+        (image.numpy().tobytes(), int(label)) for image, label in zip(data.train_images, data.train_labels, strict=True)
+    ]
+
+
+def test_a_balanced_data_set_has_balanced_subsets(out: Path) -> None:
+    labels = torch.arange(600) % 10
+    images = torch.arange(600).to(torch.uint8).view(-1, 1, 1, 1)
+    data = ImageData("fashion_mnist", 10, images, labels, images, labels, torch.zeros(1), torch.ones(1))
+    assert torch.bincount(data.subset(100).train_labels).tolist() == [10] * 10

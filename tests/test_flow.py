@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from plain import (
-    CPU,
+    DEVICE,
     MEASURES,
     as_torch_weight,
     assert_close,
@@ -17,6 +17,7 @@ from plain import (
     make_job,
     make_wide_resnet_job,
     plain_network,
+    probe_batches,
 )
 from torch import Tensor, nn
 
@@ -228,7 +229,7 @@ def measure_run(cohort: Cohort, run: Run) -> GradientFlow:
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     layers = [names[id(weight)] for weight in network.weights]
     masks = {name: as_torch_weight(mask) for name, mask in zip(layers, layer_masks(cohort, run), strict=True)}
-    batches = [(images[0], labels[0]) for images, labels in cohort.batches.probe()]
+    batches = [(images[0], labels[0]) for images, labels in probe_batches(cohort.batches)]
     assert len({len(labels) for _, labels in batches}) > 1, "batches of unequal size are wanted"
     return measure_gradient_flow(network, F.cross_entropy, batches, layers, masks)
 
@@ -246,7 +247,7 @@ class TestTheLogs:
         ids=lambda job: f"{job.configuration.name}-K={len(job.percents)}",
     )
     def test_are_what_the_public_function_measures(self, job: Job) -> None:
-        cohort = Cohort(job, make_data(train=70 if job.configuration.model == "mlp" else 38, test=10), CPU)
+        cohort = Cohort(job, make_data(train=70 if job.configuration.model == "mlp" else 38, test=10), DEVICE)
         assert cohort.train(job.epochs)
         for run, (row,) in cohort.rows.items():
             flow = measure_run(cohort, run)
@@ -258,7 +259,7 @@ class TestTheLogs:
 
     def test_egf_is_the_mean_norm_of_a_dense_network_and_less_of_a_sparse_one(self) -> None:
         job = make_job("adam", "L2_BN", percents=(30, 50, 70))
-        cohort = Cohort(job, make_data(), CPU)
+        cohort = Cohort(job, make_data(), DEVICE)
         cohort.train(job.epochs)
         for run, rows in cohort.rows.items():
             for row in rows:

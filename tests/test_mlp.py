@@ -10,9 +10,10 @@ import torch
 from plain import assert_close, make_data, make_job, plain_network
 from torch import Tensor, nn
 
-from gradflow.cohort import Cohort, forget_gradients, probing_mode
+from gradflow.cohort import Cohort
 from gradflow.mlp import StackedBatchNorm, StackedMLP, skip_connections
 from gradflow.spec import ACTIVATIONS, Configuration, Settings
+from gradflow.stack import forget_gradients, probing_mode
 
 PLACES = ("before_activation", "after_activation")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from plain import (
-    CPU,
+    DEVICE,
     assert_masked_weights_zero,
     layer_masks,
     layer_weights,
@@ -57,7 +57,7 @@ def numbers(row: dict) -> dict:
 
 def half_trained(job: Job) -> Cohort:
     """A magnitude job's cohort after the dense half, before pruning."""
-    cohort = Cohort(job, DATA, CPU)
+    cohort = Cohort(job, DATA, DEVICE)
     cohort.train(pretraining_epochs(job))
     return cohort
 
@@ -126,15 +126,15 @@ class TestPrune:
 
     def test_is_for_wide_resnets(self) -> None:
         with pytest.raises(TypeError, match="Wide ResNet"):
-            prune(Cohort(make_job("sgd", architectures=("sparse",)), make_data(), CPU))
+            prune(Cohort(make_job("sgd", architectures=("sparse",)), make_data(), DEVICE))
 
 
 class TestFinetune:
     @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
     def test_masked_weights_stay_zero(self, tmp_path: Path, optimizer: str) -> None:
         job = magnitude_job(10, optimizer)
-        pretrain(job.pretraining(), tmp_path, CPU)
-        cohort = Cohort(job, DATA, CPU)
+        pretrain(job.pretraining(), tmp_path, DEVICE)
+        cohort = Cohort(job, DATA, DEVICE)
         start_from_pretrained(cohort, tmp_path / job.pretrained_path)
         assert (cohort.epoch, cohort.step_in_epoch) == (EPOCHS // 2, 0)
         masks = layer_masks(cohort, job.runs[0])
@@ -151,12 +151,12 @@ class TestFinetune:
         jobs = [magnitude_job(percent) for percent in (10, 50)]
         assert jobs[0].pretraining() == jobs[1].pretraining()
         assert jobs[0].pretrained_path == jobs[1].pretrained_path
-        pretrain(jobs[0].pretraining(), tmp_path, CPU)
+        pretrain(jobs[0].pretraining(), tmp_path, DEVICE)
         pretrained = tmp_path / jobs[0].pretrained_path
         kept = {file.name: file.read_bytes() for file in pretrained.parent.iterdir()}
         dense = train_cohort(jobs[0].pretraining(), DATA).rows[Run("dense", 100)]
         for job in jobs:
-            prune_and_finetune(job, tmp_path, CPU)
+            prune_and_finetune(job, tmp_path, DEVICE)
             rows = read_rows(job, tmp_path)
             assert [row["epoch"] for row in rows] == list(range(EPOCHS))
             assert {(row["architecture"], row["density_percent"]) for row in rows} == {("magnitude", job.percents[0])}
@@ -172,8 +172,8 @@ class TestFinetune:
     def test_full_density_is_the_dense_run_gone_on(self, tmp_path: Path) -> None:
         """Nothing is pruned and the optimizer continues, so the bits are those of an uninterrupted dense run."""
         job = magnitude_job(100)
-        pretrain(job.pretraining(), tmp_path, CPU)
-        prune_and_finetune(job, tmp_path, CPU)
+        pretrain(job.pretraining(), tmp_path, DEVICE)
+        prune_and_finetune(job, tmp_path, DEVICE)
         dense = train_cohort(job.pretraining(), DATA).rows[Run("dense", 100)]
         assert [numbers(row) for row in read_rows(job, tmp_path)] == [numbers(row) for row in dense]
 
@@ -181,8 +181,8 @@ class TestFinetune:
         rows = {}
         for choice in ("continue", "fresh"):
             job = magnitude_job(30, finetune_optimizer=choice)
-            pretrain(job.pretraining(), tmp_path / choice, CPU)
-            prune_and_finetune(job, tmp_path / choice, CPU)
+            pretrain(job.pretraining(), tmp_path / choice, DEVICE)
+            prune_and_finetune(job, tmp_path / choice, DEVICE)
             rows[choice] = read_rows(job, tmp_path / choice)
         losses = {choice: [row["test_loss"] for row in found] for choice, found in rows.items()}
         half = EPOCHS // 2
@@ -191,30 +191,30 @@ class TestFinetune:
 
     def test_stopped_while_finetuning(self, tmp_path: Path) -> None:
         job = magnitude_job(10)
-        pretrain(job.pretraining(), tmp_path, CPU)
+        pretrain(job.pretraining(), tmp_path, DEVICE)
         pretrained = tmp_path / job.pretrained_path
-        whole, stopped = Cohort(job, DATA, CPU), Cohort(job, DATA, CPU)
+        whole, stopped = Cohort(job, DATA, DEVICE), Cohort(job, DATA, DEVICE)
         for cohort in (whole, stopped):
             start_from_pretrained(cohort, pretrained)
         whole.train(EPOCHS)
         train_steps(stopped, 2)
         state = tmp_path / job.state_path
         save_checkpoint(state, job.to_json(), stopped, 0.0)
-        prune_and_finetune(job, tmp_path, CPU)
+        prune_and_finetune(job, tmp_path, DEVICE)
         assert [numbers(row) for row in read_rows(job, tmp_path)] == [numbers(row) for row in whole.rows[job.runs[0]]]
         assert read_progress(state) is None  # nothing left behind
 
     def test_a_stopped_pretraining_goes_on(self, tmp_path: Path) -> None:
         job = magnitude_job(10).pretraining()
         state = tmp_path / f"{job.pretrained_path}.state.json"
-        stopped = Cohort(job, DATA, CPU)
+        stopped = Cohort(job, DATA, DEVICE)
         train_steps(stopped, 4)
         save_checkpoint(state, job.to_json(), stopped, 0.0)
-        pretrain(job, tmp_path, CPU)
+        pretrain(job, tmp_path, DEVICE)
         assert not state.exists()
         pretrained = tmp_path / job.pretrained_path
         progress = read_progress(pretrained)
-        resumed = Cohort(job, DATA, CPU)
+        resumed = Cohort(job, DATA, DEVICE)
         restore_checkpoint(pretrained, progress, resumed)
         whole = half_trained(job)
         for layer, other in zip(layer_weights(resumed, job.runs[0]), layer_weights(whole, job.runs[0]), strict=True):
@@ -223,9 +223,9 @@ class TestFinetune:
 
     def test_pretraining_once(self, tmp_path: Path) -> None:
         job = magnitude_job(10).pretraining()
-        pretrain(job, tmp_path, CPU)
+        pretrain(job, tmp_path, DEVICE)
         before = (tmp_path / job.pretrained_path).stat().st_mtime_ns
-        pretrain(job, tmp_path, CPU)
+        pretrain(job, tmp_path, DEVICE)
         assert (tmp_path / job.pretrained_path).stat().st_mtime_ns == before
 
     @pytest.mark.parametrize("damage", ["missing", "tensors", "another"])
@@ -234,18 +234,18 @@ class TestFinetune:
         pretrained = tmp_path / job.pretrained_path
         if damage == "another":
             other = dataclasses.replace(job.pretraining(), epochs=6)
-            pretrain(other, tmp_path, CPU)
+            pretrain(other, tmp_path, DEVICE)
         elif damage == "tensors":
-            pretrain(job.pretraining(), tmp_path, CPU)
+            pretrain(job.pretraining(), tmp_path, DEVICE)
             (tensors,) = pretrained.parent.glob("*.safetensors")
             tensors.write_bytes(tensors.read_bytes()[:-1])
         with pytest.raises(CheckpointError, match="run the same command again") as caught:
-            prune_and_finetune(job, tmp_path, CPU)
+            prune_and_finetune(job, tmp_path, DEVICE)
         assert "\n" not in str(caught.value)
         assert not pretrained.exists()
         assert not (tmp_path / job.log_path(job.runs[0])).exists()
-        pretrain(job.pretraining(), tmp_path, CPU)  # and the same command makes it again
-        prune_and_finetune(job, tmp_path, CPU)
+        pretrain(job.pretraining(), tmp_path, DEVICE)  # and the same command makes it again
+        prune_and_finetune(job, tmp_path, DEVICE)
         assert len(read_rows(job, tmp_path)) == EPOCHS
 
     @pytest.mark.parametrize(("epochs", "half"), [(200, 100), (5, 2), (1, 1)])

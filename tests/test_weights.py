@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain import CPU, make_data, make_job, make_wide_resnet_job, train_cohort
+from plain import DEVICE, make_data, make_job, make_wide_resnet_job, train_cohort
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -46,7 +46,7 @@ def assert_same_tensors(path: Path, expected: dict[str, torch.Tensor]) -> None:
 
 @pytest.mark.parametrize("job", [MLP, WIDE_RESNET], ids=["mlp", "wide_resnet"])
 def test_they_are_those_of_the_cohort(tmp_path: Path, job: Job) -> None:
-    train_job(job, tmp_path, CPU, keep_weights=True)
+    train_job(job, tmp_path, DEVICE, keep_weights=True)
     cohort = train_cohort(job, make_data())
     assert kept(tmp_path) == sorted(weights_path(job, run, tmp_path) for run in job.runs)
     for run in job.runs:
@@ -59,7 +59,7 @@ def test_they_are_those_of_the_cohort(tmp_path: Path, job: Job) -> None:
 
 @pytest.mark.parametrize("job", [MLP, WIDE_RESNET], ids=["mlp", "wide_resnet"])
 def test_they_are_the_runs_own_and_masked(tmp_path: Path, job: Job) -> None:
-    train_job(job, tmp_path, CPU, keep_weights=True)
+    train_job(job, tmp_path, DEVICE, keep_weights=True)
     cohort = train_cohort(job, make_data())
     for run in job.runs:
         tensors = load_file(weights_path(job, run, tmp_path))
@@ -98,8 +98,8 @@ def test_a_diverged_network_is_zero_where_masked() -> None:
 
 def test_the_logs_are_the_same_with_and_without(tmp_path: Path) -> None:
     with_weights, without = tmp_path / "with", tmp_path / "without"
-    train_job(MLP, with_weights, CPU, keep_weights=True)
-    train_job(MLP, without, CPU)
+    train_job(MLP, with_weights, DEVICE, keep_weights=True)
+    train_job(MLP, without, DEVICE)
     assert not kept(without)
     for run in MLP.runs:
         logs = [read_log(folder / MLP.log_path(run)) for folder in (with_weights, without)]
@@ -108,17 +108,17 @@ def test_the_logs_are_the_same_with_and_without(tmp_path: Path) -> None:
 
 
 def test_what_is_finished_is_not_trained_again_for_its_weights(tmp_path: Path) -> None:
-    train_job(MLP, tmp_path, CPU)
+    train_job(MLP, tmp_path, DEVICE)
     before = (tmp_path / MLP.log_path(SPARSE)).stat().st_mtime_ns
-    train_job(MLP, tmp_path, CPU, keep_weights=True)
+    train_job(MLP, tmp_path, DEVICE, keep_weights=True)
     assert (tmp_path / MLP.log_path(SPARSE)).stat().st_mtime_ns == before
     assert not kept(tmp_path)
 
 
 def test_the_weights_of_a_replaced_run_do_not_stay_beside_the_new_log(tmp_path: Path) -> None:
-    train_job(MLP, tmp_path, CPU, keep_weights=True)
+    train_job(MLP, tmp_path, DEVICE, keep_weights=True)
     (tmp_path / MLP.log_path(SPARSE)).unlink()
-    train_job(MLP, tmp_path, CPU)
+    train_job(MLP, tmp_path, DEVICE)
     assert not weights_path(MLP, SPARSE, tmp_path).exists()
     assert len(kept(tmp_path)) == len(MLP.runs) - 1
 
@@ -143,8 +143,8 @@ def test_nothing_is_lost_when_it_is_killed_at_the_end(
     with monkeypatch.context() as patch:
         patch.setattr(training, moment, killed)
         with pytest.raises(Killed):
-            train_job(MLP, tmp_path, CPU, keep_weights=True)
-    train_job(MLP, tmp_path, CPU, keep_weights=True)
+            train_job(MLP, tmp_path, DEVICE, keep_weights=True)
+    train_job(MLP, tmp_path, DEVICE, keep_weights=True)
     cohort = train_cohort(MLP, make_data())
     for run in MLP.runs:
         assert_same_tensors(weights_path(MLP, run, tmp_path), run_tensors(cohort, run))
@@ -154,8 +154,8 @@ def test_nothing_is_lost_when_it_is_killed_at_the_end(
 
 def test_a_pruned_network_keeps_its_mask(tmp_path: Path) -> None:
     job = make_wide_resnet_job("momentum", "BN", architecture="magnitude", percent=20)
-    pruning.pretrain(job.pretraining(), tmp_path, CPU)
-    pruning.prune_and_finetune(job, tmp_path, CPU, keep_weights=True)
+    pruning.pretrain(job.pretraining(), tmp_path, DEVICE)
+    pruning.prune_and_finetune(job, tmp_path, DEVICE, keep_weights=True)
     run = job.runs[0]
     tensors = load_file(weights_path(job, run, tmp_path))
     active = [int(tensors[name].sum()) for name in sorted(tensors, key=lambda n: (len(n), n)) if "mask" in name]

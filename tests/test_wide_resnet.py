@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from plain import (
-    CPU,
+    DEVICE,
     PlainWideResNet,
     assert_close,
     load_network,
@@ -16,9 +16,10 @@ from plain import (
 )
 from torch import nn
 
-from gradflow.cohort import Cohort, probing_mode
+from gradflow.cohort import Cohort
 from gradflow.masks import capacity
 from gradflow.spec import Configuration, Settings
+from gradflow.stack import probing_mode
 from gradflow.wide_resnet import WideResNet, wide_resnet_layers
 
 
@@ -77,7 +78,7 @@ class TestForward:
         job = make_wide_resnet_job(
             depth=depth, widen_factor=widen_factor, activation=activation, architecture="dense", percent=100
         )
-        cohort = Cohort(job, make_data(channels=3), CPU)
+        cohort = Cohort(job, make_data(channels=3), DEVICE)
         network, run = cohort.stacks[0].network, job.runs[0]
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
@@ -105,7 +106,7 @@ class TestForward:
 class TestBatchNorm:
     def test_a_probe_leaves_no_trace(self) -> None:
         job = make_wide_resnet_job(architecture="dense", percent=100)
-        cohort = Cohort(job, make_data(), CPU)
+        cohort = Cohort(job, make_data(), DEVICE)
         network = cohort.stacks[0].network
         plain = plain_network(cohort, job.runs[0])
         images = torch.randn((1, 6, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -120,7 +121,7 @@ class TestBatchNorm:
     def test_the_loader_of_the_oracle_reads_the_network(self) -> None:
         """An oracle that kept its own random weights would agree with nothing."""
         job = make_wide_resnet_job(architecture="dense", percent=100)
-        cohort = Cohort(job, make_data(), CPU)
+        cohort = Cohort(job, make_data(), DEVICE)
         plain = PlainWideResNet(10, 1, 1, 5).double()
         images = torch.randn((1, 6, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         assert not torch.allclose(plain(images[0]), cohort.stacks[0].network(images)[0])

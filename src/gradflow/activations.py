@@ -81,16 +81,20 @@ def _per_network(value: Tensor, x: Tensor) -> Tensor:
     return value.view(-1, *[1] * (x.dim() - 1))
 
 
-def _at_start(module: type[StackedPReLU] | type[StackedSReLU]) -> Callable[[Tensor], Tensor]:
-    return lambda x: module(1, Settings()).to(x.dtype)(x.unsqueeze(0)).squeeze(0)
+def functions_at_start(settings: Settings) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Each activation function, by name, as a function of one tensor; the learning ones at their initial parameters."""
+
+    def at_start(module: type[StackedPReLU] | type[StackedSReLU]) -> Callable[[Tensor], Tensor]:
+        return lambda x: module(1, settings).to(x.dtype)(x.unsqueeze(0)).squeeze(0)
+
+    return {
+        "relu": torch.relu,
+        "prelu": at_start(StackedPReLU),
+        "elu": F.elu,
+        "swish": F.silu,
+        "srelu": at_start(StackedSReLU),
+        "sigmoid": torch.sigmoid,
+    }
 
 
-# Each as a function of one tensor; the learning ones at their initial parameters.
-ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "prelu": _at_start(StackedPReLU),
-    "elu": F.elu,
-    "swish": F.silu,
-    "srelu": _at_start(StackedSReLU),
-    "sigmoid": torch.sigmoid,
-}
+ACTIVATION_FUNCTIONS = functions_at_start(Settings())

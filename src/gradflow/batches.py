@@ -22,8 +22,11 @@ class Epoch:
     order: Tensor
     draws: Tensor | None
 
-    def __len__(self) -> int:
-        return self.order.shape[1]
+    def replace(self, other: Epoch) -> None:
+        """Take another epoch's draws; the tensors stay where they are."""
+        self.order.copy_(other.order)
+        if self.draws is not None and other.draws is not None:
+            self.draws.copy_(other.draws)
 
 
 class Batches:
@@ -64,20 +67,19 @@ class Batches:
             ).to(self.device)
         return Epoch(torch.from_numpy(np.stack(orders)).to(self.device), draws)
 
-    def training(self, epoch: Epoch, start: int) -> tuple[Tensor, Tensor]:
-        """Images [K, B, C, H, W], normalised and augmented, and labels [K, B] of the minibatch at position `start`."""
-        stop = min(start + self.job.settings.batch_size, len(epoch))
-        chosen = epoch.order[:, start:stop]
+    def training(self, epoch: Epoch, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [K, B, C, H, W], normalised and augmented, and labels [K, B] at `places` [B] of the epoch's order."""
+        chosen = epoch.order.index_select(1, places)
         if epoch.draws is None:
             images = self.train_images[chosen]
         else:
-            images = self._crop(chosen, epoch.draws[:, start:stop].long())
+            images = self._crop(chosen, epoch.draws.index_select(1, places).long())
         return self._normalise(images), self.train_labels[chosen]
 
-    def probe(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Minibatches of the probe images, without augmentation: [1, B, C, H, W] and labels [1, B]."""
-        for chosen in self.probe_order.split(self.job.settings.batch_size):
-            yield self._normalise(self.train_images[chosen]).unsqueeze(0), self.train_labels[chosen].unsqueeze(0)
+    def probe(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [1, B, C, H, W], normalised but not augmented, and labels [1, B] at `places` of the probe images."""
+        chosen = self.probe_order.index_select(0, places)
+        return self._normalise(self.train_images[chosen]).unsqueeze(0), self.train_labels[chosen].unsqueeze(0)
 
     def test(self, size: int = 1000) -> Iterator[tuple[Tensor, Tensor]]:
         """The test set in pieces: [1, B, C, H, W] and labels [1, B]."""

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gradflow.cohort import Cohort
-from gradflow.files import replacing
+from gradflow.files import remove_asides, replacing, save_tensors
 from gradflow.spec import Run
 
 
@@ -39,18 +39,6 @@ class Progress:
     sha256: str = ""
 
 
-def cohort_tensors(cohort: Cohort) -> dict[str, Tensor]:
-    """Everything that training changes, by name; the tensors themselves."""
-    found: dict[str, Tensor] = {}
-    for index, stack in enumerate(cohort.stacks):
-        found |= {f"{index}.network.{name}": tensor for name, tensor in stack.network.state_dict().items()}
-        found |= {f"{index}.optimizer.{name}": tensor for name, tensor in stack.optimizer.tensors().items()}
-        found |= {f"{index}.mask.{layer}": mask for layer, mask in enumerate(stack.masks or [])}
-        found |= {f"{index}.train_loss": stack.train_loss, f"{index}.minibatch": stack.minibatch}
-        found[f"{index}.diverged"] = stack.diverged
-    return found
-
-
 def save_checkpoint(path: Path, spec: str, cohort: Cohort, seconds: float) -> None:
     """Write the cohort's state; `path` is the JSON file."""
     before = read_progress(path)
@@ -58,10 +46,10 @@ def save_checkpoint(path: Path, spec: str, cohort: Cohort, seconds: float) -> No
     tensors = {
         # masks as booleans take a quarter of the room
         key: (tensor.bool() if ".mask." in key else tensor.detach()).contiguous().cpu()
-        for key, tensor in cohort_tensors(cohort).items()
+        for key, tensor in cohort.tensors().items()
     }
     with replacing(path.with_name(name)) as aside:
-        save_file(tensors, aside)
+        save_tensors(aside, tensors)
         digest = _sha256(aside)
     progress = Progress(
         spec=spec,
@@ -87,7 +75,7 @@ def restore_checkpoint(path: Path, progress: Progress, cohort: Cohort) -> None:
     if progress.rows.keys() != cohort.rows.keys():
         raise CheckpointError(f"{path}: the checkpoint holds other runs than are to be trained")
     saved = load_tensors(path.with_name(progress.tensors), progress.sha256)
-    present = cohort_tensors(cohort)
+    present = cohort.tensors()
     if saved.keys() != present.keys() or any(saved[key].shape != present[key].shape for key in present):
         raise CheckpointError(f"{path}: the checkpoint does not fit the networks")
     with torch.no_grad():
@@ -115,17 +103,20 @@ def load_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 def write_progress(path: Path, progress: Progress) -> None:
     """Replace the JSON file."""
     rows = [[run.architecture, run.percent, rows] for run, rows in progress.rows.items()]
+    plain = {**progress.__dict__, "rows": rows}
     with replacing(path) as aside:
-        aside.write_text(json.dumps({**progress.__dict__, "rows": rows}))
+        aside.write_text(json.dumps({**plain, "checksum": _checksum(plain)}))
 
 
 def read_progress(path: Path) -> Progress | None:
-    """Read the JSON file; None when it does not exist or cannot be read."""
+    """Read the JSON file; None when it does not exist or is damaged."""
     try:
         plain = json.loads(path.read_text())
+        if plain.pop("checksum") != _checksum(plain):
+            return None
         rows = {Run(architecture, percent): rows for architecture, percent, rows in plain.pop("rows")}
         return Progress(**plain, rows=rows)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -134,6 +125,12 @@ def remove_checkpoint(path: Path) -> None:
     path.unlink(missing_ok=True)
     for tensors in path.parent.glob(f"{path.stem}-*.safetensors"):
         tensors.unlink(missing_ok=True)
+    for name in (path.name, f"{path.stem}-*.safetensors"):
+        remove_asides(path.parent, name)
+
+
+def _checksum(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -50,16 +50,16 @@ class Rates:
 
     bandwidth: float  # bytes
     flops: dict[str, float]  # by precision
-    launch: float  # seconds to submit one kernel or call one operator
+    launch: float  # seconds to start one kernel or call one operator
     overlaps: bool  # whether submitting goes on while the device computes
 
 
 # Assumptions. H100: 3.0 TB/s copy, 45 TFLOP/s in IEEE float32 and 400 in TF32, reached by products and convolutions
-# alike. The engine has no CUDA graphs, so Python submits each kernel, 6 us; a job takes whichever is longer, submitting
-# or computing, and submitting is what bounds narrow networks. CPU: one core with AVX, fitted on the digits.
+# alike. Steps are replayed as CUDA graphs, 1.5 us a kernel; a job takes whichever is longer, starting kernels or
+# computing. CPU: one core with AVX, fitted on the digits.
 RATES: dict[DeviceType, Rates] = {
-    "cuda": Rates(3.0e12, {"float32": 45e12, "tf32": 400e12, "float64": 30e12}, 6e-6, True),
-    "cpu": Rates(1.5e10, {"float32": 8.0e10, "tf32": 8.0e10, "float64": 4.0e10}, 5e-6, False),
+    "cuda": Rates(3.0e12, {"float32": 45e12, "tf32": 400e12, "bf16": 700e12, "float64": 30e12}, 1.5e-6, True),
+    "cpu": Rates(1.5e10, {"float32": 8.0e10, "tf32": 8.0e10, "bf16": 2.0e11, "float64": 4.0e10}, 5e-6, False),
 }
 
 
@@ -114,12 +114,15 @@ class Work:
         return Work(self.flops * count, self.product_bytes * count, self.other_bytes * count, self.kernels * count)
 
     def seconds(self, device: DeviceType, precision: str) -> float:
-        """How long it takes at the prior rates: products are bound by arithmetic or memory, the rest by memory."""
+        """How long it takes at the prior rates."""
         rates = RATES[device]
-        computing = max(self.flops / rates.flops[precision], self.product_bytes / rates.bandwidth)
-        computing += self.other_bytes / rates.bandwidth
-        submitting = self.kernels * rates.launch
+        computing, submitting = self.computing(rates, precision), self.kernels * rates.launch
         return max(computing, submitting) if rates.overlaps else computing + submitting
+
+    def computing(self, rates: Rates, precision: str) -> float:
+        """Seconds without submitting: products are bound by arithmetic or memory, the rest by memory."""
+        products = max(self.flops / rates.flops[precision], self.product_bytes / rates.bandwidth)
+        return products + self.other_bytes / rates.bandwidth
 
 
 @cache
@@ -203,10 +206,10 @@ def output_passes(job: Job) -> int:
     )
 
 
-def probe_work(job: Job, stack: Stack, train_images: int, steps: int) -> Work:
+def probe_work(job: Job, stack: Stack, images: int, steps: int) -> Work:
     """One probe epoch's measurements: norms at each step, flow over the probe images, the test set."""
     shape, size = SHAPES[job.configuration.dataset], float_size(job)
-    probes = min(job.settings.probe_images, train_images)
+    probes = min(job.settings.probe_images, images)
     pieces = math.ceil(probes / job.settings.batch_size)
     tests = math.ceil(shape.test_images / TEST_BATCH)
     norms = NORM_PASSES * (2 if stack.masked else 1)
@@ -234,9 +237,15 @@ def epochs_of(job: Job, pretraining: bool) -> range:
     return range(half if job.architectures == ("magnitude",) else 0, job.epochs)
 
 
+def train_images(job: Job) -> int:
+    """How many training images a job uses: all of its data set's, or a subset."""
+    count = job.settings.train_images
+    return SHAPES[job.configuration.dataset].train_images if count == "all" else count
+
+
 def work_of(job: Job, pretraining: bool = False) -> Work:
     """All that a job trains and measures."""
-    images = SHAPES[job.configuration.dataset].train_images
+    images = train_images(job)
     steps = math.ceil(images / job.settings.batch_size)
     epochs = epochs_of(job, pretraining)
     probes = sum(epoch in epochs for epoch in probe_epochs(job.epochs))
@@ -260,8 +269,9 @@ def memory_mb(job: Job, device: DeviceType) -> int:
     shape, size = SHAPES[job.configuration.dataset], float_size(job)
     stacks = stacks_of(job)
     padded = (shape.side + 2 * job.crop_padding) ** 2 / shape.side**2 if job.configuration.has("DA") else 1.0
-    data = shape.inputs * (shape.train_images * (1 + padded) + 2 * shape.test_images)
-    data += len(job.percents) * shape.train_images * 19  # an epoch's order and draws
+    images = train_images(job)
+    data = shape.inputs * (shape.train_images + images * padded + 2 * shape.test_images)
+    data += len(job.percents) * images * 19  # an epoch's order and draws
     # weights and gradients, optimizer state, masks as floats
     held = sum(s.weights * size * (2 + STATES[job.configuration.optimizer] + (1 if s.masked else 0)) for s in stacks)
     # one after the other: live weights are counted, an update takes room for two arrays, a checkpoint is put together

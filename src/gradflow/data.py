@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,14 +31,19 @@ from gradflow.sources import (
     read_fashion_mnist,
     sha256,
 )
+from gradflow.streams import stream
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DataError", "ImageData", "fetch_dataset", "load_dataset"]
+__all__ = ["DamagedDataError", "DataError", "ImageData", "fetch_dataset", "load_dataset"]
 
 STALL_SECONDS = 20.0  # a download that moves nothing for this long has failed
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+class DamagedDataError(DataError):
+    """The files are there and are not what was fetched; the message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,36 @@ class ImageData:
     mean: torch.Tensor  # [C] float64, over the training images
     std: torch.Tensor  # [C] float64, likewise, of the population (divided by the count)
 
+    def subset(self, count: int) -> ImageData:
+        """The same data set with `count` of its training images, in their order there, for every run the same.
+
+        Each class has its share of them, to within one image: of Fashion-MNIST, 10,000 are 1,000 of each. A smaller
+        subset lies within a larger one. The test images stay, and so do `mean` and `std`, which are the data set's.
+
+        Raises:
+            ValueError: the data set has fewer training images.
+        """
+        import torch
+
+        images = len(self.train_images)
+        if count > images:
+            raise ValueError(f"train_images is {count}, but {self.name} has {images} training images")
+        labels = self.train_labels.numpy()
+        shuffled = stream(self.name, "subset").permutation(images)
+        place = np.empty(images)  # of an image within its class, as a share of the class
+        for label in range(self.classes):
+            own = shuffled[labels[shuffled] == label]
+            place[own] = (np.arange(len(own)) + 0.5) / max(1, len(own))
+        chosen = shuffled[np.argsort(place[shuffled], kind="stable")[:count]]
+        kept = torch.from_numpy(np.sort(chosen))
+        return replace(self, train_images=self.train_images[kept], train_labels=self.train_labels[kept])
+
 
 def load_dataset(path: Path) -> ImageData:
     """Read the data set at `path` (`{dataset}.safetensors`) after checking it against its manifest (`{dataset}.json`).
 
-    Raises DataError when either is missing or the data's sha256 is not the manifest's.
+    Raises DataError when either is missing, and DamagedDataError when the data's sha256 is not the manifest's or the
+    manifest is no such data set's.
     """
     import torch
     from safetensors.torch import load
@@ -73,11 +103,13 @@ def load_dataset(path: Path) -> ImageData:
     except OSError as error:
         raise DataError(f"the manifest {manifest_path} cannot be read ({error.strerror}); {again}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{manifest_path} is no manifest of a data set; delete it and {again}") from error
+        raise DamagedDataError(f"{manifest_path} is no manifest of a data set; {again}") from error
+    if name != path.stem or name not in SHAPES or classes != SHAPES[name].classes:
+        raise DamagedDataError(f"{manifest_path} is the manifest of {name} with {classes} classes; {again}")
     # Read once: the bytes that were checked are the bytes that are used.
     content = read_bytes(path, again)
     if (actual := sha256(content)) != expected:
-        raise DataError(f"{path} has sha256 {actual} where its manifest says {expected}; delete {path} and {again}")
+        raise DamagedDataError(f"{path} has sha256 {actual} where its manifest says {expected}; {again}")
     arrays = load(content)
     mean, std = _mean_and_std(arrays["train_images"])
     return ImageData(

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def checksum_path(path: Path) -> Path:
+    """Where the checksum of a file lies, beside it, as `sha256sum --check` reads it."""
+    return path.with_name(f"{path.name}.sha256")
 
 
 @contextmanager
@@ -29,6 +38,36 @@ def replacing(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def remove_asides(folder: Path, name: str) -> None:
+    """Remove what killed writers left beside the files `name` (a pattern); the caller alone may write them now."""
+    for aside in folder.glob(f".{name}.{socket.gethostname()}.*"):
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: as of any other file; safetensors has an error of its own for a full disk.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    # safetensors writes to a name of its own choice first; in this folder a killed writer's is found (`remove_asides`)
+    folder = path.with_name(f"{path.name}.folder")
+    folder.mkdir(exist_ok=True)
+    try:
+        save_file(tensors, folder / path.name, metadata=metadata)
+        (folder / path.name).rename(path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def try_lock(path: Path) -> IO[str] | None:
     """Take an exclusive lock on `path`, or return None when another process holds it.
 
@@ -42,6 +81,21 @@ def try_lock(path: Path) -> IO[str] | None:
         handle.close()
         return None
     return handle
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock on `path`; nothing is written, and no waiting process is refused.
+
+    For an instant this shares the lock, so it is for locks that are waited for (`lock`), not for those of `try_lock`.
+    """
+    try:
+        with open(path, "rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no such file, or no locks on this file system
+        return False
+    return False
 
 
 @contextmanager

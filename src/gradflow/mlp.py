@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradflow.activations import make_activation
+from gradflow.products import stacked_product
 from gradflow.spec import Configuration, Settings
 
 
@@ -67,7 +68,7 @@ class StackedMLP(nn.Module):
         """Logits [K, B, classes] of images [K, B, C, H, W]."""
         hidden = [images.flatten(2)]  # hidden[l] is h_l; h_0 are the inputs
         for index, activation in enumerate(self.activations):
-            z = torch.bmm(hidden[-1], self.layers[index])
+            z = stacked_product(hidden[-1], self.layers[index])
             skipped = hidden[self.skips[index + 1]] if index + 1 in self.skips else None
             if self.norms and self.norm_early:
                 z = self.norms[index](z)
@@ -79,7 +80,7 @@ class StackedMLP(nn.Module):
             if skipped is not None and not self.skip_early:
                 z = z + skipped
             hidden.append(z)
-        return torch.bmm(hidden[-1], self.layers[-1])
+        return stacked_product(hidden[-1], self.layers[-1])
 
     def linear_paths(self, weights: list[Tensor]) -> Tensor:
         """Outputs [K, 1, classes] for inputs of one, without activations and BatchNorm; see `masks.live_weights`."""

@@ -142,10 +142,10 @@ class StackedOptimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """The state, for a checkpoint; the tensors themselves, so copying into them restores it."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for g, group in enumerate(self.groups):
-            for i, step in enumerate(group.steps):
-                found[f"{g}.{i}.step"] = step
+            if self.name in ("adam", "adamw"):  # the others take their step count and do not use it
+                found |= {f"{g}.{i}.step": step for i, step in enumerate(group.steps)}
             for key, values in group.state.items():
                 found |= {f"{g}.{i}.{key}": value for i, value in enumerate(values)}
         return found

@@ -20,7 +20,7 @@ from gradflow.files import lock
 from gradflow.masks import magnitude_mask
 from gradflow.networks import active_at
 from gradflow.spec import Job, Run
-from gradflow.training import advance, load_job_data, train_job
+from gradflow.training import advance, load_job_data, read_checkpoint, train_job
 from gradflow.wide_resnet import WideResNet
 
 DENSE = Run("dense", 100)
@@ -43,7 +43,7 @@ def pretrain(job: Job, results: Path, device: torch.device, _keep_weights: bool 
         done = read_progress(pretrained)
         if done is not None and done.spec == job.to_json() and pretrained.with_name(done.tensors).exists():
             return
-        progress = read_progress(state)
+        progress = read_checkpoint(state)
         if progress is not None and progress.spec != job.to_json():
             progress = None
         cohort = Cohort(job, load_job_data(job, results), device)
@@ -82,7 +82,7 @@ def start_from_pretrained(cohort: Cohort, path: Path) -> None:
     try:
         progress = read_progress(path)
         if progress is None or progress.spec != job.pretraining().to_json():
-            raise CheckpointError(f"{path}: the pretrained network is missing or another one")
+            raise CheckpointError(f"{path}: the pretrained network is missing, damaged or another one")
         # the dense network's log so far is the beginning of this run's
         rows = [
             {**row, "architecture": run.architecture, "density_percent": run.percent} for row in progress.rows[DENSE]

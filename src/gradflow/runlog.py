@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,43 @@ SCHEMA = pa.schema(
 # stand in for it at a small scale).
 STUDY_SCHEMA = pa.schema([("study", _text), ("stands_for", _text), *SCHEMA])
 
+# A study's provenance, a row per run: its identity, its log and what the log's metadata says. It is no part of the
+# study table, which stays the same whenever and wherever its runs are made again.
+LIBRARIES = ("torch", "numpy", "pyarrow", "safetensors")
+RUN_COLUMNS = (
+    "scale", "variant", "dataset", "configuration", "architecture", "width_percent", "density_percent", "seed",
+)  # fmt: skip
+PROVENANCE_SCHEMA = pa.schema(
+    [
+        ("study", _text),
+        ("stands_for", _text),
+        *[SCHEMA.field(name) for name in RUN_COLUMNS],
+        ("log", _text),  # path below the results folder
+        ("spec", _text),  # the run's canonical JSON
+        ("engine_version", _int),
+        ("device", _text),
+        ("device_type", _text),
+        *[(f"{library}_version", _text) for library in LIBRARIES],
+        ("seconds", _float),  # of the job that trained it, all of its runs together
+    ]
+)
+
+
+DIGEST = b"sha256"  # metadata key: Parquet's page checksums leave page headers and the footer to chance
+
 
 class RunLogError(Exception):
     """A log cannot be read or does not belong to the expected run; the message is one sentence."""
 
 
+class WrongLogError(RunLogError):
+    """The log is there and of no use: damaged, of another version or of another run. It may be made anew."""
+
+
 def write_log(path: Path, rows: list[dict[str, Any]], metadata: dict[str, str]) -> None:
     """Write a run's log whole or not at all."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata))
+    table = table.replace_schema_metadata({**table.schema.metadata, DIGEST: _digest(table)})
     with replacing(path) as aside:
         # a log is a dozen rows: dictionaries and stronger compression make ten thousand of them slower to read
         pq.write_table(table, aside, compression="snappy", use_dictionary=False, write_page_checksum=True)
@@ -87,7 +117,8 @@ def read_log(path: Path, spec: str | None = None) -> pa.Table:
         spec: the run's canonical JSON; when given, the log must have been written for it.
 
     Raises:
-        RunLogError: the file is missing or damaged, or was written for another specification.
+        WrongLogError: the file is damaged, or was written for another specification.
+        RunLogError: the file is missing or cannot be read.
     """
     try:
         # ParquetFile: read_table would import pandas, a second a job
@@ -96,11 +127,20 @@ def read_log(path: Path, spec: str | None = None) -> pa.Table:
     except FileNotFoundError:
         raise RunLogError(f"{path}: the log does not exist") from None
     except (OSError, pa.ArrowException, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunLogError(f"{path}: the log is damaged ({reason}); run the same command again to rebuild it") from None
-    found = (table.schema.metadata or {}).get(b"spec", b"").decode()
-    if table.schema.remove_metadata() != SCHEMA or table.num_rows == 0 or not found:
-        raise RunLogError(f"{path}: not a run log of this version; run the same command again to rebuild it")
-    if spec is not None and found != spec:
-        raise RunLogError(f"{path}: the log is of another specification; run the same command again to rebuild it")
+        if isinstance(error, OSError) and error.errno:  # the disk's error and not the file's: Arrow's own have none
+            raise RunLogError(f"{path}: the log cannot be read ({error.strerror})") from None
+        raise WrongLogError(f"{path}: the log is damaged ({str(error).splitlines()[0]})") from None
+    metadata = table.schema.metadata or {}
+    if table.schema.remove_metadata() != SCHEMA or table.num_rows == 0 or not metadata.get(b"spec"):
+        raise WrongLogError(f"{path}: not a run log of this version")
+    if DIGEST in metadata and metadata[DIGEST] != _digest(table):  # the first logs had none
+        raise WrongLogError(f"{path}: the log is damaged (its checksum does not match)")
+    if spec is not None and metadata[b"spec"] != spec.encode():
+        raise WrongLogError(f"{path}: the log is of another specification")
     return table
+
+
+def _digest(table: pa.Table) -> bytes:
+    """A checksum of rows and metadata by their values, the same for every version of Arrow."""
+    metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != DIGEST}
+    return hashlib.sha256(repr((sorted(metadata.items()), table.to_pydict())).encode()).hexdigest().encode()

@@ -6,6 +6,7 @@ Free of scipy, matplotlib and torch: the figures need no more than this.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradflow import labels
+from gradflow.files import checksum_path
 from gradflow.runlog import MEASURES, STUDY_SCHEMA
 
 # What tells two runs of a study table apart.
@@ -58,7 +60,10 @@ class Artifact:
     seeds: tuple[int, ...] = ()
     percents: tuple[int, ...] = ()
     planned_runs: dict[str, int] = dataclasses.field(default_factory=dict)  # by the data set that they are about
-    configurations: tuple[dict[str, Any], ...] = ()  # of a grid table only
+    configurations: tuple[dict[str, Any], ...] = ()  # of a grid, initialisation or precision table only
+    train_images: int | str = "all"  # that each run uses of its data set
+    initialisation: str = ""  # of its variant
+    precision: str = ""  # likewise
 
     @classmethod
     def from_json(cls, text: str) -> Artifact:
@@ -87,18 +92,35 @@ class Artifact:
         return self.listed(column) or labels.in_order(column, runs[column])
 
 
+class StudyTableError(ValueError):
+    """A study table is damaged, or is none; the message is one sentence."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path}: not a study table ({reason})")
+        self.path = path
+
+
 def read_rows(paths: Iterable[Path]) -> pd.DataFrame:
     """Read study tables into one, a row per study, run and probe epoch, without the columns that hold lists.
 
     Raises:
-        ValueError: a file is no study table; the message names it.
+        StudyTableError: a file is no study table, or has another checksum than the one beside it.
+        ValueError: a file cannot be read; the message names it.
     """
     tables = []
     for path in paths:
         try:
-            tables.append(pq.read_table(path, columns=_SCALAR_COLUMNS, partitioning=None))
+            content = path.read_bytes()
+            if checksum_path(path).exists():  # written by collect_runs
+                expected = checksum_path(path).read_text(errors="replace").split()[:1]
+                if expected != [hashlib.sha256(content).hexdigest()]:
+                    raise StudyTableError(path, "its checksum does not match")
+            tables.append(pq.read_table(pa.BufferReader(content), columns=_SCALAR_COLUMNS, partitioning=None))
         except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path}: not a study table ({str(error).splitlines()[0]})") from None
+            reason = str(error).splitlines()[0]
+            if isinstance(error, OSError) and error.errno:
+                raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+            raise StudyTableError(path, reason) from None
     return pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=_SCALAR_COLUMNS)
 
 
@@ -184,7 +206,7 @@ def only_about(artifact: Artifact) -> dict[str, Any]:
 
 
 def extent(runs: pd.DataFrame, artifact: Artifact | None = None) -> str:
-    """What a table or figure is made of, in a sentence a data set: how many runs of how many epochs.
+    """What a table or figure is made of, in a sentence a data set: how many runs of how many epochs, on which images.
 
     Args:
         runs: one row per run.
@@ -194,13 +216,15 @@ def extent(runs: pd.DataFrame, artifact: Artifact | None = None) -> str:
     if runs.empty:
         return f"No finished runs; {sum(planned.values())} are planned." if planned else "No finished runs."
     names = (artifact.listed("stands_for") if artifact else None) or labels.in_order("dataset", runs["stands_for"])
+    count = artifact.train_images if artifact else "all"
+    on_images = f" on {count:,} of the training images" if isinstance(count, int) else ""
     sentences = []
     for name in names:
         own = runs[runs["stands_for"] == name]
         of_planned = f" of {planned[name]} planned" if name in planned else ""
         epochs = " or ".join(str(count) for count in sorted(own["epochs"].unique()))
         of_epochs = f" of {epochs} epochs" if epochs else ""
-        sentences.append(f"{about(own, name)}: {len(own)}{of_planned} runs{of_epochs}.")
+        sentences.append(f"{about(own, name)}: {len(own)}{of_planned} runs{of_epochs}{on_images}.")
     return " ".join(sentences)
 
 

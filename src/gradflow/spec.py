@@ -77,10 +77,16 @@ class Settings:
     rmsprop_alpha: float = 0.99
     probe_images: int = 10_000
     flip: Literal["by_data_set", "never"] = "by_data_set"
-    precision: Literal["float32", "tf32", "float64"] = "float32"
+    precision: Literal["float32", "tf32", "bf16", "float64"] = "float32"
     wide_resnet_schedule: Literal["constant", "steps"] = "steps"
     wide_resnet_keep_dense: tuple[Literal["stem", "classifier", "shortcuts"], ...] = ()
     finetune_optimizer: Literal["continue", "fresh"] = "continue"
+    train_images: int | Literal["all"] = "all"  # a number: a fixed subset, see `data.ImageData.subset`
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Settings:
+        """From what JSON holds of some settings; the others are at their defaults."""
+        return cls(**_tuples(plain))
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,7 @@ class Job:
             if engine != ENGINE_VERSION:
                 raise ValueError(f"the job was made for engine version {engine}, this is version {ENGINE_VERSION}")
             plain["configuration"] = Configuration(**plain["configuration"])
-            plain["settings"] = Settings(**_tuples(plain["settings"]))
+            plain["settings"] = Settings.from_plain(plain["settings"])
             return cls(**_tuples(plain))
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a job specification: {error}") from error

@@ -6,11 +6,13 @@ a finished one whose logs were not all published publishes the rest.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -27,16 +29,18 @@ from gradflow.checkpoint import (
     save_checkpoint,
     write_progress,
 )
-from gradflow.cohort import Cohort, MaskUpdate
+from gradflow.cohort import Cohort
 from gradflow.cost import record_job
-from gradflow.data import ImageData, load_dataset
-from gradflow.files import lock
-from gradflow.runlog import RunLogError, read_log, write_log
+from gradflow.data import DamagedDataError, DataError, ImageData, load_dataset
+from gradflow.files import lock, remove_asides
+from gradflow.progress import ProgressRecord
+from gradflow.runlog import LIBRARIES, WrongLogError, read_log, write_log
 from gradflow.spec import ENGINE_VERSION, Job, Run
+from gradflow.stack import MaskUpdate
 from gradflow.weights import weights_path, write_weights
 
-CHECKPOINT_SECONDS = 300.0
-LIBRARIES = ("torch", "numpy", "pyarrow", "safetensors")
+CHECKPOINT_SECONDS = 300.0  # between two checkpoints, at least
+CHECKPOINT_SHARE = 0.015  # of the time may go into writing them: large cohorts on slow disks save less often
 
 
 class Stopped(Exception):
@@ -59,7 +63,7 @@ def train_job(
         device: where to train.
         keep_weights: write final weights and masks beside the logs of the runs that are trained; see `weights`.
         start: brings a new cohort to its starting point, for a job that continues another's network.
-        mask_update: see `cohort.MaskUpdate`.
+        mask_update: see `stack.MaskUpdate`.
 
     Raises:
         Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
@@ -69,7 +73,7 @@ def train_job(
     with lock(state.with_suffix(".lock")):
         missing = [run for run in job.runs if not is_finished(job, run, results)]
         if missing:
-            progress = read_progress(state)
+            progress = read_checkpoint(state)
             if progress is not None and (progress.spec != job.to_json() or not set(missing) <= progress.rows.keys()):
                 progress = None  # left by another specification, or without the runs that are missing now
             if progress is None or progress.tensors:
@@ -79,14 +83,27 @@ def train_job(
         remove_checkpoint(state)
 
 
+def read_checkpoint(state: Path) -> Progress | None:
+    """How far a job has come; says so where that cannot be known."""
+    progress = read_progress(state)
+    if progress is None and state.exists():
+        print(f"{state}: the checkpoint is damaged; the job starts from the beginning", file=sys.stderr)
+    return progress
+
+
 def is_finished(job: Job, run: Run, results: Path) -> bool:
-    """Whether the run's log exists, is whole and was written for this very specification."""
+    """Whether the run's log exists, is whole and was written for this very specification.
+
+    Raises:
+        runlog.RunLogError: the log is there and cannot be read.
+    """
     log = results / job.log_path(run)
+    if not log.exists():
+        return False
     try:
         read_log(log, job.only(run).to_json())
-    except RunLogError as error:
-        if log.exists():
-            print(f"{error}; it is trained again now", file=sys.stderr)
+    except WrongLogError as error:
+        print(f"{error}; it is trained again now", file=sys.stderr)
         return False
     return True
 
@@ -117,8 +134,20 @@ def _train(
 
 
 def load_job_data(job: Job, results: Path) -> ImageData:
-    """The data set of a job."""
-    return load_dataset(results / "data" / f"{job.configuration.dataset}.safetensors")
+    """The data set of a job, cut down to the training images that it uses.
+
+    Raises:
+        data.DataError: it is missing, or damaged; its files are removed then, so that the same command fetches it anew.
+    """
+    path = results / "data" / f"{job.configuration.dataset}.safetensors"
+    try:
+        data = load_dataset(path)
+    except DamagedDataError as error:
+        for file in (path, path.with_suffix(".json")):
+            file.unlink(missing_ok=True)
+        raise DataError(f"{error} (the damaged files are removed)") from None
+    count = job.settings.train_images
+    return data if count == "all" else data.subset(count)
 
 
 def advance(
@@ -151,14 +180,17 @@ def advance(
     def seconds() -> float:
         return earlier + time.monotonic() - began
 
-    with StopSignals() as stop:
-        saved = time.monotonic()
+    with StopSignals() as stop, ProgressRecord(state) as record:
+        saved, interval = time.monotonic(), CHECKPOINT_SECONDS
 
         def at_step() -> bool:
-            nonlocal saved
-            if not stop.requested and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            nonlocal saved, interval
+            if not stop.requested and (asked := time.monotonic()) - saved > interval:
                 save_checkpoint(state, spec, cohort, seconds())
                 saved = time.monotonic()
+                interval = max(CHECKPOINT_SECONDS, (saved - asked) / CHECKPOINT_SHARE)
+            if record.due():
+                record.write(cohort.epoch + cohort.step_in_epoch / cohort.steps_per_epoch, seconds())
             return stop.requested
 
         if not cohort.train(until, at_step):
@@ -170,8 +202,10 @@ def advance(
 def publish(job: Job, runs: Sequence[Run], progress: Progress, results: Path, device: torch.device) -> None:
     """Write the logs of `runs`."""
     for run in runs:
+        log = results / job.log_path(run)
+        remove_asides(log.parent, log.name)
         write_log(
-            results / job.log_path(run),
+            log,
             progress.rows[run],
             provenance(device) | {"spec": job.only(run).to_json(), "seconds": f"{progress.seconds:.3f}"},
         )
@@ -184,26 +218,10 @@ def provenance(device: torch.device) -> dict[str, str]:
     return {"engine_version": str(ENGINE_VERSION), "device": name, "device_type": device.type, **libraries}
 
 
-def choose_device() -> torch.device:
-    """The device named by the environment variable GRADFLOW_DEVICE: auto (the default), cpu, cuda or cuda:N.
-
-    Raises:
-        ValueError: the name is none of these, or the device is absent.
-    """
-    name = os.environ.get("GRADFLOW_DEVICE", "auto")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise ValueError(f"GRADFLOW_DEVICE is {name}; it may be auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"GRADFLOW_DEVICE is {name}, but torch finds no CUDA device here; use auto or cpu")
-    return torch.device(name)
-
-
 def prepare(device: torch.device, job: Job, threads: int) -> None:
     """Make this process compute repeatably: the same job on the same device gives the same bits."""
     torch.set_num_threads(threads)
+    keep_freed_memory()
     torch.set_flush_denormal(True)  # a collapsing network is full of denormals, which cost a CPU a hundred times more
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -212,6 +230,14 @@ def prepare(device: torch.device, job: Job, threads: int) -> None:
     tf32 = job.settings.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library not to hand freed memory back: each step would fault in its gradients' pages anew."""
+    with suppress(AttributeError, OSError):  # not glibc
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
+        allocator.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 class StopSignals:

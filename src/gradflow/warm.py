@@ -64,14 +64,20 @@ def hand_over(script: str, arguments: list[str]) -> int | None:
         except OSError:
             return None
 
+        asked: list[int] = []
+
         def pass_on(number: int, _frame: FrameType | None) -> None:
-            os.kill(process, number)
+            asked.append(number)
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(process, number)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, pass_on)
         try:
             return int.from_bytes(_receive(connection, 8), "big")
         except OSError:
+            if asked:  # it did as it was asked, before it trained or after
+                return 128 + asked[0]
             print(f"{script}: its process {process} was killed", file=sys.stderr)
             return DIED
 
@@ -104,6 +110,7 @@ def _run(connection: socket.socket, scripts: dict[str, Work]) -> int:
     """In the fork: take the request, run the script, send the exit code."""
     code = 1
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as the scripts have it (`commands.training_command`)
     try:
         size, streams, _, _ = socket.recv_fds(connection, 8, 2)
         request = json.loads(_receive(connection, int.from_bytes(size, "big")))
@@ -112,7 +119,10 @@ def _run(connection: socket.socket, scripts: dict[str, Work]) -> int:
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
-        connection.sendall(os.getpid().to_bytes(8, "big"))
+        try:
+            connection.sendall(os.getpid().to_bytes(8, "big"))
+        except OSError:  # the script was stopped while it waited for this server
+            os._exit(DIED)
         threading.Thread(target=_die_with_script, args=(connection,), daemon=True).start()
         code = scripts[request["script"]](request["arguments"])
     except SystemExit as stop:

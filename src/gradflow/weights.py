@@ -9,11 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gradflow.cohort import Cohort
-from gradflow.files import replacing
+from gradflow.files import remove_asides, replacing, save_tensors
 from gradflow.spec import ENGINE_VERSION, Job, Run
 from gradflow.wide_resnet import ProbeableBatchNorm
 
@@ -52,7 +51,8 @@ def run_tensors(cohort: Cohort, run: Run) -> dict[str, Tensor]:
 
 
 def write_weights(path: Path, cohort: Cohort, run: Run) -> None:
-    """Write a run's tensors whole or not at all, with its specification as metadata."""
+    """Write a run's tensors whole or not at all, with its specification as metadata; the caller has the job's lock."""
+    remove_asides(path.parent, path.name)
     metadata = {"spec": cohort.job.only(run).to_json(), "engine_version": str(ENGINE_VERSION)}
     with replacing(path) as aside:
-        save_file(run_tensors(cohort, run), aside, metadata=metadata)
+        save_tensors(aside, run_tensors(cohort, run), metadata)

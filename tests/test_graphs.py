@@ -1,0 +1,141 @@
+"""Captured steps against steps run from Python: the same bits. On a CPU a Python graph stands for the CUDA graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from plain import (
+    DEVICE,
+    assert_same_bits,
+    make_data,
+    make_job,
+    make_wide_resnet_job,
+    train_cohort,
+    train_steps,
+)
+
+from gradflow.checkpoint import read_progress, restore_checkpoint, save_checkpoint
+from gradflow.cohort import Cohort
+from gradflow.graphs import SWITCH, PythonGraph, Replayer
+from gradflow.spec import OPTIMIZERS, Job
+from gradflow.stack import Stack
+from gradflow.steps import learning_rate_at
+
+THREE = (30, 50, 70)
+
+
+def both_ways(job: Job, monkeypatch: pytest.MonkeyPatch) -> tuple[Cohort, Cohort]:
+    """The cohort trained from Python and the one trained by replaying."""
+    monkeypatch.setenv(SWITCH, "off")
+    plain = train_cohort(job, make_data())
+    monkeypatch.setenv(SWITCH, "on")
+    return plain, train_cohort(job, make_data())
+
+
+def assert_same_cohort(first: Cohort, second: Cohort) -> None:
+    for run in first.rows:
+        assert_same_bits(first, second, run)
+    for (name, ours), theirs in zip(first.tensors().items(), second.tensors().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+@pytest.mark.parametrize("regularization", ["NR", "DA_L2_SC_BN"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_same_bits_with_and_without(optimizer: str, regularization: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, replayed = both_ways(make_job(optimizer, regularization, percents=THREE), monkeypatch)
+    assert_same_cohort(plain, replayed)
+
+
+@pytest.mark.parametrize(
+    "change", [{"activation": "srelu"}, {"mlp_schedule": "steps", "epochs": 10}, {"probe_images": 33}]
+)
+def test_learned_activations_schedules_and_short_probes(
+    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_same_cohort(*both_ways(make_job("momentum", "DA", percents=THREE, **change), monkeypatch))
+
+
+def test_a_wide_resnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_same_cohort(*both_ways(make_wide_resnet_job(), monkeypatch))
+
+
+def test_what_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full and short minibatches, in probe epochs and others, and each learning rate."""
+    monkeypatch.setenv(SWITCH, "on")
+    job = make_job("sgd", epochs=20, mlp_schedule="steps", learning_rate=1.0)
+    cohort = train_cohort(job, make_data())
+    rates = {learning_rate_at(job, epoch) for epoch in range(job.epochs)}
+    assert len(rates) == 4
+    steps = {("train", size, rate, probing) for size in (16, 6) for rate in rates for probing in (True, False)}
+    captured = cohort._replayer.graphs
+    assert {key for key in captured if key[0] == "train"} == steps
+    assert {key for key in captured if key[0] == "probe"} == {("probe", 16), ("probe", 6)}
+
+
+def test_resumed_in_the_middle_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, "on")
+    job, path = make_job("adam", "DA_L2_SC_BN", percents=THREE), tmp_path / "job.json"
+    whole, stopped, resumed = (Cohort(job, make_data(), DEVICE) for _ in range(3))
+    whole.train(job.epochs)
+    train_steps(stopped, 8)
+    save_checkpoint(path, job.to_json(), stopped, 1.0)
+    progress = read_progress(path)
+    assert progress is not None
+    restore_checkpoint(path, progress, resumed)
+    resumed.train(job.epochs)
+    assert_same_cohort(whole, resumed)
+
+
+def test_steps_with_a_mask_update_are_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, "on")
+    seen: list[int] = []
+
+    def update(stack: Stack, steps: int) -> None:
+        seen.append(steps)
+
+    job = make_job("sgd", architectures=("sparse",))
+    cohort = train_cohort(job, make_data(), mask_update=update)
+    assert seen == list(range(job.epochs * cohort.steps_per_epoch))
+
+
+def test_warming_up_leaves_no_trace() -> None:
+    counter = torch.zeros((), device=DEVICE)
+    replayer = Replayer(DEVICE, lambda: [counter])
+    replayer.capturing = True
+    for _ in range(3):
+        replayer.run("add", lambda: counter.add_(1))
+    assert counter.item() == 3
+    assert len(replayer.graphs) == 1
+    assert DEVICE.type == "cuda" or isinstance(replayer.graphs["add"], PythonGraph)
+
+
+def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.delenv(SWITCH, raising=False)
+    assert not Replayer(cpu, list).capturing
+    monkeypatch.setenv(SWITCH, "on")
+    assert Replayer(cpu, list).capturing
+    monkeypatch.setenv(SWITCH, "yes")
+    with pytest.raises(ValueError, match="GRADFLOW_GRAPHS is yes; it may be auto, on or off"):
+        Replayer(cpu, list)
+
+
+def test_mixed_precision_trains_near_float32() -> None:
+    """bfloat16 products, float32 weights and probes: another run, close at first."""
+    job = make_job("momentum", percents=THREE, precision="float32", epochs=1)
+    exact = train_cohort(job, make_data())
+    mixed = train_cohort(
+        dataclasses.replace(job, settings=dataclasses.replace(job.settings, precision="bf16")), make_data()
+    )
+    for run in exact.rows:
+        ours, theirs = mixed.rows[run][0], exact.rows[run][0]
+        assert ours["train_loss"] != theirs["train_loss"]
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.02)
+        assert ours["egf_l2"] == pytest.approx(theirs["egf_l2"], rel=0.1)
+    assert {tensor.dtype for tensor in mixed.tensors().values()} == {
+        tensor.dtype for tensor in exact.tensors().values()
+    }
