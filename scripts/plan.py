@@ -7,13 +7,13 @@ import argparse
 import sys
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from gradflow.config import ConfigError, load_config  # noqa: E402
+from gradflow.config import ConfigError  # noqa: E402
+from gradflow.config_file import read_config  # noqa: E402
 from gradflow.grid import Grid  # noqa: E402
+from gradflow.job_runner import write_job_list  # noqa: E402
 from gradflow.planning import Planner, TargetError  # noqa: E402
 
 
@@ -24,15 +24,18 @@ def main() -> int:
     parser.add_argument("--scale", default="paper", help="of artifacts and studies (default: paper)")
     parser.add_argument("--configfile", type=Path, default=ROOT / "config.yaml", help="default: config.yaml")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder (default: results)")
+    parser.add_argument("--jobs", type=Path, metavar="FILE", help="also write the jobs, for scripts/run_jobs.py")
     arguments = parser.parse_args()
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        config = load_config(yaml.load(arguments.configfile.read_text(), Loader=loader))
+        config = read_config(arguments.configfile)
         if arguments.scale not in config.scales:
             raise TargetError(f"there is no scale {arguments.scale}; there are {', '.join(config.scales)}")
         grid = Grid(config)
         grid.check()
-        print(Planner(grid, arguments.results).report(arguments.targets or [arguments.scale], arguments.scale))
+        planner, targets = Planner(grid, arguments.results), arguments.targets or [arguments.scale]
+        print(planner.report(targets, arguments.scale))
+        if arguments.jobs:
+            write_job_list(arguments.jobs, planner.jobs(targets, arguments.scale))
     except (ConfigError, TargetError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -127,7 +127,8 @@ def main() -> int:
         studies, tables = folder / SCALE / "studies", folder / SCALE / "tables"
         collecting = [
             (f"collect_runs {plan.study}", "scripts/collect_runs.py", "--plan", plan.to_json(), "--results",
-             str(folder), "--output", str(studies / f"{plan.study}.parquet"), "--partial")
+             str(folder), "--output", str(studies / f"{plan.study}.parquet"), "--provenance",
+             str(folder / SCALE / "provenance" / f"{plan.study}.parquet"), "--partial")
             for plan in plans
         ]  # fmt: skip
         comparing = []

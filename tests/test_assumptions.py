@@ -29,7 +29,6 @@ FIELDS = {"choice", "status", "setting", "default", "alternatives", "evidence"}
 # settings that are no row of the list
 EXPLAINED = {
     "l2": "stated in section 3.2",
-    "precision": "of the arithmetic; the paper's study does not depend on it by intent",
 }
 
 
@@ -87,7 +86,8 @@ def test_there_are_as_many_rows_as_the_list_of_open_choices_has() -> None:
     parts = dict(re.findall(r"^## (\w+)[^\n]*\n(.*?)(?=^## |\Z)", PAPER.read_text(encoding="utf-8"), re.M | re.S))
     settled = re.findall(r"^- ", parts["Settled"], re.M)
     rows = [line for line in parts["Open"].splitlines() if line.startswith("|")][2:]
-    statuses = [entry["status"] for entry in ENTRIES]
+    of_this_project = ("Training images", "Arithmetic")  # choices that the paper"s readers need not make
+    statuses = [entry["status"] for entry in ENTRIES if entry["choice"] not in of_this_project]
     assert statuses == ["settled"] * len(settled) + ["open"] * len(rows)
 
 

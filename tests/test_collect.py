@@ -7,7 +7,7 @@ import pytest
 
 from gradflow.collect import collect_runs
 from gradflow.grid import Plan
-from gradflow.runlog import STUDY_SCHEMA, RunLogError, read_log, write_log
+from gradflow.runlog import PROVENANCE_SCHEMA, STUDY_SCHEMA, RunLogError, read_log, write_log
 from gradflow.spec import Configuration, Settings
 
 
@@ -39,12 +39,35 @@ def test_plan_survives_its_json(plan):
 
 def test_all_runs_in_the_plans_order(plan, results):
     output = results / "study.parquet"
-    assert collect_runs(plan, results, output, partial=False) == []
+    assert collect_runs(plan, results, output, results / "provenance.parquet", partial=False) == []
     table = pq.read_table(output)
     assert table.schema.remove_metadata() == STUDY_SCHEMA
     assert set(table["stands_for"].to_pylist()) == {"cifar10"}
     assert table["seed"].to_pylist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert table.schema.metadata[b"runs"] == b"8"
+
+
+def test_where_the_runs_come_from(plan, results):
+    job, run = list(plan.runs())[3]
+    said = {"engine_version": "1", "device": "a CPU", "device_type": "cpu", "torch_version": "2", "seconds": "1.500"}
+    spec = job.only(run).to_json()
+    write_log(results / job.log_path(run), [{"seed": 0}], {"spec": spec, **said})
+    collect_runs(plan, results, results / "study.parquet", results / "provenance.parquet", partial=False)
+    table = pq.read_table(results / "provenance.parquet")
+    assert table.schema.remove_metadata() == PROVENANCE_SCHEMA
+    assert table.schema.metadata[b"plan"].decode() == plan.to_json()
+    rows = table.to_pylist()
+    assert [row["log"] for row in rows] == [job.log_path(run) for job, run in plan.runs()]
+    row = rows[3]
+    assert (row["spec"], row["device"], row["seconds"], row["engine_version"]) == (spec, "a CPU", 1.5, 1)
+    assert (row["torch_version"], row["numpy_version"], row["study"], row["stands_for"]) == (
+        "2",
+        None,
+        "tiny",
+        "cifar10",
+    )
+    assert (row["architecture"], row["width_percent"], row["density_percent"]) == (run.architecture, run.percent, None)
+    assert rows[0]["device"] is None
 
 
 def flip(path):
@@ -71,10 +94,10 @@ def test_a_wrong_log_is_named_and_never_used(plan, results, damage):
     damage(path)
     output = results / "study.parquet"
     with pytest.raises(RunLogError) as error:
-        collect_runs(plan, results, output, partial=False)
+        collect_runs(plan, results, output, results / "provenance.parquet", partial=False)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
     assert not output.exists()
-    wrong = collect_runs(plan, results, output, partial=True)
+    wrong = collect_runs(plan, results, output, results / "provenance.parquet", partial=True)
     assert len(wrong) == 1 and str(path) in wrong[0]
     assert pq.read_table(output).num_rows == 7
 

@@ -16,7 +16,9 @@ import pytest
 from study_tables import make_study_table, write_study_table
 
 from gradflow import labels
+from gradflow.artifact_command import PUBLISHED
 from gradflow.overviews import grid_cells, grid_page, mean_cells, mean_page
+from gradflow.published import load_p_values
 from gradflow.runs import Artifact, select, summarise_runs
 from gradflow.spec import ACTIVATIONS, OPTIMIZERS
 from gradflow.stats import mean_absolute_tau, signed_rank_test
@@ -26,6 +28,7 @@ from gradflow.tables import (
     correlation_page,
     significance_cells,
     significance_page,
+    with_published,
     write_csv,
     write_html,
     write_latex,
@@ -333,3 +336,30 @@ def test_scripts(script: str, rows: pd.DataFrame, tmp_path: Path, monkeypatch: p
         runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
         contents.append([output.read_bytes() for output in outputs])
     assert contents[0] == contents[1]
+
+
+def test_published_p_values_stand_in_small_print(rows: pd.DataFrame, tmp_path: Path) -> None:
+    rows = rows.assign(stands_for="fashion_mnist")
+    artifact = dataclasses.replace(
+        TABLE4, where={"regularization": ["NR", "BN", "L2_BN"], "stands_for": ["fashion_mnist"]}
+    )
+    runs = summarise_runs(select(rows, artifact))
+    printed = load_p_values(PUBLISHED)
+    cells = with_published(significance_cells(runs, artifact), printed, artifact)
+    found = cells.set_index(["optimizer", "regularization"])["published"]
+    # Table 4 of the paper; it has no L2_BN
+    assert found["adagrad", "BN"] == 0.001 and found["adam", "NR"] == 0.170 and np.isnan(found["adam", "L2_BN"])
+    page = significance_page(cells, runs, artifact)
+    write_html(tmp_path / "t.html", page)
+    document = (tmp_path / "t.html").read_text(encoding="utf-8")
+    assert '<small style="font-weight: bold">0.001</small>' in document
+    assert '<small style="font-weight: normal">0.170</small>' in document
+    assert "Small print: the published p-value, of Fashion-MNIST; ours are of Digits, which stands in." in document
+    write_latex(tmp_path / "t.tex", page)
+    latex = (tmp_path / "t.tex").read_text(encoding="utf-8")
+    assert r"\\{\tiny \bfseries 0.001}}" in latex and latex.count("{") == latex.count("}")
+    # what is not about the paper's data set, or no table of the paper, has none
+    other = with_published(significance_cells(runs.assign(stands_for="digits"), artifact), printed, artifact)
+    assert other["published"].dropna().empty or other.loc[other["n"] > 0, "published"].isna().all()
+    unknown = dataclasses.replace(artifact, name="mine")
+    assert "published" not in with_published(cells.drop(columns="published"), printed, unknown)

@@ -4,13 +4,18 @@ The modules, in the order in which a study meets them:
 
 - what is asked: `config_file`, `config`, `config_sentences`, `spec`, `grid`; what it costs: `cost`, `planning`
 - data: `datasets`, `data`, `sources`, `cifar`
-- networks: `streams` (random numbers), `masks` and `initialisation` (SC-SDC), `activations`, `mlp`, `wide_resnet`,
-  `networks`
-- training: `batches`, `optimizers`, `flow` (gradient-flow measures), `cohort` (the engine), `pruning`, `checkpoint`,
-  `weights`, `runlog` (what a run leaves behind), `training` (a job's life), `commands`, `warm`
+- networks: `streams` (random numbers), `masks` and `initialisation` (SC-SDC), `activations`, `products`, `mlp`,
+  `wide_resnet`, `networks`
+- training: `batches`, `optimizers`, `flow` (gradient-flow measures), `stack`, `steps`, `graphs` and `cohort` (the
+  engine), `rows`, `pruning`, `checkpoint`, `weights`, `runlog` (what a run leaves behind), `training` (a job's life),
+  `devices` (its GPU), `commands`, `warm`
 - what is read from it: `collect`, `runs`, `stats`, `labels`, `tables`, `overviews`, `figures`, `figures_by_width`,
   `artifact_command`
 - against the paper: `published`, `comparison`, `nulls`, `agreement`, `claims` and its `claim_*`, `assumptions`,
-  `sensitivity`, `calibration`
-- around the workflow: `files`, `workflow_lock`, `partial`
+  `sensitivity`, `calibration`, `initialisation_table`,
+  `precision_table`
+- how fast it is: `benchmark_cases`, `benchmark`, `plain_loops` (the baselines), `contenders`, `floor` (the hardware's),
+  `benchmark_report`
+- around the workflow: `files`, `workflow_lock`, `partial`; without Snakemake: `job_runner`; what is kept: `reference`
+- how far it is: `progress`, `status`, `status_report`; the runs behind an artifact: `provenance`, `provenance_report`
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gradflow.runs import Artifact, read_rows, select, summarise_runs
+from gradflow.runs import Artifact, StudyTableError, read_rows, select, summarise_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,5 +73,7 @@ def _parse(description: str | None, *endings: str) -> tuple[Request, dict[str, P
 def _made(request: Request, make: Callable[[Request], Made]) -> Made:
     try:
         return make(request)
+    except StudyTableError as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}; run the same command again, which collects it anew")
     except ValueError as error:
         sys.exit(f"{Path(sys.argv[0]).stem}: {error}")

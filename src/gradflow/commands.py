@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,8 +39,10 @@ def training_command(script: str, description: str | None) -> int:
         description: its docstring.
 
     Returns:
-        The exit code: 0, 1 after an error that is told in one line, 143 after a request to stop.
+        The exit code: 0, 1 after an error that is told in one line, 143 after a request to stop. One that comes before
+        training begins, or after its end, ends the process without a word.
     """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until training begins there is nothing to keep, and nothing to tell
     arguments = sys.argv[1:]
     try:
         parse(description, arguments)  # a mistake should not cost the seconds that torch takes to import
@@ -86,6 +89,7 @@ def load_scripts() -> dict[str, Work]:
     """Import the trainers; the work of each training script, by name."""
     sys.meta_path.insert(0, WithoutPandas())
 
+    import gradflow.devices  # noqa: F401 - so that forks of the warm trainer find it imported
     from gradflow.pruning import pretrain, prune_and_finetune
     from gradflow.training import train_job
 
@@ -101,17 +105,19 @@ def run(train: Train, arguments: list[str]) -> int:
     """Train the job of a script's arguments."""
     from gradflow.checkpoint import CheckpointError
     from gradflow.data import DataError
-    from gradflow.training import Stopped, choose_device, prepare
+    from gradflow.devices import training_device
+    from gradflow.runlog import RunLogError
+    from gradflow.training import Stopped, prepare
 
     parsed = parse(None, arguments)
     try:
-        device = choose_device()
-        prepare(device, parsed.job, parsed.threads)
-        train(parsed.job, parsed.results, device, parsed.keep_weights)
+        with training_device() as device:
+            prepare(device, parsed.job, parsed.threads)
+            train(parsed.job, parsed.results, device, parsed.keep_weights)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return STOPPED
-    except (CheckpointError, DataError, ValueError, OSError) as error:
+    except (CheckpointError, DataError, RunLogError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -36,9 +36,11 @@ Measure = Literal["test_accuracy", "test_loss", "grad_norm_l1", "grad_norm_l2", 
 
 # Folders, and the rules of rules/: the names of scales and artifacts are targets beside theirs.
 RESERVED = {
-    "all", "data", "runs", "studies", "tables", "figures", "state", "logs", "reference", "help",
+    "all", "data", "runs", "studies", "provenance", "tables", "figures", "state", "logs", "reference", "help",
+    "benchmark",
     "fetch_dataset", "train_mlp", "train_wide_resnet", "pretrain_wide_resnet", "prune_and_finetune", "collect_runs",
     "correlation_table", "significance_table", "plot_by_width", "plot_by_density", "plot_activations",
+    "plot_flow_over_training", "report", "scorecard", "describe_runs", "write_report",
 }  # fmt: skip
 
 
@@ -106,14 +108,17 @@ class Scale(Strict):
 TABLES = (
     "correlation_table", "significance_table", "grid_table", "means_table", "compare_p_values", "compare_correlations",
     "compare_means", "agreement_table", "effect_table", "check_claims", "list_assumptions", "sensitivity_table",
-    "calibration_table",
+    "calibration_table", "initialisation_table", "precision_table",
 )  # fmt: skip
 FIGURES = ("plot_by_width", "plot_by_density", "plot_activations")
 WITHOUT_RUNS = ("grid_table", "list_assumptions", "plot_activations")  # made of the configuration or of nothing
+# these take all variants of their studies
+ACROSS_VARIANTS = ("sensitivity_table", "calibration_table", "initialisation_table", "precision_table")
 ArtifactKind = Literal[
     "correlation_table", "significance_table", "grid_table", "means_table", "compare_p_values", "compare_correlations",
     "compare_means", "agreement_table", "effect_table", "check_claims", "list_assumptions", "sensitivity_table",
-    "calibration_table", "plot_by_width", "plot_by_density", "plot_activations",
+    "calibration_table", "initialisation_table", "precision_table", "plot_by_width", "plot_by_density",
+    "plot_activations",
 ]  # fmt: skip
 
 
@@ -181,6 +186,7 @@ _LIMITS = {
     "l2": "at least 0",
     "wide_resnet_l2": "at least 0",
     "rmsprop_alpha": "between 0 and 1",
+    "train_images": "at least 1",
 }
 
 
@@ -193,14 +199,16 @@ def _settings(raw: dict[str, Any], place: str) -> Settings:
         try:
             values[key] = adapter.validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
         except ValidationError as error:
-            detail = error.errors()[0]
-            raise ConfigError(sentence({**detail, "loc": (*place.split("."), key, *detail["loc"])}, Config)) from None
+            # of a union there is one error a type: text is told of the words that are valid
+            detail = error.errors()[-1 if isinstance(value, str) else 0]
+            indices = [part for part in detail["loc"] if isinstance(part, int)]
+            raise ConfigError(sentence({**detail, "loc": (*place.split("."), key, *indices)}, Config)) from None
         numbers = values[key] if isinstance(values[key], tuple) else (values[key],)
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
             raise ConfigError(f"{place}.{key}: {value} is not a finite number")
         limit, number = _LIMITS.get(key), values[key]
         low = 1 if limit == "at least 1" else 0
-        if limit and (number < low or (key == "rmsprop_alpha" and number >= 1)):
+        if limit and number != "all" and (number < low or (key == "rmsprop_alpha" and number >= 1)):
             raise ConfigError(f"{place}.{key}: {value} is out of range; it must be {limit}")
     return dataclasses.replace(Settings(), **values)
 
@@ -288,7 +296,7 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
         if stand_in not in config.datasets:
             yield f"{place}.stand_ins: {stand_in} is not in datasets{nearest(stand_in, config.datasets)}"
     try:
-        settings = _settings(scale.settings, f"{place}.settings")
+        _settings(scale.settings, f"{place}.settings")
     except ConfigError as error:
         yield str(error)
         return
@@ -303,19 +311,34 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
             inherited = study.densities if study.model == "wide_resnet" else None
             blocks, densities = here.blocks or study.blocks, here.densities or inherited
             yield from _block_mistakes(study, blocks, densities, f"{place}.studies.{name}")
-        shape = SHAPES[scale.stand_ins.get(study.dataset, study.dataset)]
-        for images in (shape.train_images, min(settings.probe_images, shape.train_images)):
-            for variant in here.variants or study.variants:
-                if variant not in config.variants:
-                    continue
-                chosen = {**config.variants["paper"], **config.variants[variant], **scale.settings}
-                batch = chosen.get("batch_size", Settings().batch_size)
-                if isinstance(batch, int) and (batch == 1 or (batch > 1 and images % batch == 1)):
-                    yield (
-                        f"{place}.studies.{name}: a batch_size of {batch} leaves a last minibatch of one image out of "
-                        f"{images}, which BatchNorm cannot normalise; take {batch + 1}"
-                    )
+        for variant in here.variants or study.variants:
+            if variant in config.variants:
+                dataset = scale.stand_ins.get(study.dataset, study.dataset)
+                if mistake := _image_mistake(config, scale, variant, dataset):
+                    yield f"{place}.studies.{name}: {mistake}"
                     return
+
+
+def _image_mistake(config: Config, scale: Scale, variant: str, dataset: str) -> str | None:
+    """More training images than a data set has, or a last minibatch of one."""
+    raw = {**config.variants["paper"], **config.variants[variant], **scale.settings}
+    try:
+        settings = _settings(raw, f"variants.{variant}")
+    except ConfigError:
+        return None  # told for the variant itself
+    images = SHAPES[dataset].train_images
+    if settings.train_images != "all":
+        if settings.train_images > images:
+            return f"train_images is {settings.train_images}, but {dataset} has {images} training images; take fewer"
+        images = settings.train_images
+    batch = settings.batch_size
+    for count in (images, min(settings.probe_images, images)):
+        if batch == 1 or count % batch == 1:
+            return (
+                f"a batch_size of {batch} leaves a last minibatch of one image out of {count}, which BatchNorm cannot "
+                f"normalise; take {batch + 1}"
+            )
+    return None
 
 
 def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:

@@ -53,7 +53,8 @@ def shown(value: Any) -> str:
 
 def _place(location: Sequence[int | str]) -> str:
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.lstrip(".") or "config"
+    text = text.lstrip(".") or "config"
+    return text if text.isprintable() else ascii(text)[1:-1]  # a key may hold anything, a sentence may not
 
 
 def _as_number(value: str) -> str:

@@ -224,7 +224,12 @@ def scale_y(panel: Axes, measure: str, ticks: int = 4) -> None:
     """At most so many ticks on the y axis (and those that share it), with gradient flow on a logarithmic one."""
     if not _is_logarithmic(measure):
         panel.yaxis.set_major_locator(MaxNLocator(ticks - 1, steps=[1, 2, 5, 10]))
-        return
+    else:
+        scale_y_logarithmically(panel, ticks)
+
+
+def scale_y_logarithmically(panel: Axes, ticks: int = 4) -> None:
+    """A logarithmic y axis with at most so many ticks, at round numbers; after all is drawn."""
     panel.set_yscale("log")
     panel.yaxis.set_minor_locator(NullLocator())
     places = _log_ticks(*panel.get_ylim(), ticks)

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from gradflow.config import Artifact, Block, Config, settings_of
+from gradflow.config import ACROSS_VARIANTS, Artifact, Block, Config, settings_of
 from gradflow.labels import DATASET_LABELS
 from gradflow.spec import Architecture, Configuration, Job, Run, Settings, dense_width
 
+OF_ACTIVATIONS = ("prelu_slope", "srelu_left", "srelu_right")  # the settings that plot_activations draws
+# artifacts that are given every configuration
+OF_CONFIGURATIONS = ("grid_table", "initialisation_table", "precision_table")
+OF_CAPTIONS = ("train_images", "initialisation", "precision")
 DENSE = 100  # the density, in percent, at which a Wide ResNet is its own dense network
 
 
@@ -134,7 +138,7 @@ def _planned_runs(plans: Sequence[Plan], artifact: Artifact) -> dict[str, int]:
         for job, run in plan.runs():
             values = {**vars(job.configuration), "hidden_layers": job.configuration.depth}
             if (
-                job.variant == artifact.variant
+                (job.variant == artifact.variant or artifact.kind in ACROSS_VARIANTS)
                 and run.architecture in artifact.architectures
                 and all(
                     values[column] in (wanted if isinstance(wanted, list) else [wanted])
@@ -224,6 +228,9 @@ class Grid:
             values = list(dict.fromkeys(getattr(configuration, column) for configuration in configurations))
             if values:
                 where[column] = values
+        settings = dataclasses.asdict(settings_of(self.config, artifact.variant, scale))
+        if artifact.kind == "plot_activations":  # any other would draw it again
+            settings = {name: settings[name] for name in OF_ACTIVATIONS}
         title = artifact.title.replace("{dataset}", " and ".join(DATASET_LABELS[dataset] for dataset in datasets))
         return json.dumps(
             {
@@ -237,11 +244,12 @@ class Grid:
                     for plan in plans
                     for variant, _ in plan.variants
                 },
-                "settings": dataclasses.asdict(settings_of(self.config, artifact.variant, scale)),
+                "settings": settings,
+                **{name: settings[name] for name in OF_CAPTIONS if name in settings},
                 "planned_runs": _planned_runs(plans, artifact),
                 "seeds": sorted({seed for plan in plans for seed in plan.seeds}),
                 "percents": sorted({percent for plan in plans for percent in plan.percents}),
-                "configurations": _grid(plans) if artifact.kind == "grid_table" else [],
+                "configurations": _grid(plans) if artifact.kind in OF_CONFIGURATIONS else [],
             },
             sort_keys=True,
         )
@@ -274,6 +282,16 @@ class Grid:
             for name, artifact in self.config.artifacts.items()
             if not artifact.studies or self.studies(scale, name)
         ]
+
+    def study_of(self, scale: str, variant: str, dataset: str, configuration: str) -> str | None:
+        """The first study of a scale that trains a configuration in a variant, if there is one."""
+        for study in self.config.scales[scale].studies:
+            plan = self.plan(scale, study)
+            if variant in dict(plan.variants) and any(
+                (one.dataset, one.name) == (dataset, configuration) for one in plan.configurations
+            ):
+                return study
+        return None
 
     def studies(self, scale: str, artifact: str) -> list[str]:
         """The studies of an artifact that the scale has."""

@@ -11,19 +11,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gradflow.config import WITHOUT_RUNS
+from gradflow.config import ACROSS_VARIANTS, WITHOUT_RUNS
 from gradflow.cost import CostModel, DeviceType, disk_bytes
 from gradflow.grid import Grid
 from gradflow.spec import Job
 
-# The grid of the paper itself is counted beside the studies that only these kinds of artifact are drawn from.
-BESIDE_THE_PAPER = ("sensitivity_table", "calibration_table")
 DEVICES: tuple[DeviceType, ...] = ("cuda", "cpu")
 MLP = "MLPs of the paper"
 RANDOM = "Wide ResNets, random"
 MAGNITUDE = "Wide ResNets, magnitude"
 PRETRAINING = "  their pretrainings"
-BESIDE = "sensitivity, calibration"
+BESIDE = "other variants"
 GROUPS = (MLP, RANDOM, MAGNITUDE, PRETRAINING, BESIDE)
 
 
@@ -86,8 +84,10 @@ def resolve(grid: Grid, target: str, scale: str) -> Need:
         TargetError: there is no such target; the message names the nearest one.
     """
     config = grid.config
-    if target == "all":
+    if target in ("all", "report"):
         target = "paper"
+    if target.removeprefix("report_") in config.scales:
+        target = target.removeprefix("report_")
     if target in config.scales:
         return Need(target, _drawn(grid, target, grid.artifacts(target)))
     if target in config.artifacts:
@@ -109,6 +109,12 @@ def _resolve_file(grid: Grid, target: str, scale: str, rest: str) -> Need:
     config = grid.config
     if scale not in config.scales:
         raise TargetError(f"{target}: there is no scale {scale}{_nearest(scale, config.scales)}")
+    if rest in ("report.html", "scorecard.csv", "scorecard.html", "provenance.html"):
+        return Need(scale, tuple(config.scales[scale].studies))
+    if flow := re.fullmatch(r"figures/flow_over_training/([^/]+)/([^/]+)/(.+)\.(pdf|png)", rest):
+        if study := grid.study_of(scale, flow[1], flow[2], flow[3]):
+            return Need(scale, (study,))
+        raise TargetError(f"{target}: no study of scale {scale} trains this configuration; see studies in config.yaml")
     if made := re.fullmatch(r"(tables|figures|studies)/([^/.]+)\.\w+", rest):
         folder, name = made.groups()
         if folder == "studies":
@@ -211,6 +217,17 @@ class Planner:
         text = "\n".join([*lines, "", *self._notes(total)])
         return "\n".join(line.rstrip() for line in text.splitlines())
 
+    def total(self, targets: Sequence[str], scale: str) -> Sum:
+        """What some targets take together; what they share counts once.
+
+        Raises:
+            TargetError: one of them does not exist.
+        """
+        total = Sum()
+        for item in self.items(self.jobs(targets, scale)):
+            total.add(item)
+        return total
+
     def _group(self, scale: str, item: Item) -> str:
         """The part of the whole that a job belongs to; what sensitivity shares with the paper is the paper's."""
         if item.job.configuration.model == "wide_resnet":
@@ -220,12 +237,12 @@ class Planner:
         return MLP if item.job.key in self._of_the_paper(scale) else BESIDE
 
     def _of_the_paper(self, scale: str) -> set[str]:
-        """The jobs of all studies but those that only sensitivity and calibration tables are drawn from."""
+        """The jobs of all studies but those that only tables across variants are drawn from: the paper's own grid."""
         if scale not in self._paper:
             beside: set[str] = set()
             others: set[str] = set()
             for artifact in self.grid.config.artifacts.values():
-                (beside if artifact.kind in BESIDE_THE_PAPER else others).update(artifact.studies)
+                (beside if artifact.kind in ACROSS_VARIANTS else others).update(artifact.studies)
             self._paper[scale] = {
                 job.key
                 for study in self.grid.config.scales[scale].studies
@@ -233,6 +250,22 @@ class Planner:
                 for job in self.grid.plan(scale, study).jobs()
             }
         return self._paper[scale]
+
+    def jobs(self, targets: Sequence[str], scale: str) -> list[Job]:
+        """The jobs of some targets, each once, in the order in which a budget is best spent on them.
+
+        That is the order of config.yaml, with the seeds of a configuration one after the other: a cell's p-value needs
+        all of its pairs, so a list cut short leaves whole cells, the first rows of the paper's tables first.
+
+        Raises:
+            TargetError: one of the targets does not exist.
+        """
+        found: dict[tuple[str, str], Job] = {}
+        for need in [resolve(self.grid, target, scale) for target in targets]:
+            planned = [job for study in need.studies for job in self.grid.plan(need.scale, study).jobs()]
+            for job in [*planned, *need.jobs]:
+                found.setdefault((job.scale, job.key), job)
+        return list(found.values())
 
     def _notes(self, total: Sum) -> list[str]:
         left = f"{_hours(total.left['cuda'])} GPU h, or {_hours(total.left['cpu'])} CPU h"
@@ -262,8 +295,8 @@ def _row(name: str, row: Sum) -> str:
 
 
 def _line(name: str, *cells: str) -> str:
-    widths = (8, 6, 9, 7, 7, 9, 9)
-    return f"{name:<25.25}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False))
+    widths = (7, 6, 9, 7, 7, 9, 9)
+    return f"{name:<26.26}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False))
 
 
 def _hours(hours: float) -> str:

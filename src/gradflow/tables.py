@@ -12,6 +12,7 @@ import html
 import itertools
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from pandas.io.formats.style import Styler
 
 from gradflow import labels
 from gradflow.files import replacing
+from gradflow.published import PublishedPValue
 from gradflow.runlog import MEASURES
 from gradflow.runs import Artifact, about, extent, only_about, pair_twins, refuse_mixture, regularizations_used
 from gradflow.stats import Correlation, SignedRankTest, mean_absolute_tau, signed_rank_test
@@ -37,6 +39,12 @@ Target = Literal["html", "latex"]
 _DASH = {"html": "–", "latex": "--"}
 _DIVERGED = {"html": "†", "latex": r"\textsuperscript{\dag}"}
 _COLLAPSED = {"html": "‡", "latex": r"\textsuperscript{\ddag}"}
+# Smaller, in black all the same: grey letters on yellow and red are hard to read.
+_SMALL = {
+    "html": '{ours}<br><small style="font-weight: {weight}">{theirs:.3f}</small>',
+    "latex": r"\shortstack[r]{{{ours}\\{{\tiny {weight}{theirs:.3f}}}}}",
+}
+_WEIGHTS = {"html": ("normal", "bold"), "latex": (r"\mdseries ", r"\bfseries ")}
 _CELL_KEYS = ["stands_for", "dataset", "hidden_layers", "learning_rate", "optimizer", "regularization", "activation"]
 
 
@@ -94,6 +102,38 @@ def significance_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
     return pd.DataFrame(cells, columns=["artifact", "variant", *_CELL_KEYS, "planned", *statistics, *flag_columns])
 
 
+def with_published(cells: pd.DataFrame, printed: Iterable[PublishedPValue], artifact: Artifact) -> pd.DataFrame:
+    """The cells of `significance_cells` with what the paper's table of this name prints for each.
+
+    Args:
+        cells: of the artifact.
+        printed: every published p-value.
+        artifact: `table4`, say; for one that the paper does not have nothing is added.
+
+    Returns:
+        The cells with a last column `published`, NaN where the paper's table has no such cell. The data set is the one
+        that a cell is about, whatever stands in for it.
+    """
+    column = artifact.columns
+    theirs = {
+        (cell.dataset, cell.hidden_layers, cell.learning_rate, cell.optimizer, getattr(cell, column)): cell.p_value
+        for cell in printed
+        if f"table{cell.tables[0]}" == artifact.name
+    }
+    if not theirs:
+        return cells
+    key = ["stands_for", "hidden_layers", "learning_rate", "optimizer", column]
+    places = cells[key].fillna(_of_the_table(theirs)).itertuples(index=False, name=None)
+    return cells.assign(published=[theirs.get(place, math.nan) for place in places])
+
+
+def _of_the_table(theirs: Mapping[tuple[Any, ...], float]) -> dict[str, Any]:
+    """What all cells of a published table have in common: cells without runs are about that."""
+    columns = zip(*theirs, strict=True)
+    shared = dict(zip(("stands_for", "hidden_layers", "learning_rate"), columns, strict=False))
+    return {name: values[0] for name, values in shared.items() if len(set(values)) == 1}
+
+
 def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
     """Mean absolute Kendall tau of each gradient-flow measure, by data set, architecture and target (Table 1).
 
@@ -140,12 +180,16 @@ def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifac
     texts: dict[Target, pd.DataFrame] = {"html": styles.copy(), "latex": styles.copy()}
     for cell in cells.to_dict("records"):
         place = labels.label("optimizer", cell["optimizer"]), labels.label(column, cell[column])
-        styles.loc[place] = _p_value_style(cell["p_value"])
+        styles.loc[place] = p_value_style(cell["p_value"])
         for target, text in texts.items():
-            text.loc[place] = _p_value_text(cell, target)
+            text.loc[place] = p_value_text(cell, target)
+            if not math.isnan(theirs := cell.get("published", math.nan)):
+                weight = _WEIGHTS[target][theirs < SIGNIFICANT]
+                text.loc[place] = _SMALL[target].format(ours=text.loc[place], theirs=theirs, weight=weight)
 
     notes = [
         extent(runs, artifact) + f" {artifact.planned} pairs a cell are planned; n is shown where it differs.",
+        _published_note(cells),
         "p-value of the one-sided Wilcoxon signed-rank test of test accuracy, sparse (S) against dense (D), exact; "
         f"bold: below {SIGNIFICANT:g}; –: undefined (fewer than 3 pairs).",
     ]
@@ -161,6 +205,18 @@ def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifac
     else:
         notes += [regularizations_used(runs), labels.abbreviations(runs["regularization"])]
     return Page(artifact.title, texts, styles, tuple(note for note in notes if note), scale=True)
+
+
+def _published_note(cells: pd.DataFrame) -> str:
+    """Whose numbers the small ones are, and on which data sets theirs and ours rest."""
+    if "published" not in cells or cells["published"].isna().all():
+        return ""
+    there = cells[cells["published"].notna()]
+    names = [labels.label("dataset", name) for name in labels.in_order("dataset", there["stands_for"].dropna())]
+    used = set(there["dataset"].dropna()) - set(there["stands_for"].dropna())
+    stood_in = [labels.label("dataset", name) for name in labels.in_order("dataset", used)]
+    text = "Small print: the published p-value" + (f", of {' and '.join(names)}" if names else "")
+    return text + (f"; ours are of {' and '.join(stood_in)}, which stands in." if stood_in else ".")
 
 
 def correlation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
@@ -234,6 +290,7 @@ table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px so
 thead tr:last-child th {{ border-bottom: 1px solid; }}
 th, td {{ padding: 0.3em 0.8em; font-weight: normal; white-space: nowrap; }}
 td {{ text-align: right; font-variant-numeric: tabular-nums; }}
+td small {{ font-size: 0.8em; }}
 th.row_heading {{ text-align: left; vertical-align: top; }}
 .legend span {{ display: inline-block; padding: 0.2em 0.8em; }}
 </style>
@@ -287,14 +344,16 @@ def colour(p_value: float) -> str:
     raise ValueError(f"a p-value above 1: {p_value}")
 
 
-def _p_value_style(p_value: float) -> str:
+def p_value_style(p_value: float) -> str:
+    """The CSS of a cell that shows a p-value."""
     if math.isnan(p_value):
         return ""
     bold = " font-weight: bold;" if p_value < SIGNIFICANT else ""
     return f"background-color: {colour(p_value)};{bold}"
 
 
-def _p_value_text(cell: dict[Any, Any], target: Target) -> str:
+def p_value_text(cell: dict[Any, Any], target: Target) -> str:
+    """A p-value with the marks of its cell's runs, and n where pairs are missing."""
     text = _DASH[target] if math.isnan(cell["p_value"]) else f"{cell['p_value']:.3f}"
     if cell["diverged_dense"] + cell["diverged_sparse"]:
         text += _DIVERGED[target]
@@ -310,15 +369,21 @@ def _styler(page: Page, target: Target) -> Styler:
     return Styler(text, uuid="cells", cell_ids=False).apply(lambda _: styles, axis=None)
 
 
+_LATEX = str.maketrans(
+    {
+        **{special: "\\" + special for special in "%_&#{}$"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+        "–": "--",
+        "†": r"\dag{}",
+        "‡": r"\ddag{}",
+    }
+)
+
+
 def latex_text(text: str) -> str:
     """Escape a cell's text for LaTeX."""
-    for plain, escaped in (
-        *((special, "\\" + special) for special in "%_&#"),
-        ("<", "$<$"),
-        (">", "$>$"),
-        ("–", "--"),
-        ("†", r"\dag{}"),
-        ("‡", r"\ddag{}"),
-    ):
-        text = text.replace(plain, escaped)
-    return text
+    return text.translate(_LATEX)
