@@ -1,4 +1,4 @@
-"""Collect the run logs of one study into one table."""
+"""Collect the run logs of one study into one table, and where they come from into another."""
 
 import argparse
 import sys
@@ -14,12 +14,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plan", required=True, help="the study at its scale as JSON (gradflow.grid.Plan.to_json)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder")
-    parser.add_argument("--output", type=Path, required=True, help="the Parquet file to write")
+    parser.add_argument("--output", type=Path, required=True, help="the study's table to write (Parquet)")
+    parser.add_argument("--provenance", type=Path, required=True, help="the table of devices, versions and seconds")
     parser.add_argument("--partial", action="store_true", help="leave out runs that are not finished")
     arguments = parser.parse_args()
     plan = Plan.from_json(arguments.plan)
     try:
-        wrong = collect_runs(plan, arguments.results, arguments.output, arguments.partial)
+        wrong = collect_runs(plan, arguments.results, arguments.output, arguments.provenance, arguments.partial)
     except RunLogError as error:
         print(error, file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def test_who_runs_jobs_takes_it(monkeypatch: pytest.MonkeyPatch, command: str) -
     stale.touch()
     lock = take(monkeypatch, command)
     assert lock is not None
-    assert Path("results/.lock").read_text() == f"{os.getpid()}\n"
+    assert Path("results/.lock").read_text() == f"{os.getpid()} {socket.gethostname()}\n"
     assert not stale.exists()
 
 
@@ -56,7 +57,7 @@ def test_the_second_is_refused_in_a_line_until_the_first_ends(monkeypatch: pytes
         take(monkeypatch, "quick")
     assert str(refused.value) == (
         f"Another snakemake (process {os.getpid()}) is running on results/; "
-        f"wait for it or stop it with: kill {os.getpid()}"
+        f"wait for it or stop it with: kill {os.getpid()}. The lock ends with it"
     )
     first.close()
     assert take(monkeypatch, "quick") is not None
@@ -66,3 +67,13 @@ def test_a_process_that_works_for_another_needs_none(monkeypatch: pytest.MonkeyP
     assert take(monkeypatch, "quick", main_process=False) is None
     monkeypatch.setenv(HELD, "1")
     assert take(monkeypatch, "quick") is None
+
+
+def test_a_holder_on_another_machine_is_named_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = take(monkeypatch, "quick")
+    assert first is not None
+    Path("results/.lock").write_text("123 node7\n")
+    with pytest.raises(SystemExit) as refused:
+        take(monkeypatch, "quick")
+    assert "(process 123 on node7)" in str(refused.value)
+    assert "stop it on node7 with: kill 123" in str(refused.value)

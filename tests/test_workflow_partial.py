@@ -50,7 +50,8 @@ def test_partial_artifacts_after_a_failure_and_the_rest_after_the_fix(tmp_path):
     planned = project.plan()
     assert planned.counts["train_mlp"] == 1
     assert planned.of("train_mlp")[0]["configuration"] == "mlp1-relu-momentum-lr0.001-NR"
-    assert planned.rules == {"train_mlp", "collect_runs", "significance_table", "plot_by_width"}
+    pages = {"scorecard", "describe_runs"}
+    assert planned.rules == {"train_mlp", "collect_runs", "significance_table", "plot_by_width", *pages}
     project.make("smoke")
     assert pairs(project) == {"adam": 5, "momentum": 5}
     assert not project.plan().jobs
@@ -99,6 +100,61 @@ def test_failures_are_read_from_snakemakes_log():
         ("train_mlp", "a/b.log"),
         ("fetch_dataset", ""),
     ]
+
+
+GROUPED = """[Sat Nov 21 16:22:35 2026]
+    message: Error in group t
+    jobs:
+        rule train_mlp:
+            jobid: 5
+            output: momentum.parquet (update), momentum2.parquet (update)
+            log: momentum.log (check log file(s) for error details)
+        rule train_mlp:
+            jobid: 3
+            output: adam.parquet (update)
+            log: adam.log (check log file(s) for error details)
+Logfile momentum.log:
+================================================================================
+planted failure
+================================================================================
+Logfile adam.log: empty file
+    [Sat Nov 21 16:22:35 2026]
+    Error in rule train_mlp:
+        message: None
+        jobid: 5
+        input: digits.safetensors, digits.json
+        output: momentum.parquet (update), momentum2.parquet (update)
+        log: momentum.log (check log file(s) for error details)
+        shell:
+            python scripts/train_mlp.py
+            (command exited with non-zero exit code)
+    [Sat Nov 21 16:22:35 2026]
+    Error in rule train_mlp:
+        message: None
+        jobid: 3
+        input: digits.safetensors, digits.json
+        output: adam.parquet (update)
+        log: adam.log (check log file(s) for error details)
+        shell:
+            python scripts/train_mlp.py
+            (command exited with non-zero exit code)
+Cannot restore adam.parquet: no backup found.
+"""
+
+
+def test_failures_of_a_group_are_those_of_its_unfinished_jobs(tmp_path, monkeypatch):
+    """The text is what Snakemake wrote of a real group through profiles/cluster-generic, paths shortened."""
+    monkeypatch.chdir(tmp_path)
+    assert [failure.log for failure in failures(GROUPED)] == ["momentum.log", "adam.log"]
+    (tmp_path / "adam.log").write_text("resumed at epoch 1 of 2\n")
+    (tmp_path / "adam.parquet").touch()
+    assert [failure.log for failure in failures(GROUPED)] == ["momentum.log"]
+    for name in ("momentum.parquet", "momentum2.parquet"):
+        (tmp_path / name).touch()  # stale ones
+    (tmp_path / "momentum.log").write_text("planted failure\n")
+    assert [str(failure) for failure in failures(GROUPED)] == ["train_mlp: planted failure\n    log: momentum.log"]
+    (tmp_path / "momentum.log").write_text("")
+    assert len(failures(GROUPED)) == 2  # nothing tells which
 
 
 def test_partial_joins_the_settings_of_the_command_line():

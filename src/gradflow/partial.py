@@ -26,22 +26,47 @@ class Failure:
     log: str
 
     def __str__(self) -> str:
+        return f"{self.rule}: {self.last_line or 'no message'}\n    log: {self.log or 'none'}"
+
+    @property
+    def last_line(self) -> str:
+        """The last line of its log, empty where there is none."""
         try:
-            lines = [line for line in Path(self.log).read_text(errors="replace").splitlines() if line.strip()]
+            lines = [line.strip() for line in Path(self.log).read_text(errors="replace").splitlines() if line.strip()]
         except OSError:
-            lines = []
-        return f"{self.rule}: {lines[-1].strip() if lines else 'no message'}\n    log: {self.log or 'none'}"
+            return ""
+        return lines[-1] if lines else ""
 
 
 def failures(snakemake_log: str) -> list[Failure]:
-    """The failed jobs that a snakemake log tells of, each once though it was tried again."""
-    found = {}
-    for block in re.split(r"^Error in rule ", snakemake_log, flags=re.MULTILINE)[1:]:
+    """The failed jobs that a snakemake log tells of, each once though it was tried again.
+
+    Of a failed group (jobs that were submitted as one) Snakemake tells of every job, indented; here the finished ones
+    are left out.
+    """
+    found: dict[Failure, None] = {}
+    grouped: dict[Failure, bool] = {}
+    for indent, block in re.findall(
+        r"^( *)Error in rule (.+?)(?=^ *Error in |\Z)", snakemake_log, re.MULTILINE | re.DOTALL
+    ):
         rule = block.split(":", 1)[0]
-        log = re.search(r"^    log: (.+?)(?: \(check log file.*)?$", block, flags=re.MULTILINE)
-        path = log[1].strip() if log else ""
-        found[rule, path] = Failure(rule, path)
-    return list(found.values())
+        log = re.search(r"^ +log: (.+?)(?: \(check log file.*)?$", block, flags=re.MULTILINE)
+        failure = Failure(rule, log[1].strip() if log else "")
+        if indent:
+            grouped[failure] = _finished(failure, block)
+        else:
+            found[failure] = None
+    finished = [failure for failure, done in grouped.items() if done]
+    unfinished = grouped.keys() - finished or grouped.keys()  # when nothing tells them apart, all
+    return [*found, *(failure for failure in grouped if failure in unfinished and failure not in found)]
+
+
+def _finished(failure: Failure, block: str) -> bool:
+    """Whether a job of a failed group has made its files and has nothing to complain of."""
+    outputs = re.search(r"^ +output: (.+)$", block, flags=re.MULTILINE)
+    paths = outputs[1].replace(" (update)", "").split(", ") if outputs else []
+    quiet = not failure.last_line or failure.last_line.startswith("resumed at epoch")
+    return quiet and bool(paths) and all(Path(path).exists() for path in paths)
 
 
 def make_partial_artifacts(snakemake_log: Path) -> None:

@@ -6,14 +6,17 @@ who gets it may clear what Snakemake left behind.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
+import socket
 import sys
 from pathlib import Path
 from typing import IO
 
-from gradflow.files import try_lock
+from gradflow.files import checksum_path, try_lock
+from gradflow.grid import Grid
 
 HELD = "GRADFLOW_RESULTS_LOCK"  # set for a snakemake that runs on behalf of one which holds the lock
 # Options of a snakemake that runs no job. Of the short ones, which may stand together, those before take no value.
@@ -38,15 +41,53 @@ def take_results_lock(main_process: bool, results: Path) -> IO[str] | None:
     looking = AFTER_ALL not in sys.argv and any(LOOKING.fullmatch(word) for word in sys.argv[1:])
     if not main_process or HELD in os.environ or looking:
         return None
-    lock = try_lock(results / ".lock")
+    try:
+        lock = try_lock(results / ".lock")
+    except OSError as error:
+        sys.exit(f"{results}/ cannot be written ({error.strerror}); make it writable, or run in another folder")
     if lock is None:
-        holder = (results / ".lock").read_text().strip() or "unknown"
+        process, _, host = (results / ".lock").read_text().strip().partition(" ")
+        where = "" if host in ("", socket.gethostname()) else f" on {host}"
         sys.exit(
-            f"Another snakemake (process {holder}) is running on {results}/; wait for it or stop it with: kill {holder}"
+            f"Another snakemake (process {process or 'unknown'}{where}) is running on {results}/; wait for it or stop "
+            f"it{where} with: kill {process or 'PID'}. The lock ends with it"
         )
     lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
+    lock.write(f"{os.getpid()} {socket.gethostname()}\n")
     lock.flush()
     # nobody else is alive, so a lock of Snakemake's own is a dead one's
     shutil.rmtree(".snakemake/locks", ignore_errors=True)
     return lock
+
+
+def drop_stale_tables(grid: Grid, results: Path) -> None:
+    """Remove damaged study tables and those of another plan, with what was drawn of them, and say so.
+
+    They are then collected again. Snakemake itself notices a changed plan by its records in `.snakemake`, which may be
+    lost. A table's Parquet footer holds its plan as it is, so no library is needed to find it there.
+    """
+    for scale in grid.config.scales:
+        for study in grid.config.scales[scale].studies:
+            table = results / scale / "studies" / f"{study}.parquet"
+            if not table.exists():
+                continue
+            content = table.read_bytes()
+            if grid.plan(scale, study).to_json().encode() not in content or not _is_whole(table, content):
+                print(f"{table} is damaged or of another plan; it is collected again", file=sys.stderr)
+                for path in (table, *_drawn_from(grid, results, scale, study)):
+                    path.unlink()
+
+
+def _drawn_from(grid: Grid, results: Path, scale: str, study: str) -> list[Path]:
+    names = [name for name in grid.artifacts(scale) if study in grid.studies(scale, name)]
+    return [
+        path for kind in ("tables", "figures") for name in names for path in (results / scale / kind).glob(f"{name}.*")
+    ]
+
+
+def _is_whole(table: Path, content: bytes) -> bool:
+    """Whether a study table has the checksum that was written beside it; true where there is none."""
+    checksum = checksum_path(table)
+    return not checksum.exists() or checksum.read_text(errors="replace").split()[:1] == [
+        hashlib.sha256(content).hexdigest()
+    ]
