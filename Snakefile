@@ -1,5 +1,6 @@
 # The targets. `snakemake` is the full reproduction (scale paper), `snakemake quick` the laptop one, `snakemake table4`
-# one artifact of the paper, `snakemake results/quick/tables/table4.csv` one file. How it runs stands in profiles/.
+# one artifact of the paper, `snakemake results/quick/tables/table4.csv` one file, `snakemake results/quick/report.html` a
+# scale's report, `snakemake reference` draws what is kept in results/reference. How it runs stands in profiles/.
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -16,14 +17,18 @@ if not CONFIG.partial:
 
 
 include: "rules/collect.smk"
+include: "rules/captions.smk"
+include: "rules/report.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/benchmark.smk"
 
 
 rule all:
     default_target: True
     input:
         artifact_files("paper"),
+        scale_pages("paper"),
 
 
 # every scale is a target: all its artifacts
@@ -34,6 +39,13 @@ for scale in CONFIG.scales:
             scale
         input:
             artifact_files(scale),
+            scale_pages(scale),
+
+
+# the results that are kept in the repository: all their artifacts, and never a training
+rule reference:
+    input:
+        lambda _: artifact_files(REFERENCE) + scale_pages(REFERENCE),
 
 
 # every artifact is a target: its files at scale paper

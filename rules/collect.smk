@@ -1,19 +1,23 @@
-# One run table a study. Artifacts read these, never ten thousand logs.
+# One run table a study, and beside it where its runs come from. Artifacts read these, never ten thousand logs. Collecting
+# and artifacts are local, seconds each: a cluster is asked for training alone. A profile that puts them into a group
+# sends them to the cluster after all.
 
 
 rule collect_runs:
     input:
         logs_of,
     output:
-        "results/{scale}/studies/{study}.parquet",
+        table="results/{scale}/studies/{study}.parquet",
+        provenance="results/{scale}/provenance/{study}.parquet",
     log:
         "results/{scale}/logs/collect_runs/{study}.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         plan=lambda wildcards: GRID.plan(wildcards.scale, wildcards.study).to_json(),
     shell:
         run_script("collect_runs")
-        + " --plan {params.plan:q} --output {output:q}"
+        + " --plan {params.plan:q} --output {output.table:q} --provenance {output.provenance:q}"
         + (" --partial" if CONFIG.partial else "")
         + " 2> {log:q}"

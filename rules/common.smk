@@ -1,8 +1,10 @@
 # The checked configuration, the lock on the results folder, and what the rules look up.
+import json
 import os
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
@@ -15,7 +17,15 @@ from gradflow.config_file import check_config_file
 from gradflow.grid import Grid
 from gradflow import warm
 from gradflow.partial import make_partial_artifacts
-from gradflow.workflow_lock import take_results_lock
+from gradflow.reference import NAME as REFERENCE
+from gradflow.reference import ReferenceError, read_reference
+from gradflow.target_list import target_list
+from gradflow.workflow_lock import HELD, drop_stale_tables, take_results_lock
+
+if re.search("[{}]", str(workflow.basedir)):
+    sys.exit(
+        f"The project lies in {workflow.basedir}; Snakemake takes braces in a path for wildcards, so rename the folder"
+    )
 
 try:
     check_config_file(Path("config.yaml"))
@@ -33,9 +43,21 @@ try:
 except (ConfigError, ValueError) as error:
     sys.exit(f"The configuration is wrong; nothing was started.\n{error}")
 
+# Printed here, as a job's output would stand among Snakemake's own lines; targets are not known yet while it reads this.
+if "help" in sys.argv[1:]:
+    print(target_list(GRID, Path("results"), planned_device(elsewhere=False)))
+    sys.exit(0)
+
 LOCK = take_results_lock(workflow.is_main_process, Path("results"))
+if LOCK is not None:
+    drop_stale_tables(GRID, Path("results"))
 COSTS = CostModel.of_results(Path("results"))
 DEVICE = planned_device(elsewhere=not workflow.local_exec)
+# what profiles/gpu says of this machine's GPUs, for the trainer; a resource, so that it never trains anything again
+if "slots_per_gpu" in workflow.global_resources:
+    os.environ.setdefault(
+        "GRADFLOW_GPU_SLOTS", str(workflow.global_resources["slots_per_gpu"].value)
+    )
 HERE = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = HERE / "scripts"
 SOURCES = HERE / "src" / "gradflow"
@@ -136,19 +158,50 @@ def artifacts_of(*kinds):
     )
 
 
-def files_of(scale, artifact):
-    if artifact not in GRID.artifacts(scale):
+# Artifacts are drawn of a scale, or of the results that are kept in results/reference. Nothing else takes the latter's
+# name, so that no training can be planned for it.
+DRAWN = one_of([*CONFIG.scales, REFERENCE])
+
+
+@cache
+def kept():
+    """The kept results, read only when they are asked for."""
+    try:
+        return read_reference(Path("results"), CONFIG)
+    except ReferenceError as error:
+        raise WorkflowError(str(error))
+
+
+def drawn_from(folder):
+    """The grid and the scale of what lies in a folder of results/."""
+    return (kept().grid, kept().scale) if folder == REFERENCE else (GRID, folder)
+
+
+def files_of(folder, artifact):
+    grid, scale = drawn_from(folder)
+    if artifact not in grid.artifacts(scale):
         return []
     table = CONFIG.artifacts[artifact].kind in TABLES
-    folder, endings = (
+    kind, endings = (
         ("tables", ("csv", "html", "tex")) if table else ("figures", ("pdf", "png"))
     )
-    return [f"results/{scale}/{folder}/{artifact}.{ending}" for ending in endings]
+    return [f"results/{folder}/{kind}/{artifact}.{ending}" for ending in endings]
 
 
-def artifact_files(scale):
+def artifact_files(folder):
+    grid, scale = drawn_from(folder)
     return [
-        path for artifact in GRID.artifacts(scale) for path in files_of(scale, artifact)
+        path
+        for artifact in grid.artifacts(scale)
+        for path in files_of(folder, artifact)
+    ]
+
+
+def scale_pages(folder):
+    """What is made of a scale as a whole, beside its artifacts."""
+    return [
+        f"results/{folder}/{name}"
+        for name in ("scorecard.csv", "scorecard.html", "provenance.html")
     ]
 
 
@@ -162,13 +215,15 @@ def study_tables(wildcards):
     """The run tables that an artifact is drawn from."""
     if CONFIG.artifacts[wildcards.artifact].kind in WITHOUT_RUNS:
         return []
-    studies = GRID.studies(wildcards.scale, wildcards.artifact)
+    grid, scale = drawn_from(wildcards.scale)
+    studies = grid.studies(scale, wildcards.artifact)
     return [f"results/{wildcards.scale}/studies/{study}.parquet" for study in studies]
 
 
 def artifact_json(wildcards):
     """An artifact's definition at a scale, with what was planned for it."""
-    return GRID.artifact_json(wildcards.scale, wildcards.artifact)
+    grid, scale = drawn_from(wildcards.scale)
+    return grid.artifact_json(scale, wildcards.artifact)
 
 
 def sources(*modules):

@@ -23,12 +23,14 @@ for kind, modules in FIGURE_MODULES.items():
             script=f"{SCRIPTS}/{kind}.py",
             modules=sources(*modules),
         output:
-            pdf="results/{scale}/figures/{artifact}.pdf",
-            png="results/{scale}/figures/{artifact}.png",
+            pdf=reported("results/{scale}/figures/{artifact}.pdf", captions.PRINT),
+            png=reported("results/{scale}/figures/{artifact}.png", captions.IMAGE),
         log:
             f"results/{{scale}}/logs/{kind}/{{artifact}}.log",
         wildcard_constraints:
+            scale=DRAWN,
             artifact=artifacts_of(kind),
+        localrule: True
         conda:
             ENVIRONMENT
         params:
@@ -37,3 +39,29 @@ for kind, modules in FIGURE_MODULES.items():
             PYTHON
             + " {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
             " --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"
+
+
+FLOW = "results/{scale}/figures/flow_over_training/{variant}/{dataset}/{configuration}"
+
+
+# Of any configuration, and no artifact of the paper: `snakemake {FLOW}.pdf` draws it on demand.
+rule plot_flow_over_training:
+    input:
+        runs=study_of_configuration,
+        script=f"{SCRIPTS}/plot_flow_over_training.py",
+        modules=sources("flow_figure", "figures", "labels"),
+    output:
+        pdf=reported_flow(f"{FLOW}.pdf", captions.PRINT),
+        png=reported_flow(f"{FLOW}.png", captions.IMAGE),
+    log:
+        "results/{scale}/logs/plot_flow_over_training/{variant}/{dataset}/{configuration}.log",
+    wildcard_constraints:
+        scale=DRAWN,
+        configuration=f"{trained('mlp')}|{trained('wide_resnet')}",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    shell:
+        PYTHON
+        + " {input.script:q} --runs {input.runs:q} --variant {wildcards.variant} --dataset {wildcards.dataset}"
+        " --configuration {wildcards.configuration} --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"

@@ -10,7 +10,7 @@ PUBLISHED = [
 # by kind: library modules besides READING, `stats` and `tables`, and other files that are read
 TABLE_NEEDS = {
     "correlation_table": ((), []),
-    "significance_table": ((), []),
+    "significance_table": (("published",), PUBLISHED[:1]),
     "grid_table": (("overviews",), []),
     "means_table": (("overviews",), []),
     "compare_p_values": (("published", "comparison"), PUBLISHED),
@@ -35,6 +35,8 @@ TABLE_NEEDS = {
     ),
     "list_assumptions": (("assumptions",), ["workflow/assumptions.yaml"]),
     "sensitivity_table": (("sensitivity",), []),
+    "initialisation_table": (("sensitivity", "initialisation_table"), []),
+    "precision_table": (("sensitivity", "precision_table"), []),
     "calibration_table": (("published", "datasets", "calibration"), PUBLISHED),
 }
 
@@ -49,13 +51,15 @@ for kind, (modules, files) in TABLE_NEEDS.items():
             modules=sources(*READING, "stats", "tables", *modules),
             files=[str(HERE / path) for path in files],
         output:
-            csv="results/{scale}/tables/{artifact}.csv",
-            html="results/{scale}/tables/{artifact}.html",
+            csv=reported("results/{scale}/tables/{artifact}.csv", captions.DATA),
+            html=reported("results/{scale}/tables/{artifact}.html", captions.PAGE),
             tex="results/{scale}/tables/{artifact}.tex",
         log:
             f"results/{{scale}}/logs/{kind}/{{artifact}}.log",
         wildcard_constraints:
+            scale=DRAWN,
             artifact=artifacts_of(kind),
+        localrule: True
         conda:
             ENVIRONMENT
         params:

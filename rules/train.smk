@@ -38,6 +38,7 @@ rule train_mlp:
     resources:
         runtime=runtime_of(find_job()),
         mem_mb=memory_of(find_job()),
+        gpu_slots=1,
     params:
         job=job_of(),
     shell:
@@ -61,6 +62,7 @@ rule train_wide_resnet:
     resources:
         runtime=runtime_of(find_job("{architecture}-d{density}")),
         mem_mb=memory_of(find_job("{architecture}-d{density}")),
+        gpu_slots=1,
     params:
         job=job_of("{architecture}-d{density}"),
     shell:
@@ -83,6 +85,7 @@ rule pretrain_wide_resnet:
     resources:
         runtime=runtime_of(find_pretraining, pretraining=True),
         mem_mb=memory_of(find_pretraining),
+        gpu_slots=1,
     params:
         job=pretraining_of,
     shell:
@@ -106,6 +109,7 @@ rule prune_and_finetune:
     resources:
         runtime=runtime_of(find_job("magnitude-d{density}")),
         mem_mb=memory_of(find_job("magnitude-d{density}")),
+        gpu_slots=1,
     params:
         job=job_of("magnitude-d{density}"),
     shell:

@@ -3,14 +3,16 @@
 The learning ones (PReLU, SReLU) are drawn at their initial parameters. No run is needed.
 """
 
-from gradflow.activations import ACTIVATION_FUNCTIONS
+from gradflow.activations import functions_at_start
 from gradflow.artifact_command import Request, figure_command
 from gradflow.figures import figure_of_activations
+from gradflow.spec import Settings
 
 
 def make(request: Request):
     """Draw."""
-    return figure_of_activations(ACTIVATION_FUNCTIONS, request.artifact.title)
+    functions = functions_at_start(Settings.from_plain(request.definition["settings"]))
+    return figure_of_activations(functions, request.artifact.title)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+# The pages that are made for the report, and a target that writes it. Its assets are in snakemake's own package: nothing
+# is downloaded.
+
+
+rule scorecard:
+    input:
+        studies=scale_studies,
+        tables=compared_tables,
+        script=f"{SCRIPTS}/scorecard.py",
+        modules=sources("scorecard", "report_pages", "captions", "runs", "claims"),
+        template=str(HERE / "workflow/report/scorecard.html"),
+    output:
+        csv=report(
+            "results/{scale}/scorecard.csv",
+            caption="../workflow/report/scorecard.rst",
+            category=captions.SCORECARD,
+            labels={"Result": "Scorecard", "Shown as": captions.DATA},
+        ),
+        html=report(
+            "results/{scale}/scorecard.html",
+            caption="../workflow/report/scorecard.rst",
+            category=captions.SCORECARD,
+            labels={"Result": "Scorecard", "Shown as": captions.PAGE},
+        ),
+    log:
+        "results/{scale}/logs/scorecard.log",
+    wildcard_constraints:
+        scale=DRAWN,
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        plan=plan_of_scorecard,
+    shell:
+        PYTHON
+        + " {input.script:q} --plan {params.plan:q} --studies {input.studies:q} --tables {input.tables:q}"
+        " --csv {output.csv:q} --html {output.html:q} 2> {log:q}"
+
+
+rule describe_runs:
+    input:
+        studies=scale_studies,
+        script=f"{SCRIPTS}/describe_runs.py",
+        modules=sources("report_pages", "provenance"),
+        template=str(HERE / "workflow/report/provenance.html"),
+    output:
+        html=report(
+            "results/{scale}/provenance.html",
+            caption="../workflow/report/provenance.rst",
+            category=captions.RUNS,
+            labels={"Result": "Configuration and provenance"},
+        ),
+    log:
+        "results/{scale}/logs/describe_runs.log",
+    wildcard_constraints:
+        scale=DRAWN,
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        config=lambda wildcards: config_json(*drawn_from(wildcards.scale)),
+        studies=lambda wildcards: studies_of(wildcards.scale),
+    shell:
+        PYTHON
+        + " {input.script:q} --folder results/{wildcards.scale} --studies {params.studies:q} --config {params.config:q}"
+        " --html {output.html:q} 2> {log:q}"
+
+
+# `snakemake SCALE --report FILE` on what is finished by now; this snakemake holds the results folder for it
+rule write_report:
+    input:
+        artifacts=lambda wildcards: artifact_files(wildcards.scale),
+        pages=lambda wildcards: scale_pages(wildcards.scale),
+        captions=[
+            str(HERE / f"workflow/report/{name}.rst")
+            for name in ("first_page", "artifact", "scorecard", "provenance")
+        ],
+        modules=sources("captions"),
+        style=str(HERE / "workflow/report/report.css"),
+    output:
+        html="results/{scale}/report.html",
+    log:
+        "results/{scale}/logs/report.log",
+    wildcard_constraints:
+        scale=DRAWN,
+    localrule: True
+    conda:
+        ENVIRONMENT  # of no use to it: snakemake runs by its own path
+    shell:
+        f"{HELD}=1 {shlex.quote(sys.executable)} -m snakemake {{wildcards.scale}} --report {{output.html:q}}"
+        f" --report-stylesheet {{input.style:q}} --snakefile {shlex.quote(str(workflow.main_snakefile))} --nolock --cores 1 {same_settings()} > {{log:q}} 2>&1"
+
+
+for scale in [*CONFIG.scales, REFERENCE]:
+
+    rule:
+        name:
+            "report" if scale == "paper" else f"report_{scale}"
+        input:
+            f"results/{scale}/report.html",

@@ -1,0 +1,76 @@
+"""Open a page in headless Chromium: what it says once its scripts have run, what went wrong, whom it asked."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# Chromium's own requests, which no switch ends for good; the page's would have other hosts.
+OWN_HOSTS = {"clients2.google.com", "update.googleapis.com", "accounts.google.com", "redirector.gvt1.com"}
+SWITCHES = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-default-apps", "--window-size=1280,1000",
+    "--host-resolver-rules=MAP * ~NOTFOUND",  # whatever is asked for, nothing leaves this machine
+)  # fmt: skip
+WATCH = """<script>window.problems = [];
+addEventListener('error', event => problems.push('error: ' + (event.message || event.target.src)), true);
+addEventListener('unhandledrejection', event => problems.push('rejection: ' + event.reason));
+console.error = (...words) => problems.push('console: ' + words.join(' '));</script>"""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a visit to a page found."""
+
+    told: Any  # what the script returned
+    problems: list[str]  # uncaught errors and console errors
+    asked: set[str]  # hosts that were asked for something
+
+
+def visit(page: Path, script: str, folder: Path) -> Visit:
+    """Open a page and run a script in it.
+
+    Args:
+        page: an HTML file.
+        script: the body of an async function; `pause()` waits for the page to draw. What it returns becomes JSON.
+        folder: an empty one to work in.
+    """
+    assert CHROMIUM
+    text = page.read_text(encoding="utf-8")
+    run = (
+        "<script>(async () => { const pause = () => new Promise(done => setTimeout(done, 100));\n"
+        "const told = await (async () => {" + script + "})().catch(error => problems.push('script: ' + error));\n"
+        "const pre = document.createElement('pre'); pre.id = 'told';"
+        "pre.textContent = JSON.stringify({told: told ?? null, problems}); document.body.append(pre); })();</script>"
+    )
+    head, end = text.index("<head>") + len("<head>"), text.rindex("</body>")
+    watched = folder / "page.html"
+    watched.write_text(text[:head] + WATCH + text[head:end] + run + text[end:], encoding="utf-8")
+    log = folder / "net.json"
+    done = subprocess.run(
+        [CHROMIUM, *SWITCHES, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}",
+         "--virtual-time-budget=60000", "--dump-dom", watched.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, flags=re.DOTALL)
+    assert found, done.stdout[-2000:] + done.stderr[-2000:]
+    told = json.loads(unescape(found[1]))
+    urls = re.findall(r'"url":"(?:https?|wss?|ftp)://([^/":]+)', log.read_text(errors="replace"))
+    return Visit(told["told"], told["problems"], set(urls) - OWN_HOSTS)
+
+
+def screenshot(page: Path, png: Path, folder: Path) -> None:
+    """Save what a page looks like in a window of 1280 by 1000 pixels."""
+    assert CHROMIUM
+    subprocess.run(
+        [CHROMIUM, *SWITCHES, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000",
+         f"--screenshot={png}", page.as_uri()],
+        capture_output=True, timeout=120, check=True,
+    )  # fmt: skip
