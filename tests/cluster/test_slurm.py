@@ -1,7 +1,7 @@
 """Training jobs through a real SLURM, disturbed in every way that it knows: the end state is the undisturbed one.
 
-`python tests/cluster/slurm.py start` makes that SLURM, on this machine alone; .ci/run does so. SLURM stops a job with
-SIGCONT and SIGTERM, so a trainer that the test has frozen is still there to be stopped, however fast the machine is.
+`python tests/cluster/slurm.py start` makes that SLURM, on this machine alone; .ci/run does so. The test freezes a
+trainer and lets it go on once it has been sent its SIGTERM: it is there to be stopped however fast the machine is.
 """
 
 from __future__ import annotations
@@ -128,6 +128,17 @@ def trainers(project: Project) -> list[int]:
     return sorted(found)
 
 
+def told_to_stop(process: int) -> bool:
+    """Whether a frozen trainer has a SIGTERM waiting, or is frozen no more: scancel wakes it itself."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return True
+    pending = re.search(r"^ShdPnd:\s*(\w+)", status, flags=re.MULTILINE)
+    assert pending
+    return "\nState:\tT" not in status or bool(int(pending[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def catches(process: int, number: signal.Signals) -> bool:
     """Whether a process has a handler for the signal; a trainer has, from its first step to its last."""
     with suppress(OSError):
@@ -171,9 +182,12 @@ def test_a_stopped_job_goes_on_from_its_checkpoint(
     becomes: str | None,
 ) -> None:
     with through_slurm(project, tmp_path / "output") as snakemake:
-        frozen_trainer(project)
+        trainer = frozen_trainer(project)
         (job,) = jobs(project)
         disturb(job)
+        wait_for(lambda: told_to_stop(trainer))
+        with suppress(ProcessLookupError):
+            os.kill(trainer, signal.SIGCONT)
         code = snakemake.wait(400)
     said = (tmp_path / "output").read_text()
     assert code == 0, said
