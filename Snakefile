@@ -69,7 +69,7 @@ for group, artifacts in GROUPS.items():
 
 
 onstart:
-    start_warm_trainer()
+    start_warm_servers()
 
 
 onerror:

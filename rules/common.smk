@@ -66,6 +66,10 @@ CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 PYTHON = f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {'python' if CONDA else shlex.quote(sys.executable)}"
 
 
+# runs a script in a fork of the drawing server
+DRAW = f"{PYTHON} -P -m gradflow.drawing"
+
+
 def run_script(name):
     """The beginning of a shell command; scripts are no inputs of what they train."""
     return f"{PYTHON} {shlex.quote(str(SCRIPTS / name))}.py"
@@ -231,10 +235,12 @@ def sources(*modules):
     return [str(SOURCES / f"{module}.py") for module in modules]
 
 
-def start_warm_trainer():
-    """Jobs of this machine fork from one process that has imported torch; jobs of a cluster import it themselves."""
-    if workflow.local_exec and not CONFIG.partial:
-        warm.start(HERE / "src")
+def start_warm_servers():
+    """Jobs of this machine fork from processes that have imported what they need; a cluster's import it themselves."""
+    if not CONDA:  # its packages are not this process's
+        warm.start(warm.DRAWER, HERE / "src")
+        if workflow.local_exec and not CONFIG.partial:
+            warm.start(warm.TRAINER, HERE / "src")
 
 
 def finish_what_is_there(log):

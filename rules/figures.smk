@@ -36,7 +36,7 @@ for kind, modules in FIGURE_MODULES.items():
         params:
             artifact=artifact_json,
         shell:
-            PYTHON
+            DRAW
             + " {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
             " --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"
 
@@ -62,6 +62,6 @@ rule plot_flow_over_training:
     conda:
         ENVIRONMENT
     shell:
-        PYTHON
+        DRAW
         + " {input.script:q} --runs {input.runs:q} --variant {wildcards.variant} --dataset {wildcards.dataset}"
         " --configuration {wildcards.configuration} --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"

@@ -32,7 +32,7 @@ rule scorecard:
     params:
         plan=plan_of_scorecard,
     shell:
-        PYTHON
+        DRAW
         + " {input.script:q} --plan {params.plan:q} --studies {input.studies:q} --tables {input.tables:q}"
         " --csv {output.csv:q} --html {output.html:q} 2> {log:q}"
 
@@ -61,7 +61,7 @@ rule describe_runs:
         config=lambda wildcards: config_json(*drawn_from(wildcards.scale)),
         studies=lambda wildcards: studies_of(wildcards.scale),
     shell:
-        PYTHON
+        DRAW
         + " {input.script:q} --folder results/{wildcards.scale} --studies {params.studies:q} --config {params.config:q}"
         " --html {output.html:q} 2> {log:q}"
 

@@ -65,6 +65,6 @@ for kind, (modules, files) in TABLE_NEEDS.items():
         params:
             artifact=artifact_json,
         shell:
-            PYTHON
+            DRAW
             + " {input.script:q} --artifact {params.artifact:q} --runs {input.runs:q}"
             " --csv {output.csv:q} --html {output.html:q} --tex {output.tex:q} 2> {log:q}"

@@ -29,7 +29,7 @@ TRAINER = textwrap.dedent(
     import os, signal, sys
     from gradflow import commands, warm
 
-    def train(arguments):
+    def train(script, arguments):
         from gradflow import training
 
         training.CHECKPOINT_SECONDS = float(os.environ["CHECKPOINT_SECONDS"])
@@ -43,13 +43,13 @@ TRAINER = textwrap.dedent(
             replace(*paths)
 
         os.replace = replace_or_die
-        return scripts["train_mlp"](arguments)
+        return loaded[0](script, arguments)
 
     def load():
-        scripts.update(load_scripts())
-        return {"train_mlp": train}
+        loaded.append(load_scripts())
+        return train
 
-    scripts, load_scripts, commands.load_scripts = {}, commands.load_scripts, load
+    loaded, load_scripts, commands.load_scripts = [], commands.load_scripts, load
     if len(sys.argv) == 2:
         warm.serve(sys.argv[1], load)
     else:
@@ -110,7 +110,7 @@ def warm_trainer(folder: Path) -> Iterator[Trainer]:
         while not listening.exists():
             assert server.poll() is None
             os.sched_yield()
-        yield Trainer({warm.SOCKET: str(listening)})
+        yield Trainer({warm.TRAINER: str(listening)})
     finally:
         assert server.stdin
         server.stdin.close()

@@ -20,7 +20,7 @@ from gradflow.progress import RECORD_SECONDS, ProgressRecord, read_position
 from gradflow.runlog import write_log
 from gradflow.status import SILENT, State, log_state, scale_status
 from gradflow.status_report import duration, report
-from gradflow.warm import SOCKET
+from gradflow.warm import TRAINER
 
 LONG = "cifar10_low"
 FOLDER = "paper/digits/mlp1-relu-{}-lr0.001-NR/seed0"
@@ -270,7 +270,7 @@ def test_a_misspelt_scale_is_a_sentence():
 
 def test_it_needs_neither_torch_nor_pandas():
     code = "import sys, gradflow.status_report; print(sorted({'torch', 'pandas', 'pyarrow'} & set(sys.modules)))"
-    environment = {"PYTHONPATH": str(ROOT / "src"), SOCKET: ""}
+    environment = {"PYTHONPATH": str(ROOT / "src"), TRAINER: ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

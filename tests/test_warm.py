@@ -17,20 +17,22 @@ SERVER = textwrap.dedent(
     import sys, time, os, signal
     from gradflow import warm
 
-    def script(arguments):
+    def run(script, arguments):
         match arguments[0]:
             case "say":
                 print("out", os.getcwd(), os.environ["COLOUR"]); print("err", file=sys.stderr); return 3
+            case "exit":
+                sys.exit(None if arguments[1] == "None" else arguments[1])
             case "raise":
                 raise ValueError("planted")
             case "sleep":
                 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
                 print("pid", os.getpid(), flush=True); time.sleep(60)
 
-    warm.serve(sys.argv[1], lambda: {"script": script})
+    warm.serve(sys.argv[1], lambda: run)
     """
 )
-CLIENT = "import sys; from gradflow.warm import hand_over; sys.exit(hand_over('script', sys.argv[1:]) or 0)"
+CLIENT = "import sys; from gradflow import warm; sys.exit(warm.hand_over(warm.TRAINER, 'script', sys.argv[1:]) or 0)"
 
 
 @pytest.fixture
@@ -39,8 +41,8 @@ def environment(tmp_path):
     source = os.path.join(os.path.dirname(__file__), "..", "src")
     folder = tmp_path / "socket-folder"
     folder.mkdir()
-    found = {**os.environ, "PYTHONPATH": source, warm.SOCKET: str(folder / "s"), "COLOUR": "green"}
-    server = subprocess.Popen([sys.executable, "-c", SERVER, found[warm.SOCKET]], stdin=subprocess.PIPE, env=found)
+    found = {**os.environ, "PYTHONPATH": source, warm.TRAINER: str(folder / "s"), "COLOUR": "green"}
+    server = subprocess.Popen([sys.executable, "-c", SERVER, found[warm.TRAINER]], stdin=subprocess.PIPE, env=found)
     while not (folder / "s").exists():
         time.sleep(0.02)
     yield found
@@ -83,6 +85,13 @@ def test_an_error_is_told_as_by_an_unforked_script(environment):
     assert err.splitlines()[-1] == "ValueError: planted"
 
 
+@pytest.mark.parametrize(("value", "code", "said"), [("None", 0, ""), ("no runs", 1, "no runs\n")])
+def test_sys_exit_is_the_scripts_own(environment, value, code, said):
+    client = start(environment, "exit", value)
+    assert client.communicate(timeout=20) == ("", said)
+    assert client.returncode == code
+
+
 def test_sigterm_is_passed_on(environment):
     client = start(environment, "sleep")
     process = int(client.stdout.readline().split()[1])
@@ -109,7 +118,7 @@ def test_a_killed_fork_ends_its_script_with_a_sentence(environment):
 
 
 def test_without_a_server_the_script_does_the_work_itself(monkeypatch, tmp_path):
-    monkeypatch.delenv(warm.SOCKET, raising=False)
-    assert warm.hand_over("script", []) is None
-    monkeypatch.setenv(warm.SOCKET, str(tmp_path / "gone"))
-    assert warm.hand_over("script", []) is None
+    monkeypatch.delenv(warm.TRAINER, raising=False)
+    assert warm.hand_over(warm.TRAINER, "script", []) is None
+    monkeypatch.setenv(warm.TRAINER, str(tmp_path / "gone"))
+    assert warm.hand_over(warm.TRAINER, "script", []) is None

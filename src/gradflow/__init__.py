@@ -10,7 +10,7 @@ The modules, in the order in which a study meets them:
   engine), `rows`, `pruning`, `checkpoint`, `weights`, `runlog` (what a run leaves behind), `training` (a job's life),
   `devices` (its GPU), `commands`, `warm`
 - what is read from it: `collect`, `runs`, `stats`, `labels`, `tables`, `overviews`, `figures`, `figures_by_width`,
-  `artifact_command`
+  `artifact_command`, `drawing`
 - against the paper: `published`, `comparison`, `nulls`, `agreement`, `claims` and its `claim_*`, `assumptions`,
   `sensitivity`, `calibration`, `initialisation_table`,
   `precision_table`

@@ -7,12 +7,11 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradflow.spec import Job
-from gradflow.warm import Work, hand_over
+from gradflow.warm import TRAINER, Run, hand_over
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +34,7 @@ def training_command(script: str, description: str | None) -> int:
     """Run a training script on this process's arguments, by the warm trainer where there is one.
 
     Args:
-        script: the script's name, a key of `load_scripts`.
+        script: the script's name, as `load_scripts` knows it.
         description: its docstring.
 
     Returns:
@@ -49,8 +48,8 @@ def training_command(script: str, description: str | None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    code = hand_over(script, arguments)
-    return load_scripts()[script](arguments) if code is None else code
+    code = hand_over(TRAINER, script, arguments)
+    return load_scripts()(script, arguments) if code is None else code
 
 
 @dataclass(frozen=True)
@@ -85,20 +84,21 @@ def parse(description: str | None, arguments: list[str]) -> Arguments:
     return Arguments(job, parsed.results, parsed.threads, job.scale in parsed.keep_weights)
 
 
-def load_scripts() -> dict[str, Work]:
-    """Import the trainers; the work of each training script, by name."""
+def load_scripts() -> Run:
+    """Import the trainers; what runs a training script, by its name."""
     sys.meta_path.insert(0, WithoutPandas())
 
     import gradflow.devices  # noqa: F401 - so that forks of the warm trainer find it imported
     from gradflow.pruning import pretrain, prune_and_finetune
     from gradflow.training import train_job
 
-    return {
-        "train_mlp": partial(run, train_job),
-        "train_wide_resnet": partial(run, train_job),
-        "pretrain_wide_resnet": partial(run, pretrain),
-        "prune_and_finetune": partial(run, prune_and_finetune),
+    trainers: dict[str, Train] = {
+        "train_mlp": train_job,
+        "train_wide_resnet": train_job,
+        "pretrain_wide_resnet": pretrain,
+        "prune_and_finetune": prune_and_finetune,
     }
+    return lambda script, arguments: run(trainers[script], arguments)
 
 
 def run(train: Train, arguments: list[str]) -> int:

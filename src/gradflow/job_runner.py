@@ -29,7 +29,7 @@ from gradflow.commands import STOPPED, load_scripts
 from gradflow.cost import DeviceType, planned_device, work_of
 from gradflow.files import replacing
 from gradflow.spec import Job
-from gradflow.warm import Work
+from gradflow.warm import Run
 
 COMPLETE, FAILED, LEFT = 0, 1, 3  # exit codes; STOPPED when a signal ended the run
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -125,7 +125,7 @@ class JobRunner:
                     f"`snakemake results/data/{dataset}.safetensors`, and copy both"
                 )
                 return FAILED
-        scripts = load_scripts()
+        run_script = load_scripts()
         self.waiting = self._unfinished()
         self.finished = len(self.jobs) - len(self.waiting)
         say(f"{len(self.jobs)} jobs, {self.finished} of them finished before; {self.processes} at a time")
@@ -134,7 +134,7 @@ class JobRunner:
         with self._signals() as woken:
             while (self.waiting and not self._over()) or self.running:
                 while self.waiting and len(self.running) < self.processes and not self._over():
-                    self._start(self.waiting.pop(0), scripts, life)
+                    self._start(self.waiting.pop(0), run_script, life)
                 if self._over():
                     for process in self.running:
                         process.terminate()
@@ -176,9 +176,9 @@ class JobRunner:
             os.close(woken)
             os.close(wake)
 
-    def _start(self, job: Job, scripts: dict[str, Work], life: tuple[int, int]) -> None:
+    def _start(self, job: Job, run_script: Run, life: tuple[int, int]) -> None:
         started = Started(job, time.monotonic(), resumed=(self.results / job.state_path).exists())
-        process = _FORK.Process(target=_train, args=(job, self.results, scripts, life))
+        process = _FORK.Process(target=_train, args=(job, self.results, run_script, life))
         # a signal that met the fork with this process's handlers would be lost
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         process.start()
@@ -245,7 +245,7 @@ def _is_finished(job: Job, results: Path) -> bool:
         return all(is_finished(job, run, results) for run in job.runs)
 
 
-def _train(job: Job, results: Path, scripts: dict[str, Work], life: tuple[int, int]) -> None:
+def _train(job: Job, results: Path, run_script: Run, life: tuple[int, int]) -> None:
     """In the fork: run the job's scripts, their messages in its log file; exits with the first code that is not 0."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
@@ -259,7 +259,7 @@ def _train(job: Job, results: Path, scripts: dict[str, Work], life: tuple[int, i
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
     for script, arguments in commands_of(job, results):
-        if code := scripts[script](arguments):
+        if code := run_script(script, arguments):
             sys.exit(code)
 
 

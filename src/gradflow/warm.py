@@ -1,7 +1,8 @@
-"""A warm trainer: one process that has imported torch and forks for each job of a local workflow.
+"""Warm servers: a process that has imported what scripts need, and forks for each of them.
 
-Importing torch takes about three CPU seconds, as long as a small job trains. The workflow starts the server with its
-first jobs (`start`); a training script hands its job over (`hand_over`) and stands for it: it waits, passes signals on,
+Importing torch takes about three CPU seconds, as long as a small job trains; pandas, scipy and matplotlib take as long,
+and a table is made in a tenth of that. The workflow starts a server for training and one for drawing (`start`), which
+import with their first job. A script hands its work over (`hand_over`) and stands for it: it waits, passes signals on,
 and ends with its exit code. When there is no server, or it went away, the script simply does the work itself.
 """
 
@@ -21,36 +22,39 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-SOCKET = "GRADFLOW_WARM"  # environment variable: where the server listens
+# environment variables: where a server listens
+TRAINER = "GRADFLOW_WARM_TRAINER"
+DRAWER = "GRADFLOW_WARM_DRAWER"
 DIED = 137  # exit code of a script whose forked process was killed, as a shell reports SIGKILL
-Work = Callable[[list[str]], int]
+Run = Callable[[str, list[str]], int]  # a script's name and arguments to its exit code
 
 
-def start(source: Path) -> None:
-    """Start the server for the jobs of this process; it ends with this process.
+def start(server: str, source: Path) -> None:
+    """Start a server for the jobs of this process; it ends with this process.
 
     Args:
+        server: TRAINER or DRAWER.
         source: the folder that holds the package.
     """
     folder = tempfile.mkdtemp(prefix="gradflow-")
-    os.environ[SOCKET] = os.path.join(folder, "socket")
+    os.environ[server] = os.path.join(folder, "socket")
     environment = {**os.environ, "PYTHONPATH": str(source)}
     # it reads the end of its standard input when this process dies, however it dies
     subprocess.Popen(
-        [sys.executable, "-m", "gradflow.warm", os.environ[SOCKET]],
+        [sys.executable, "-m", "gradflow.warm", server, os.environ[server]],
         stdin=subprocess.PIPE,
         env=environment,
         start_new_session=True,  # Ctrl-C is for the scripts, which pass it on
     )
 
 
-def hand_over(script: str, arguments: list[str]) -> int | None:
-    """Let the server run `script` in a fork, and wait for it.
+def hand_over(server: str, script: str, arguments: list[str]) -> int | None:
+    """Let a server run `script` in a fork, and wait for it.
 
     Returns:
         Its exit code; None when there is no server, so that the caller does the work itself.
     """
-    path = os.environ.get(SOCKET)
+    path = os.environ.get(server)
     if not path:
         return None
     with socket.socket(socket.AF_UNIX) as connection:
@@ -82,31 +86,32 @@ def hand_over(script: str, arguments: list[str]) -> int | None:
             return DIED
 
 
-def serve(path: str, load: Callable[[], dict[str, Work]]) -> None:
+def serve(path: str, load: Callable[[], Run]) -> None:
     """Accept jobs until standard input ends.
 
     Args:
         path: the socket to listen on.
-        load: imports what the jobs need and returns the work of each script by name.
+        load: imports what the jobs need and returns what runs them; called with the first job.
     """
+    run: Run | None = None
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
-        listener.listen(128)  # early jobs wait here while torch is imported
-        scripts = load()
+        listener.listen(128)  # early jobs wait here for the imports
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are reaped by the system
         # no thread waits for the end of standard input, since a process with threads must not fork
         while listener in select.select([listener, sys.stdin], [], [])[0]:
             connection, _ = listener.accept()
+            run = run or load()
             if os.fork() == 0:
                 listener.close()
-                os._exit(_run(connection, scripts))
+                os._exit(_run(connection, run))
             connection.close()
     # its forks go on
     Path(path).unlink(missing_ok=True)
     Path(path).parent.rmdir()
 
 
-def _run(connection: socket.socket, scripts: dict[str, Work]) -> int:
+def _run(connection: socket.socket, run: Run) -> int:
     """In the fork: take the request, run the script, send the exit code."""
     code = 1
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -124,9 +129,9 @@ def _run(connection: socket.socket, scripts: dict[str, Work]) -> int:
         except OSError:  # the script was stopped while it waited for this server
             os._exit(DIED)
         threading.Thread(target=_die_with_script, args=(connection,), daemon=True).start()
-        code = scripts[request["script"]](request["arguments"])
+        code = run(request["script"], request["arguments"])
     except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
+        code = exit_code(stop)
     except BaseException:
         sys.excepthook(*sys.exc_info())  # what an unforked script would print
     finally:
@@ -134,6 +139,14 @@ def _run(connection: socket.socket, scripts: dict[str, Work]) -> int:
         sys.stderr.flush()
         connection.sendall(code.to_bytes(8, "big"))
     return code
+
+
+def exit_code(stop: SystemExit) -> int:
+    """The code that Python ends with; a message is printed, as Python does."""
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    print(stop.code, file=sys.stderr)
+    return 1
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:
@@ -154,10 +167,13 @@ def _die_with_script(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Serve the training scripts."""
-    from gradflow.commands import load_scripts
-
-    serve(sys.argv[1], load_scripts)
+    """Serve: `python -m gradflow.warm SERVER SOCKET`."""
+    server, path = sys.argv[1:]
+    if server == TRAINER:
+        from gradflow.commands import load_scripts as load
+    else:
+        from gradflow.drawing import load_libraries as load
+    serve(path, load)
 
 
 if __name__ == "__main__":
