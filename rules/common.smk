@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
+from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 from gradflow.config import TABLES, WITHOUT_RUNS, ConfigError, load_config
@@ -16,6 +17,7 @@ from gradflow.cost import CostModel, memory_mb, planned_device
 from gradflow.config_file import check_config_file
 from gradflow.grid import Grid
 from gradflow import warm
+from gradflow.mistakes import MistakeError, answer_mistakes, check_settings
 from gradflow.partial import make_partial_artifacts
 from gradflow.reference import NAME as REFERENCE
 from gradflow.reference import ReferenceError, read_reference
@@ -48,8 +50,14 @@ if "help" in sys.argv[1:]:
     print(target_list(GRID, Path("results"), planned_device(elsewhere=False)))
     sys.exit(0)
 
+if workflow.is_main_process:
+    answer_mistakes(logger, GRID)
 LOCK = take_results_lock(workflow.is_main_process, Path("results"))
 if LOCK is not None:
+    try:
+        check_settings(workflow.resource_settings.cores, workflow.local_exec)
+    except MistakeError as error:
+        sys.exit(str(error))
     drop_stale_tables(GRID, Path("results"))
 COSTS = CostModel.of_results(Path("results"))
 DEVICE = planned_device(elsewhere=not workflow.local_exec)
