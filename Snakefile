@@ -70,6 +70,11 @@ for group, artifacts in GROUPS.items():
 
 onstart:
     start_warm_trainer()
+    start_progress()
+
+
+onsuccess:
+    PROGRESS.stop()
 
 
 onerror:

@@ -39,7 +39,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "cores": (
         (*SNAKE, "--cores", "0", "quick"),
-        "--cores 0 leaves no core to run on; leave it out to use all, or name 1 or more",
+        "--cores 0 lets no job run; name 1 or more, or leave the option out",
     ),
     "device": (
         ("env", "GRADFLOW_DEVICE=gpu", *SNAKE, "quick"),
@@ -75,7 +75,7 @@ NEAREST = {
     "results/quick/figures/table4.csv": "; did you mean results/quick/tables/table4.csv?",
     "./results/quick/reprot.html": "; did you mean results/quick/report.html?",
     "results/quik/tables/table4.csv": ": results/ has no scale quik; did you mean results/quick/tables/table4.csv?",
-    "results/quick/tables/table3a.csv": ": scale quick has no table3a; scale smoke and paper have it",
+    "results/quick/tables/table3a.csv": ": scale quick has no table3a; scale paper and smoke have it",
     f"{RUNS}/mlp4-relu-adma-lr0.001-NR/seed0/dense-w10.parquet": f"; did you mean {RUNS}/mlp4-relu-adam-lr0.001-NR"
     "/seed0/dense-w10.parquet?",
     "results/quick/tables": "; snakemake help lists the targets",

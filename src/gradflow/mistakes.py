@@ -19,6 +19,7 @@ from gradflow.reference import NAME as REFERENCE
 from gradflow.target_names import wrong_target
 
 STARTED = "workflow_started"  # Snakemake's event of the lines on host and versions
+NO_BACKUP = re.compile(r"Cannot restore .*: no backup found")  # of each output of a failed job that had none before
 NOT_MADE = re.compile(r"File (results/([^/]+)/\S+) marked for report but does not exist")
 NO_RULE = re.compile(r"No rule to produce (.+) \(if you use input functions")
 FILE_ERROR = re.compile(r"^(?:PermissionError|OSError): \[Errno \d+\] (.+): '(.+)'$", re.MULTILINE)
@@ -28,18 +29,20 @@ class MistakeError(Exception):
     """A setting is wrong; the message is one sentence."""
 
 
-def check_settings(cores: int | None, runs_here: bool) -> None:
+def check_settings(cores: int | None, jobs: int | None, runs_here: bool) -> None:
     """Refuse settings with which no job could do its work.
 
     Args:
-        cores: that Snakemake was given; None where it was given none.
+        cores: that Snakemake was given for this machine; None where it was given none.
+        jobs: likewise at a time on a cluster.
         runs_here: whether this machine is about to train.
 
     Raises:
         MistakeError: one of them is wrong.
     """
-    if cores is not None and cores < 1:  # Snakemake would wait for a core without end
-        raise MistakeError(f"--cores {cores} leaves no core to run on; leave it out to use all, or name 1 or more")
+    for option, number in (("cores", cores), ("jobs", jobs)):
+        if number is not None and number < 1:  # Snakemake would wait without end
+            raise MistakeError(f"--{option} {number} lets no job run; name 1 or more, or leave the option out")
     try:
         check_device_here() if runs_here else device_name()
     except ValueError as error:
@@ -50,7 +53,7 @@ def check_settings(cores: int | None, runs_here: bool) -> None:
 
 
 class Answers(logging.Filter):
-    """Replaces Snakemake's words on a mistake, and leaves out its lines on host and versions; its log file has them."""
+    """Replaces Snakemake's words on a mistake, and leaves out its idle lines, which its log file has."""
 
     def __init__(self, grid: Grid):
         super().__init__()
@@ -65,7 +68,7 @@ class Answers(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change a record with a mistake; false for what is left out."""
-        if getattr(record, "event", None) == STARTED:
+        if getattr(record, "event", None) == STARTED or NO_BACKUP.match(str(record.msg)):
             return False
         if record.levelno >= logging.ERROR and getattr(record, "exception", None):
             text = record.getMessage()
