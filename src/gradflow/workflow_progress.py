@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 BAR_SECONDS = 1.0  # between two drawings
+LOAD = 0.005  # of a core, at most, that drawing may take
 LINE_SECONDS = 60.0  # between two plain lines
 OTHER_SECONDS = 3.0  # of a table, a figure or a collection, mostly the start of Python
 TRUST = 10.0  # seconds of work after which the measured pace counts as much as the cost model's
@@ -191,14 +192,19 @@ class WorkflowProgress:
         stream = sys.stderr
         console = Console(file=stream, highlight=False)
         live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
-        with live:
-            console.show_cursor(True)  # it would be lost when this process is killed
-            handler.setStream(sys.stderr)  # rich's, which writes above the bar
-            while not self._stopped.wait(BAR_SECONDS):
-                live.update(_bar(self.view()), refresh=True)
+        try:
+            with live:
+                console.show_cursor(True)  # it would be lost when this process is killed
+                handler.setStream(sys.stderr)  # rich's, which writes above the bar
+                pause = BAR_SECONDS
+                while not self._stopped.wait(pause):
+                    before = time.thread_time()
+                    live.update(_bar(self.view()), refresh=True)
+                    pause = max(BAR_SECONDS, (time.thread_time() - before) / LOAD)
+        finally:
             handler.setStream(stream)
-        handler.removeFilter(_is_worth_a_look)
-        handler.setFormatter(handler.formatter.whole)
+            handler.removeFilter(_is_worth_a_look)
+            handler.setFormatter(handler.formatter.whole)
 
 
 class _Brief(logging.Formatter):
