@@ -70,6 +70,11 @@ for group, artifacts in GROUPS.items():
 
 onstart:
     start_warm_servers()
+    start_progress()
+
+
+onsuccess:
+    PROGRESS.stop()
 
 
 onerror:

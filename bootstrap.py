@@ -7,6 +7,8 @@
 The environment is .venv, from the pinned envs/requirements.txt. Needs Python 3.11 or newer with pip and venv.
 """
 
+import difflib
+import glob
 import hashlib
 import os
 import subprocess
@@ -28,6 +30,10 @@ def main(command):
         )
     if not command:
         sys.exit(__doc__)
+    if os.path.basename(command[0]) == "snakemake":
+        mistake = snakemake_mistake(command[1:])
+        if mistake:
+            sys.exit(mistake)
     with open(LOCK, "rb") as lock:
         wanted = hashlib.sha256(lock.read()).hexdigest() + " %d.%d" % sys.version_info[:2]
     if read(STAMP) != wanted:
@@ -41,8 +47,68 @@ def main(command):
         sys.exit("%s: %s; try: python3 bootstrap.py snakemake quick" % (command[0], error.strerror))
 
 
+def snakemake_mistake(arguments):
+    """One sentence on what Snakemake would answer with a page before it reads the Snakefile; None where all is well."""
+    if not given(arguments, "-s", "--snakefile") and not os.path.exists("Snakefile"):
+        return "There is no Snakefile in %s; first: cd %s" % (os.getcwd(), HERE)
+    for path in given(arguments, "--configfile", "--configfiles"):
+        if not os.path.isfile(path):
+            return "--configfile %s: there is no such file%s" % (path, nearest(path, glob.glob("*.yaml")))
+    executors = given(arguments, "-e", "--executor")
+    homes = [".", os.path.expanduser("~/.config/snakemake"), "/etc/xdg/snakemake"]
+    for profile in given(arguments, "--profile"):
+        found = [os.path.join(home, profile) for home in homes if os.path.exists(os.path.join(home, profile))]
+        if not found and profile != "none":
+            ours = [path for path in glob.glob("profiles/*") if path != os.path.join("profiles", "default")]
+            return "--profile %s: there is no such profile%s" % (profile, nearest(profile, ours))
+        for path in found[:1]:
+            names = glob.glob(os.path.join(path, "config*.yaml")) if os.path.isdir(path) else [path]
+            for line in "".join(read(name) or "" for name in names).splitlines():
+                if line.startswith("executor:"):
+                    executors.append(line.split("#")[0].partition(":")[2].strip())
+    for executor in executors:
+        plugin = "snakemake_executor_plugin_" + executor.replace("-", "_")
+        lock = os.path.join("envs", executor + ".txt")
+        installed = glob.glob(os.path.join(VENV, "lib", "python*", "site-packages", plugin))
+        if os.path.exists(os.path.join(HERE, lock)) and not installed:
+            return "Executor %s is not installed; once: python3 bootstrap.py uv pip install --require-hashes -r %s" % (
+                executor,
+                lock,
+            )
+    return None
+
+
+def given(arguments, *options):
+    """The values of an option, up to the next option; a target behind one that takes several is no file of YAML."""
+    values, wanted = [], False
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if word.startswith("-"):
+            wanted = name in options and not equals
+            if name in options and equals:
+                values.append(value)
+        elif wanted:
+            values.append(word)
+            wanted = "--configfile" in options and word.endswith((".yaml", ".yml", ".json"))
+    return values
+
+
+def nearest(word, valid):
+    """The nearest of the valid words, as the end of a sentence, or all of them."""
+    close = difflib.get_close_matches(word, valid, n=1)
+    if close:
+        return "; did you mean %s?" % close[0]
+    return "; there are %s" % ", ".join(sorted(valid)) if valid else "; correct the name"
+
+
 def make(wanted):
     """Make .venv anew. The stamp comes last, so that an interrupted attempt is made again."""
+    try:
+        import ensurepip  # noqa: F401 - Debian has it in a package of its own
+    except ImportError:
+        sys.exit("This Python has no pip to begin with; on Debian and Ubuntu first: apt-get install python3-venv")
+    if not os.access(HERE, os.W_OK):
+        sys.exit("%s cannot be written, and .venv is made there; make it writable, or copy the project" % HERE)
     print("Making the environment in .venv (about half a minute, 7 GB on disk) ...", file=sys.stderr, flush=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
+from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 from gradflow.config import TABLES, WITHOUT_RUNS, ConfigError, load_config
@@ -16,10 +17,12 @@ from gradflow.cost import CostModel, memory_mb, planned_device
 from gradflow.config_file import check_config_file
 from gradflow.grid import Grid
 from gradflow import warm
+from gradflow.mistakes import MistakeError, answer_mistakes, check_settings
 from gradflow.partial import make_partial_artifacts
 from gradflow.reference import NAME as REFERENCE
 from gradflow.reference import ReferenceError, read_reference
 from gradflow.target_list import target_list
+from gradflow.workflow_progress import Step, WorkflowProgress
 from gradflow.workflow_lock import HELD, drop_stale_tables, take_results_lock
 
 if re.search("[{}]", str(workflow.basedir)):
@@ -48,9 +51,17 @@ if "help" in sys.argv[1:]:
     print(target_list(GRID, Path("results"), planned_device(elsewhere=False)))
     sys.exit(0)
 
+if workflow.is_main_process:
+    answer_mistakes(logger, GRID)
 LOCK = take_results_lock(workflow.is_main_process, Path("results"))
 if LOCK is not None:
+    try:
+        limits = workflow.resource_settings
+        check_settings(limits.cores, limits.nodes, workflow.local_exec)
+    except MistakeError as error:
+        sys.exit(str(error))
     drop_stale_tables(GRID, Path("results"))
+PROGRESS = WorkflowProgress()
 COSTS = CostModel.of_results(Path("results"))
 DEVICE = planned_device(elsewhere=not workflow.local_exec)
 # what profiles/gpu says of this machine's GPUs, for the trainer; a resource, so that it never trains anything again
@@ -243,7 +254,40 @@ def start_warm_servers():
             warm.start(warm.TRAINER, HERE / "src")
 
 
+# how to look up what a training rule's job trains
+TRAINERS = {
+    "train_mlp": find_job(),
+    "train_wide_resnet": find_job("{architecture}-d{density}"),
+    "pretrain_wide_resnet": find_pretraining,
+    "prune_and_finetune": find_job("magnitude-d{density}"),
+}
+
+
+def planned_steps():
+    """What this snakemake is going to run, by its number there."""
+    for job in workflow.dag.needrun_jobs():
+        number, name = workflow.dag.jobid(job), job.rule.name
+        if name in TRAINERS:
+            trained = TRAINERS[name](job.wildcards)
+            pretraining = name == "pretrain_wide_resnet"
+            seconds = COSTS.seconds(trained, DEVICE, pretraining)
+            yield number, Step(trained.key, seconds, trained, pretraining)
+        else:
+            yield number, Step(" ".join([name, *job.wildcards]))
+
+
+def start_progress():
+    """Where this process alone draws or prints: nothing on a cluster's nodes, nor where quiet is asked for."""
+    output, resources = workflow.output_settings, workflow.resource_settings
+    if workflow.is_main_process and not output.quiet:
+        at_once = resources.cores if workflow.local_exec else resources.nodes
+        steps = dict(planned_steps())
+        details = output.printshellcmds or output.verbose
+        PROGRESS.start(logger, steps, Path("results"), at_once or 1, details)
+
+
 def finish_what_is_there(log):
     """After a failure: every table and figure from the runs that exist, then which jobs failed and why."""
+    PROGRESS.stop()
     if not CONFIG.partial:
-        make_partial_artifacts(Path(log[0]))
+        make_partial_artifacts(Path(log[0]), PROGRESS.finished)

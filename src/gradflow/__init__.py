@@ -16,6 +16,7 @@ The modules, in the order in which a study meets them:
   `precision_table`
 - how fast it is: `benchmark_cases`, `benchmark`, `plain_loops` (the baselines), `contenders`, `floor` (the hardware's),
   `benchmark_report`
-- around the workflow: `files`, `workflow_lock`, `partial`; without Snakemake: `job_runner`; what is kept: `reference`
+- around the workflow: `files`, `workflow_lock`, `partial`, `workflow_progress`; mistakes: `target_names`,
+  `device_name`, `mistakes`; without Snakemake: `job_runner`; what is kept: `reference`
 - how far it is: `progress`, `status`, `status_report`; the runs behind an artifact: `provenance`, `provenance_report`
 """

@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from gradflow.device_name import DEVICE, device_name
 from gradflow.training import Stopped, StopSignals
 
-DEVICE = "GRADFLOW_DEVICE"
 SLOTS = "GRADFLOW_GPU_SLOTS"
 # The environment variable in which a scheduler says to which allocation a process belongs.
 ALLOCATIONS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
@@ -35,12 +35,10 @@ def choose_device() -> torch.device:
     Raises:
         ValueError: the name is none of these, or the device is absent.
     """
-    name = os.environ.get(DEVICE, "auto")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, colon, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (colon and (kind == "cpu" or not (index.isascii() and index.isdigit()))):
-        raise ValueError(f"{DEVICE} is {name}; it may be auto, cpu, cuda or cuda:N")
+    kind, index = device_name()
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    name = f"{kind}:{index}" if index else kind
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"{DEVICE} is {name}, but torch finds no CUDA device here; use auto or cpu")
     if index and int(index) >= torch.cuda.device_count():

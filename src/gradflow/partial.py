@@ -69,16 +69,22 @@ def _finished(failure: Failure, block: str) -> bool:
     return quiet and bool(paths) and all(Path(path).exists() for path in paths)
 
 
-def make_partial_artifacts(snakemake_log: Path) -> None:
+def make_partial_artifacts(snakemake_log: Path, finished: str = "") -> None:
     """Run the same command once more in partial mode, then name the failed jobs.
 
     The caller holds the results folder; exit codes are left to it.
+
+    Args:
+        snakemake_log: of the run that failed.
+        finished: how many of its jobs are finished, in words, for one that was interrupted.
     """
     log = snakemake_log.read_text(errors="replace")
     failed = failures(log)
     if INTERRUPTED in log:
+        count = f" ({finished})" if finished else ""
         say(
-            "\nInterrupted. Finished runs are kept; the same command goes on, half-trained jobs from their checkpoints."
+            f"\nInterrupted. Finished runs are kept{count}.\n"
+            "The same command goes on, half-trained jobs from their checkpoints."
         )
         return
     say("\nSome jobs failed. Making every table and figure from the runs that are finished.")

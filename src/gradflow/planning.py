@@ -144,7 +144,7 @@ def _drawn(grid: Grid, scale: str, artifacts: Iterable[str]) -> tuple[str, ...]:
 
 def _nearest(word: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.4)
-    return f"; did you mean {close[0]}?" if close else "; take a scale, an artifact, a study or a file below results/"
+    return f"; did you mean {close[0]}?" if close else "; snakemake help lists the targets"
 
 
 class Planner:

@@ -128,7 +128,7 @@ class _Look:
         done = self.is_pretrained(job) if pretraining else all(state is State.DONE for state in runs.values())
         state, position, failure, left = State.DONE, None, "", 0.0
         if not done:
-            place = self.results / (f"{job.pretrained_path}.state.json" if pretraining else job.state_path)
+            place = self.results / checkpoint_path(job, pretraining)
             spec = job.to_json()
             if is_locked(place.with_suffix(".lock")):
                 state, position = State.RUNNING, read_position(place, spec)
@@ -182,14 +182,29 @@ class _Look:
 
     def seconds_left(self, job: Job, pretraining: bool, runs: dict[str, State], position: Position | None) -> float:
         """Of an unfinished job, by its own pace once that can be told."""
-        epochs = epochs_of(job, pretraining)
-        share = 0.0
-        if position is not None:
-            share = min(1.0, max(0.0, (position.epochs_done - epochs.start) / len(epochs))) if len(epochs) else 1.0
-            if share > 0.02:
-                return position.seconds / share * (1 - share)
+        share = share_done(job, pretraining, position)
+        if position is not None and share > 0.02:
+            return position.seconds / share * (1 - share)
         unfinished = sum(state is not State.DONE for state in runs.values()) / len(runs) if runs else 1.0
         return self.costs.seconds(job, self.device, pretraining) * unfinished * (1 - share)
+
+
+def share_done(job: Job, pretraining: bool, position: Position | None) -> float:
+    """Which part of its own epochs a job has behind it, 0 to 1."""
+    epochs = epochs_of(job, pretraining)
+    if position is None:
+        return 0.0
+    return min(1.0, max(0.0, (position.epochs_done - epochs.start) / len(epochs))) if len(epochs) else 1.0
+
+
+def checkpoint_path(job: Job, pretraining: bool) -> str:
+    """Path of a job's checkpoint below the results folder; its progress is recorded beside it."""
+    return f"{job.pretrained_path}.state.json" if pretraining else job.state_path
+
+
+def last_epoch(job: Job, pretraining: bool) -> int:
+    """The epoch that a job ends with, at least 1."""
+    return max(1, job.epochs // 2) if pretraining else job.epochs
 
 
 def _urgency(state: State) -> int:

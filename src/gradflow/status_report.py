@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from gradflow.status import JobStatus, ScaleStatus, State
+from gradflow.status import JobStatus, ScaleStatus, State, last_epoch
 
 COLUMNS = 80
 QUIET = 600.0  # seconds without a sign of life after which a running job is remarked on
@@ -50,16 +50,12 @@ def _running(jobs: list[JobStatus]) -> list[str]:
         if job.position is None:
             lines.append(_beside(f"{'starting':>11}{duration(job.left):>9}", job.name))
             continue
-        until = _epochs(job)
+        until = last_epoch(job.job, job.pretraining)
         epoch = f"{min(int(job.position.epochs_done) + 1, until):,}/{until:,}"
         lines.append(_beside(f"{epoch:>11}{duration(job.left):>9}", job.name))
         if job.position.age > QUIET:
             lines.append(f"{'':>22}no sign of life for {duration(job.position.age)}")
     return lines
-
-
-def _epochs(job: JobStatus) -> int:
-    return max(1, job.job.epochs // 2) if job.pretraining else job.job.epochs
 
 
 def _beside(figures: str, name: str) -> str:
@@ -96,10 +92,11 @@ def _last_line(status: ScaleStatus) -> str:
         device = "CPU core" if status.device == "cpu" else "GPU"
         return f"{jobs}, nothing is running: about {duration(left)} on one {device}."
     ends = max(left / len(running), *(job.left for job in running))
-    return f"{jobs}, {len(running):,} running: about {duration(ends)} at this pace, until {_clock(ends)}."
+    return f"{jobs}, {len(running):,} running: about {duration(ends)} at this pace, until {clock(ends)}."
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """The time of day in so many seconds, with the day where it is another."""
     then = time.time() + seconds
     same_day = time.strftime("%F") == time.strftime("%F", time.localtime(then))
     return time.strftime("%H:%M" if same_day else "%d %b %H:%M", time.localtime(then))

@@ -1,0 +1,172 @@
+"""The bar of a running workflow in a real pseudo-terminal, and its lines in a log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from project import ROOT, SNAKEMAKE, STUDY, TABLE, Project, environment, new_project, tiny
+
+from gradflow.config_file import read_config
+from gradflow.grid import Grid
+from gradflow.progress import ProgressRecord
+from gradflow.workflow_progress import Step, WorkflowProgress
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+EPOCHS = 40
+PLACE = "def load_job_data(job: Job, results: Path) -> ImageData:\n"
+PLANTED = '    if job.configuration.optimizer == "momentum":\n        raise ValueError("planted failure")\n'
+
+
+def test_the_estimate_follows_the_records_of_running_jobs(tmp_path: Path) -> None:
+    job = next(iter(Grid(read_config(ROOT / "config.yaml")).jobs("quick").values()))
+    steps = {1: Step("training", 100.0, job), 2: Step("table"), 3: Step("other training", 97.0, job)}
+    logger, progress = logging.Logger("snakemake"), WorkflowProgress()
+    progress.start(logger, steps, tmp_path, 1, details=False)
+    try:
+        assert progress.view().summary.startswith("0 of 3 jobs, about 3 min left")
+        logger.info("", extra={"event": "job_info", "jobid": 1})
+        assert progress.view().jobs == ["      starting  training"]
+        ProgressRecord(tmp_path / job.state_path).write(job.epochs / 2, 500.0)
+        view = progress.view()
+        assert view.share == pytest.approx(50 / 200)
+        assert view.left == pytest.approx(500, rel=0.01)  # its own pace is slower than the model's
+        epoch = f"epoch {job.epochs // 2 + 1}/{job.epochs}"
+        assert view.jobs == [f"{epoch:>14}  training"]
+        logger.info("", extra={"event": "job_finished", "job_id": 1})
+        logger.info("", extra={"event": "job_info", "jobid": 2})
+        logger.info("", extra={"event": "job_error", "jobid": 2})
+        view = progress.view()
+        assert view.running == [] and view.done == 1 and view.share == pytest.approx(0.5)
+        for number in steps:
+            logger.info("", extra={"event": "job_finished", "job_id": number})
+        assert progress.view().summary == "3 of 3 jobs" and progress.view().left == 0
+    finally:
+        progress.stop()
+    assert progress.finished == "3 of 3 jobs are finished"
+    assert logger.handlers == []
+
+
+def slow(raw: dict[str, Any]) -> None:
+    tiny(raw)
+    raw["scales"]["smoke"]["studies"][STUDY]["epochs"] = EPOCHS
+    raw["scales"]["smoke"]["studies"][STUDY]["blocks"][0]["optimizers"] = ["adam", "momentum"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Two jobs of some seconds, of which one fails, with progress told more often."""
+    project = new_project(tmp_path / "project", slow)
+    for name, old, new in (
+        ("workflow_progress", "BAR_SECONDS = 1.0", "BAR_SECONDS = 0.1"),
+        ("workflow_progress", "LINE_SECONDS = 60.0", "LINE_SECONDS = 0.5"),
+        ("progress", "RECORD_SECONDS = 2.0", "RECORD_SECONDS = 0.1"),
+        ("training", PLACE, PLACE + PLANTED),
+    ):
+        source = project.folder / "src" / "gradflow" / f"{name}.py"
+        assert old in source.read_text()
+        source.write_text(source.read_text().replace(old, new))
+    return project
+
+
+class Terminal:
+    """A snakemake in a pseudo-terminal of 80 columns."""
+
+    def __init__(self, project: Project, *arguments: str):
+        self.process, self.end = pty.fork()
+        if self.process == 0:
+            os.chdir(project.folder)
+            size = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
+            os.execve(SNAKEMAKE, [str(SNAKEMAKE), *arguments], {**environment(), **size})
+        self.shown = ""
+
+    def read_until(self, wanted: str, seconds: float = 120) -> None:
+        """Read what is shown until it holds the words; all of it when the words are empty."""
+        end = time.monotonic() + seconds
+        while not wanted or wanted not in self.shown:
+            assert time.monotonic() < end, self.shown
+            try:
+                self.shown += os.read(self.end, 2**16).decode(errors="replace")
+            except OSError:  # its end, on Linux
+                assert not wanted, self.shown
+                return
+
+    def code(self) -> int:
+        """Wait for its exit code."""
+        self.read_until("")
+        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+
+
+@pytest.mark.workflow
+@pytest.mark.slow
+def test_a_bar_on_a_terminal(project: Project) -> None:
+    terminal = Terminal(project, TABLE)
+    assert terminal.code() == 1
+    shown = ESCAPE.sub("", terminal.shown)
+    assert re.search(r"━━ +\d of 4 jobs, about \d+ (s|min) left, until \d\d:\d\d\r\n", shown)
+    assert re.search(rf" epoch \d+/{EPOCHS}  paper/digits/mlp1-relu-adam-lr0.001-NR/seed0", shown)
+    assert max(len(line) for line in re.split(r"[\r\n]+", shown) if "━" in line) <= 80
+    # blocks are left out, failures are not; Snakemake's log has both
+    log = "results/smoke/logs/paper/digits/mlp1-relu-momentum-lr0.001-NR/seed0.log"
+    assert "Failed: train_mlp: planted failure\r\n" in shown and f"{log}\r\n" in shown
+    logged = max(
+        (project.folder / ".snakemake" / "log").glob("*.log"), key=lambda path: path.stat().st_size
+    ).read_text()
+    for words in ("rule train_mlp:", "Error in rule train_mlp", "Finished jobid", "Cannot restore"):
+        assert words in logged and words not in shown
+    after = shown[shown.index("Some jobs failed") :]
+    assert "━" not in after and "1 failed job; everything else is finished and kept:" in after
+    assert terminal.shown.rindex("\x1b[?25h") > terminal.shown.rindex("\x1b[?25l")  # the cursor is there again
+
+
+@pytest.mark.workflow
+@pytest.mark.slow
+def test_ctrl_c_takes_the_bar_away_and_says_how_to_go_on(project: Project) -> None:
+    project.edit_config(lambda raw: raw["scales"]["smoke"]["studies"][STUDY].update(epochs=3000))
+    terminal = Terminal(project, TABLE)
+    terminal.read_until("epoch 2/3000")
+    os.write(terminal.end, b"\x03")
+    assert terminal.code() == 1
+    shown = ESCAPE.sub("", terminal.shown)
+    after = shown[shown.index("Stopped: train_mlp: stopped in epoch") :]
+    assert re.search(
+        r"Interrupted. Finished runs are kept \(\d of 4 jobs are finished\).\r\nThe same command goes on", after
+    )
+    assert "Traceback" not in shown and "━" not in after[after.index("Interrupted") :]
+
+
+@pytest.mark.workflow
+@pytest.mark.slow
+def test_plain_lines_in_a_log(project: Project) -> None:
+    done = subprocess.run(
+        [SNAKEMAKE, TABLE],
+        cwd=project.folder,
+        env=environment(),
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == "" and "\x1b" not in done.stderr
+    line = r"^\[\d\d:\d\d:\d\d\] \d of 4 jobs, about \d+ (s|min) left, until \d\d:\d\d; \d running$"
+    assert re.search(line, done.stderr, flags=re.MULTILINE)
+    assert "Error in rule train_mlp" in done.stderr  # as ever
+
+
+def test_signals_are_left_alone() -> None:
+    """Only Snakemake's own handlers save what is half-trained."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    progress = WorkflowProgress()
+    progress.start(logging.Logger("snakemake"), {}, Path(), 1, details=False)
+    progress.stop()
+    progress.stop()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
