@@ -12,9 +12,13 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from gradflow import own
 from gradflow.config_sentences import nearest, one_line, sentence
 from gradflow.datasets import SHAPES
 from gradflow.spec import (
+    PAPER_ACTIVATIONS,
+    PAPER_DATASETS,
+    PAPER_OPTIMIZERS,
     Activation,
     Architecture,
     Dataset,
@@ -215,6 +219,12 @@ def _settings(raw: dict[str, Any], place: str) -> Settings:
 
 def _mistakes(config: Config) -> Iterable[str]:
     """What the types alone do not catch."""
+    for kind, taken in (
+        ("optimizers", PAPER_OPTIMIZERS),
+        ("activations", PAPER_ACTIVATIONS),
+        ("datasets", PAPER_DATASETS),
+    ):
+        yield from own.mistakes(kind, taken)
     for kind in ("scales", "studies", "variants", "artifacts"):
         for name in getattr(config, kind):
             if name in RESERVED:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from gradflow import own
 
 # Part of every run's identity. Raise it when a change of code changes a run's numbers: everything is retrained then,
 # and tests/test_golden.py holds the numbers of the current version.
@@ -16,19 +18,28 @@ ENGINE_VERSION = 1
 
 PROBES = 11  # section 3.1: gradient flow is measured at the end of 11 epochs, evenly spread
 
-Dataset = Literal["digits", "fashion_mnist", "cifar10", "cifar100"]
+# The library's; a file in gradflow.own adds one.
+PAPER_DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100")
+PAPER_OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw")
+PAPER_ACTIVATIONS = ("relu", "prelu", "elu", "swish", "srelu", "sigmoid")
+DATASETS: tuple[str, ...] = (*PAPER_DATASETS, *own.names("datasets"))
+OPTIMIZERS: tuple[str, ...] = (*PAPER_OPTIMIZERS, *own.names("optimizers"))
+ACTIVATIONS: tuple[str, ...] = (*PAPER_ACTIVATIONS, *own.names("activations"))
+
+if TYPE_CHECKING:
+    Dataset: TypeAlias = str
+    Optimizer: TypeAlias = str
+    Activation: TypeAlias = str
+else:  # what config.yaml is checked against
+    Dataset, Optimizer, Activation = Literal[DATASETS], Literal[OPTIMIZERS], Literal[ACTIVATIONS]
 Model = Literal["mlp", "wide_resnet"]
 Architecture = Literal["dense", "sparse", "magnitude"]
-Optimizer = Literal["sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw"]
-Activation = Literal["relu", "prelu", "elu", "swish", "srelu", "sigmoid"]
 Regularization = Literal[
     "NR", "DA", "L2", "SC", "BN", "DA_L2", "DA_SC", "DA_BN", "L2_SC", "L2_BN", "SC_BN",
     "DA_L2_SC", "DA_L2_BN", "DA_SC_BN", "L2_SC_BN", "DA_L2_SC_BN",
 ]  # fmt: skip
 Initialisation = Literal["shared_dense_fan_in", "shared_max_fan_in", "own_shape", "active_fan_in"]
 
-OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
-ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 REGULARIZATIONS: tuple[str, ...] = get_args(Regularization)
 
 
