@@ -22,16 +22,20 @@ PROBES = 11  # section 3.1: gradient flow is measured at the end of 11 epochs, e
 PAPER_DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100")
 PAPER_OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw")
 PAPER_ACTIVATIONS = ("relu", "prelu", "elu", "swish", "srelu", "sigmoid")
+LIBRARY_MASK_UPDATES = ("fixed", "set")
 DATASETS: tuple[str, ...] = (*PAPER_DATASETS, *own.names("datasets"))
 OPTIMIZERS: tuple[str, ...] = (*PAPER_OPTIMIZERS, *own.names("optimizers"))
+MASK_UPDATES: tuple[str, ...] = (*LIBRARY_MASK_UPDATES, *own.names("mask_updates"))
 ACTIVATIONS: tuple[str, ...] = (*PAPER_ACTIVATIONS, *own.names("activations"))
 
 if TYPE_CHECKING:
     Dataset: TypeAlias = str
     Optimizer: TypeAlias = str
     Activation: TypeAlias = str
+    MaskUpdateName: TypeAlias = str
 else:  # what config.yaml is checked against
     Dataset, Optimizer, Activation = Literal[DATASETS], Literal[OPTIMIZERS], Literal[ACTIVATIONS]
+    MaskUpdateName = Literal[MASK_UPDATES]
 Model = Literal["mlp", "wide_resnet"]
 Architecture = Literal["dense", "sparse", "magnitude"]
 Regularization = Literal[
@@ -93,6 +97,9 @@ class Settings:
     wide_resnet_keep_dense: tuple[Literal["stem", "classifier", "shortcuts"], ...] = ()
     finetune_optimizer: Literal["continue", "fresh"] = "continue"
     train_images: int | Literal["all"] = "all"  # a number: a fixed subset, see `data.ImageData.subset`
+    mask_update: MaskUpdateName = "fixed"  # see `mask_updates`
+    mask_update_interval: int = 1  # epochs
+    mask_update_fraction: float = 0.3  # of a layer's active weights
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Settings:
