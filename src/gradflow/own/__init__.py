@@ -1,4 +1,4 @@
-"""What you add to the paper's optimizers, activations and data sets: one file each.
+"""What you add to the optimizers, activations, data sets and mask updates: one file each.
 
 A file's name is the name in config.yaml: `own/optimizers/lion.py` is the optimizer `lion`. Each folder's docstring says
 what a file in it defines; docs/tutorial.md has one of each. The name is a run's identity, the file's content is not:
