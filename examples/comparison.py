@@ -26,9 +26,9 @@ data = tensor_data("teacher", features[:1000], labels[:1000], features[1000:], l
 # %%
 configuration = Configuration(
     dataset="teacher", model="mlp", depth=2, widen_factor=0, activation="relu", optimizer="adam",
-    learning_rate=0.003, regularization="BN",
+    learning_rate=0.01, regularization="BN",
 )  # fmt: skip
-pairs = train_twins(data, configuration, max_width=60, epochs=8)
+pairs = train_twins(data, configuration, max_width=60, epochs=5)
 test = signed_rank_test(pairs["test_accuracy_sparse"] - pairs["test_accuracy_dense"])
 print(f"n = {test.n}, median difference {test.median_difference:+.2f} points, p = {test.p_value:.4f}")
 
