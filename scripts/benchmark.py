@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from gradflow.benchmark_cases import NETWORKS, PRECISIONS, REGULARIZATIONS, STACKS, make_cases  # noqa: E402
 from gradflow.config import ConfigError, load_config  # noqa: E402
 from gradflow.sources import DataError  # noqa: E402
-from gradflow.spec import OPTIMIZERS  # noqa: E402
+from gradflow.spec import PAPER_OPTIMIZERS  # noqa: E402
 
 
 def parse() -> argparse.Namespace:
@@ -25,7 +25,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     choose = {"nargs": "+", "metavar": "NAME"}
     parser.add_argument("--networks", **choose, choices=NETWORKS, help=f"of {', '.join(NETWORKS)} (default: all)")
-    parser.add_argument("--optimizers", **choose, choices=OPTIMIZERS, default=["sgd", "adam"], help="default: sgd adam")
+    parser.add_argument(
+        "--optimizers", **choose, choices=PAPER_OPTIMIZERS, default=["sgd", "adam"], help="default: sgd adam"
+    )
     parser.add_argument(
         "--regularizations", **choose, choices=REGULARIZATIONS, default=REGULARIZATIONS, help="default: NR BN DA DA_BN"
     )

@@ -79,7 +79,7 @@ def make_job(
     **settings: Any,
 ) -> Job:
     """A job on `make_data`: five steps an epoch, the last on 6 images where the others have 16; float64."""
-    rate = LEARNING_RATES[optimizer] if learning_rate is None else learning_rate
+    rate = LEARNING_RATES.get(optimizer, 0.005) if learning_rate is None else learning_rate
     return Job(
         scale="smoke",
         variant="paper",

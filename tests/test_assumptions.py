@@ -29,6 +29,9 @@ FIELDS = {"choice", "status", "setting", "default", "alternatives", "evidence"}
 # settings that are no row of the list
 EXPLAINED = {
     "l2": "stated in section 3.2",
+    **dict.fromkeys(
+        ("mask_update", "mask_update_interval", "mask_update_fraction"), "fixed in section 2.1; for other methods"
+    ),
 }
 
 

@@ -38,7 +38,7 @@ from gradflow.claim_parts import Finding, signed_rank_part
 from gradflow.claims import CHECKS, COLUMNS, check_published, claim_cells, claims_page, load_claims
 from gradflow.runlog import MEASURES
 from gradflow.runs import Artifact, read_rows
-from gradflow.spec import ACTIVATIONS, Configuration
+from gradflow.spec import PAPER_ACTIVATIONS, Configuration
 from gradflow.tables import write_html, write_latex
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +60,7 @@ def configurations() -> Iterable[tuple[str, str, str, float, str, str]]:
         yield "cifar100", "mlp", optimizer, HIGH, name, "relu"
     for name in ("L2_BN", "DA_L2_SC_BN"):
         yield "cifar100", "mlp", "adamw", HIGH, name, "relu"
-    for rate, optimizer, activation in itertools.product((LOW, HIGH), ALL_OPTIMIZERS, ACTIVATIONS):
+    for rate, optimizer, activation in itertools.product((LOW, HIGH), ALL_OPTIMIZERS, PAPER_ACTIVATIONS):
         name = "DA_L2_SC_BN" if rate == HIGH and optimizer in ("sgd", "momentum") else "DA_SC_BN"
         if activation != "relu":
             yield "cifar100", "mlp", optimizer, rate, name, activation

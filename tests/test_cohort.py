@@ -32,7 +32,7 @@ from torch import Tensor
 from gradflow.cohort import Cohort
 from gradflow.masks import capacity, mlp_layer_shapes
 from gradflow.spec import OPTIMIZERS, Job, Run, dense_width, probe_epochs
-from gradflow.stack import Stack, weight_decay
+from gradflow.stack import MaskUpdate, Stack, weight_decay
 from gradflow.steps import learning_rate_at
 
 THREE = (30, 50, 70)
@@ -311,7 +311,7 @@ class TestMaskUpdate:
             at_update.extend(layer.grad[mask == 0].abs().sum().item() for layer, mask in pairs)
             return self.moved(before)
 
-        cohort = Cohort(self.JOB, make_data(), DEVICE, mask_update=update)
+        cohort = Cohort(self.JOB, make_data(), DEVICE, mask_update=MaskUpdate(update))
         counts = [count.tolist() for count in cohort.stacks[0].active()]
         train_steps(cohort, 7)
         live = [count.clone() for count in cohort.stacks[0].live]
@@ -350,7 +350,7 @@ class TestMaskUpdate:
         def look(stack: Stack, steps: int) -> None:
             calls.append((stack.runs, steps))
 
-        cohort = train_cohort(self.JOB, make_data(), mask_update=look)
+        cohort = train_cohort(self.JOB, make_data(), mask_update=MaskUpdate(look))
         reference = train_cohort(self.JOB, make_data())
         assert [steps for _, steps in calls] == list(range(20))
         assert {runs for runs, _ in calls} == {cohort.stacks[0].runs}  # dense networks have nothing to move

@@ -31,7 +31,7 @@ from gradflow.cost import (
 )
 from gradflow.job_runner import read_job_list
 from gradflow.pruning import pretraining_epochs
-from gradflow.spec import OPTIMIZERS, Configuration, Job, Settings
+from gradflow.spec import PAPER_OPTIMIZERS, Configuration, Job, Settings
 
 PLAN = ROOT / "scripts" / "plan.py"
 
@@ -105,7 +105,7 @@ def test_layers_are_those_that_are_trained() -> None:
     assert sum(layer.weights * layer.positions for layer in ours) == pytest.approx(5.24e9, rel=0.01)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", PAPER_OPTIMIZERS)
 @pytest.mark.parametrize("make", [make_job, make_wide_resnet_job])
 def test_checkpoints_have_the_predicted_size(make, optimizer: str) -> None:
     job = with_configuration(make(optimizer, "BN", epochs=1, precision="float32"))

@@ -68,6 +68,7 @@ ELSEWHERE = {
     # of the same script, in tests/test_benchmark.py
     "python scripts/benchmark.py --networks fashion_mnist --optimizers sgd --precisions tf32 --seconds 300": "a GPU",
     "python scripts/benchmark.py --networks fashion_mnist cifar100 --stacks 1 10 --seconds 480": "a GPU",
+    **{f"python examples/{name}.py": "tests/test_examples.py" for name in ("masks", "gradient_flow", "comparison")},
     "snakemake quick results/quick/figures/flow_over_training/... --report report.html": "tests/test_report.py",
 }
 

@@ -241,6 +241,7 @@ class TestTheLogs:
             make_job("adam", "DA_L2_SC_BN", percents=(30, 50, 70), probe_images=60, epochs=1),
             make_job("momentum", "NR", percents=(30, 50, 70), epochs=1),
             make_job("adam", "L2_BN", activation="srelu", epochs=1),
+            make_job("adam", "L2_BN", percents=(30, 50, 70), epochs=2, mask_update="set"),
             make_wide_resnet_job("adam", "DA_L2_BN", percent=20, epochs=1),
             make_wide_resnet_job("momentum", architecture="dense", percent=100, epochs=1),
         ],
@@ -249,8 +250,8 @@ class TestTheLogs:
     def test_are_what_the_public_function_measures(self, job: Job) -> None:
         cohort = Cohort(job, make_data(train=70 if job.configuration.model == "mlp" else 38, test=10), DEVICE)
         assert cohort.train(job.epochs)
-        for run, (row,) in cohort.rows.items():
-            flow = measure_run(cohort, run)
+        for run, rows in cohort.rows.items():
+            flow, row = measure_run(cohort, run), rows[-1]
             for p in (1, 2):
                 assert row[f"grad_norm_l{p}"] == pytest.approx(flow.grad_norm(p).item(), rel=1e-10)
                 assert row[f"egf_l{p}"] == pytest.approx(flow.egf(p).item(), rel=1e-10)

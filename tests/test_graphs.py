@@ -22,7 +22,7 @@ from gradflow.checkpoint import read_progress, restore_checkpoint, save_checkpoi
 from gradflow.cohort import Cohort
 from gradflow.graphs import SWITCH, PythonGraph, Replayer
 from gradflow.spec import OPTIMIZERS, Job
-from gradflow.stack import Stack
+from gradflow.stack import MaskUpdate, Stack
 from gradflow.steps import learning_rate_at
 
 THREE = (30, 50, 70)
@@ -98,8 +98,8 @@ def test_steps_with_a_mask_update_are_not_captured(monkeypatch: pytest.MonkeyPat
         seen.append(steps)
 
     job = make_job("sgd", architectures=("sparse",))
-    cohort = train_cohort(job, make_data(), mask_update=update)
-    assert seen == list(range(job.epochs * cohort.steps_per_epoch))
+    cohort = train_cohort(job, make_data(), mask_update=MaskUpdate(update, every=3))
+    assert seen == list(range(0, job.epochs * cohort.steps_per_epoch, 3))
 
 
 def test_warming_up_leaves_no_trace() -> None:

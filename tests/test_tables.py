@@ -20,7 +20,7 @@ from gradflow.artifact_command import PUBLISHED
 from gradflow.overviews import grid_cells, grid_page, mean_cells, mean_page
 from gradflow.published import load_p_values
 from gradflow.runs import Artifact, select, summarise_runs
-from gradflow.spec import ACTIVATIONS, OPTIMIZERS
+from gradflow.spec import PAPER_ACTIVATIONS, PAPER_OPTIMIZERS
 from gradflow.stats import mean_absolute_tau, signed_rank_test
 from gradflow.tables import (
     colour,
@@ -89,8 +89,8 @@ def rows() -> pd.DataFrame:
 
 
 def test_every_name_has_a_label() -> None:
-    assert set(labels.OPTIMIZER_LABELS) == set(OPTIMIZERS)
-    assert set(labels.ACTIVATION_LABELS) == set(ACTIVATIONS)
+    assert set(labels.OPTIMIZER_LABELS) == set(PAPER_OPTIMIZERS)
+    assert set(labels.ACTIVATION_LABELS) == set(PAPER_ACTIVATIONS)
 
 
 def test_the_colour_scale_is_readable_and_ordered_in_grey() -> None:

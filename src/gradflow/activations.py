@@ -1,4 +1,7 @@
-"""The six activation functions of section 3.2 and Figure 14; two of them learn parameters."""
+"""The six activation functions of section 3.2 and Figure 14; two of them learn parameters.
+
+`gradflow.own` adds others.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradflow import own
 from gradflow.spec import Activation, Settings
 
 
@@ -74,7 +78,12 @@ def make_activation(name: Activation, networks: int, settings: Settings) -> nn.M
         return StackedPReLU(networks, settings)
     if name == "srelu":
         return StackedSReLU(networks, settings)
-    return Stateless(ACTIVATION_FUNCTIONS[name])
+    if name in ACTIVATION_FUNCTIONS:
+        return Stateless(ACTIVATION_FUNCTIONS[name])
+    module = own.load("activations", name, "make").make(networks, settings)
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"src/gradflow/own/activations/{name}.py: make returns {module!r}, which is no torch module")
+    return module
 
 
 def _per_network(value: Tensor, x: Tensor) -> Tensor:
@@ -82,7 +91,7 @@ def _per_network(value: Tensor, x: Tensor) -> Tensor:
 
 
 def functions_at_start(settings: Settings) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Each activation function, by name, as a function of one tensor; the learning ones at their initial parameters."""
+    """The paper's activation functions by name, of one tensor each; the learning ones at their initial parameters."""
 
     def at_start(module: type[StackedPReLU] | type[StackedSReLU]) -> Callable[[Tensor], Tensor]:
         return lambda x: module(1, settings).to(x.dtype)(x.unsqueeze(0)).squeeze(0)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from gradflow.claim_evidence import ACCURACY, ADAPTIVE, EGF, HIGH, LOW, Evidence, effect_of
 from gradflow.claim_parts import Direction, Finding, Outcome, Part, conclude, missing, signed_rank_part
-from gradflow.spec import ACTIVATIONS
+from gradflow.spec import PAPER_ACTIVATIONS
 
 STEP = 0.01
 FLAT = 1e-6  # a derivative this far below zero is negative
@@ -58,7 +58,7 @@ def only_swish_negative_gradient(functions: Mapping[str, Any] | None = None) -> 
 
         functions = ACTIVATION_FUNCTIONS
     parts = []
-    for name in ACTIVATIONS:
+    for name in PAPER_ACTIVATIONS:
         if name not in functions:
             parts.append(missing(name))
             continue
@@ -82,7 +82,7 @@ def _by_activation(evidence: Evidence, optimizer: str, rate: float) -> dict[str,
         & (runs["learning_rate"] == rate)
     ]
     regularization = str(swish["regularization"].iloc[0]) if len(swish) else ""
-    return {name: evidence.mlp(optimizer, rate, regularization, name) for name in ACTIVATIONS}
+    return {name: evidence.mlp(optimizer, rate, regularization, name) for name in PAPER_ACTIVATIONS}
 
 
 def _extreme(

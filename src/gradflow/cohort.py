@@ -18,6 +18,7 @@ from gradflow.batches import Batches, Epoch
 from gradflow.data import ImageData
 from gradflow.flow import EXPONENTS, norm
 from gradflow.graphs import Replayer
+from gradflow.mask_updates import mask_update_of
 from gradflow.networks import build_networks
 from gradflow.rows import Probe, probe_rows
 from gradflow.spec import Job, Run, probe_epochs
@@ -34,8 +35,8 @@ class Cohort:
         device: where; CPU and CUDA run the same code.
         runs: those of the job's runs to train; all by default. A stack is trained whole or not at all, so that its
             numbers stay the same to the last bit.
-        mask_update: called at every step, may replace masks (for SET, RigL and the like). It is Python, so that steps
-            are then not captured.
+        mask_update: may replace masks at a step; by default what the job's settings name. It is Python, so that steps
+            that call it are not captured.
     """
 
     def __init__(
@@ -47,9 +48,9 @@ class Cohort:
         mask_update: MaskUpdate | None = None,
     ):
         self.job = job
-        self.mask_update = mask_update
         dtype = torch.float64 if job.settings.precision == "float64" else torch.float32
         self.batches = Batches(data, job, device, dtype)
+        self.mask_update = mask_update or mask_update_of(job, self.steps_per_epoch)
         self.classes = data.classes
         self.probes = set(probe_epochs(job.epochs))
         self.epoch = 0  # the one under way
@@ -71,6 +72,11 @@ class Cohort:
     def steps_per_epoch(self) -> int:
         """Minibatches in an epoch; the last may be short."""
         return math.ceil(len(self.batches.train_images) / self.job.settings.batch_size)
+
+    @property
+    def _steps(self) -> int:
+        """Steps done."""
+        return self.epoch * self.steps_per_epoch + self.step_in_epoch
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training changes, by name; the tensors themselves, so that copying into them restores it."""
@@ -97,11 +103,11 @@ class Cohort:
             learning_rate = learning_rate_at(self.job, self.epoch)
             while self.step_in_epoch < self.steps_per_epoch:
                 size = self._minibatch_size(len(self.batches.train_images), self.step_in_epoch)
-                step = partial(self._train_step, size, learning_rate, probing)
-                if self.mask_update is None:
-                    self._replayer.run(("train", size, learning_rate, probing), step)
+                if self.mask_update is not None and self.mask_update.due(self._steps):
+                    self._train_step(size, learning_rate, probing, self._update_masks)
                 else:
-                    step()
+                    step = partial(self._train_step, size, learning_rate, probing)
+                    self._replayer.run(("train", size, learning_rate, probing), step)
                 self.step_in_epoch += 1
                 if at_step():
                     return False
@@ -131,7 +137,9 @@ class Cohort:
             self._drawn.replace(drawn)
         self._position.fill_(self.step_in_epoch * self.job.settings.batch_size)
 
-    def _train_step(self, size: int, learning_rate: float, probing: bool) -> None:
+    def _train_step(
+        self, size: int, learning_rate: float, probing: bool, update_masks: Callable[[Stack], None] | None = None
+    ) -> None:
         if self._drawn is None:
             raise RuntimeError("an epoch begins with its draws")
         images, labels = self.batches.training(self._drawn, self._position + self._offsets[:size])
@@ -145,7 +153,7 @@ class Cohort:
                     learning_rate,
                     mixed=self.job.settings.precision == "bf16",
                     probing=probing,
-                    update_masks=self._update_masks,
+                    update_masks=update_masks,
                 )
                 for stack in self.stacks
             ]
@@ -154,7 +162,7 @@ class Cohort:
 
     def _update_masks(self, stack: Stack) -> None:
         if self.mask_update is not None and stack.masks is not None:
-            masks = self.mask_update(stack, self.epoch * self.steps_per_epoch + self.step_in_epoch)
+            masks = self.mask_update.rule(stack, self._steps)
             if masks is not None:
                 stack.replace_masks(masks)
 

@@ -12,9 +12,14 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from gradflow import own
 from gradflow.config_sentences import nearest, one_line, sentence
 from gradflow.datasets import SHAPES
 from gradflow.spec import (
+    LIBRARY_MASK_UPDATES,
+    PAPER_ACTIVATIONS,
+    PAPER_DATASETS,
+    PAPER_OPTIMIZERS,
     Activation,
     Architecture,
     Dataset,
@@ -187,6 +192,8 @@ _LIMITS = {
     "wide_resnet_l2": "at least 0",
     "rmsprop_alpha": "between 0 and 1",
     "train_images": "at least 1",
+    "mask_update_interval": "at least 1",
+    "mask_update_fraction": "between 0 and 1",
 }
 
 
@@ -208,13 +215,20 @@ def _settings(raw: dict[str, Any], place: str) -> Settings:
             raise ConfigError(f"{place}.{key}: {value} is not a finite number")
         limit, number = _LIMITS.get(key), values[key]
         low = 1 if limit == "at least 1" else 0
-        if limit and number != "all" and (number < low or (key == "rmsprop_alpha" and number >= 1)):
+        if limit and number != "all" and (number < low or (limit == "between 0 and 1" and number >= 1)):
             raise ConfigError(f"{place}.{key}: {value} is out of range; it must be {limit}")
     return dataclasses.replace(Settings(), **values)
 
 
 def _mistakes(config: Config) -> Iterable[str]:
     """What the types alone do not catch."""
+    for kind, taken in (
+        ("optimizers", PAPER_OPTIMIZERS),
+        ("activations", PAPER_ACTIVATIONS),
+        ("datasets", PAPER_DATASETS),
+        ("mask_updates", LIBRARY_MASK_UPDATES),
+    ):
+        yield from own.mistakes(kind, taken)
     for kind in ("scales", "studies", "variants", "artifacts"):
         for name in getattr(config, kind):
             if name in RESERVED:

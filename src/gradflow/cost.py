@@ -26,6 +26,7 @@ DeviceType = Literal["cpu", "cuda"]
 STATES = {"sgd": 0, "momentum": 1, "adagrad": 1, "rmsprop": 1, "adam": 2, "adamw": 2}
 UPDATE_PASSES = {"sgd": 3, "momentum": 5, "adagrad": 11, "rmsprop": 13, "adam": 7, "adamw": 7}
 UNFUSED = ("adagrad", "rmsprop")
+OF_OWN_STATES, OF_OWN_PASSES = 2, 13  # an optimizer of `gradflow.own`, until its finished jobs correct it
 L2_PASSES = 3  # of an unfused update; the fused ones add it on the way
 MASK_PASSES = 3  # the gradient and the mask are read, the masked gradient is written
 NORM_PASSES = 4  # of the gradient in each step of a probe epoch: |g|, its sum, the sum of squares
@@ -188,7 +189,7 @@ def step_work(job: Job, stack: Stack, images: int, steps: int) -> Work:
     """Training a stack on `images` in `steps` minibatches."""
     size, configuration = float_size(job), job.configuration
     name = configuration.optimizer
-    passes = UPDATE_PASSES[name] + (MASK_PASSES if stack.masked else 0)
+    passes = UPDATE_PASSES.get(name, OF_OWN_PASSES) + (MASK_PASSES if stack.masked else 0)
     passes += L2_PASSES if name in UNFUSED and configuration.has("L2") else 0
     others = size * (passes * stack.weights * steps + output_passes(job) * stack.outputs * images)
     others += size * INPUT_PASSES * SHAPES[configuration.dataset].inputs * stack.networks * images
@@ -256,9 +257,14 @@ def work_of(job: Job, pretraining: bool = False) -> Work:
     return total
 
 
+def optimizer_states(job: Job) -> int:
+    """Floats of optimizer state a weight."""
+    return STATES.get(job.configuration.optimizer, OF_OWN_STATES)
+
+
 def checkpoint_bytes(job: Job) -> int:
     """Of a job's checkpoint: weights, optimizer state, and masks as bytes."""
-    states = STATES[job.configuration.optimizer]
+    states = optimizer_states(job)
     return sum(
         stack.weights * (float_size(job) * (1 + states) + (1 if stack.masked else 0)) for stack in stacks_of(job)
     )
@@ -273,7 +279,7 @@ def memory_mb(job: Job, device: DeviceType) -> int:
     data = shape.inputs * (shape.train_images + images * padded + 2 * shape.test_images)
     data += len(job.percents) * images * 19  # an epoch's order and draws
     # weights and gradients, optimizer state, masks as floats
-    held = sum(s.weights * size * (2 + STATES[job.configuration.optimizer] + (1 if s.masked else 0)) for s in stacks)
+    held = sum(s.weights * size * (2 + optimizer_states(job) + (1 if s.masked else 0)) for s in stacks)
     # one after the other: live weights are counted, an update takes room for two arrays, a checkpoint is put together
     passing = max(*(s.weights * max(LIVE_COUNT_BYTES, 2 * size) for s in stacks), checkpoint_bytes(job))
     batch = job.settings.batch_size

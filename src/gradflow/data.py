@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradflow import own
 from gradflow.cifar import CIFAR, read_cifar
 from gradflow.datasets import SHAPES
 from gradflow.files import replacing
@@ -26,6 +27,7 @@ from gradflow.sources import (
     Original,
     Place,
     one_line,
+    read_arrays,
     read_bytes,
     read_digits,
     read_fashion_mnist,
@@ -188,6 +190,8 @@ def _read_first_source(dataset: str, beside: Path, folder: Path | None) -> tuple
     """Return the data set from the first source that has it, and the source in words."""
     if dataset == "digits":
         return read_digits(), "scikit-learn's load_digits, split by class with random_state=0"
+    if dataset in own.names("datasets"):
+        return read_arrays(dataset, folder), f"src/gradflow/own/datasets/{dataset}.py"
     tried = []
     for place in _local_places(dataset, folder):
         if original := _read_place(dataset, place):

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from gradflow import own
+
 
 @dataclass(frozen=True)
 class DatasetShape:
@@ -19,9 +21,12 @@ class DatasetShape:
         return self.channels * self.side * self.side
 
 
-SHAPES = {
+SHAPES: dict[str, DatasetShape] = {
     "digits": DatasetShape(channels=1, side=8, classes=10, train_images=1437, test_images=360),
     "fashion_mnist": DatasetShape(channels=1, side=28, classes=10, train_images=60_000, test_images=10_000),
     "cifar10": DatasetShape(channels=3, side=32, classes=10, train_images=50_000, test_images=10_000),
     "cifar100": DatasetShape(channels=3, side=32, classes=100, train_images=50_000, test_images=10_000),
 }
+
+# after the class, which the files import
+SHAPES |= {name: own.load("datasets", name, "SHAPE", "read").SHAPE for name in own.names("datasets")}

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from gradflow.config import ACROSS_VARIANTS, Artifact, Block, Config, settings_of
-from gradflow.labels import DATASET_LABELS
+from gradflow.labels import label
 from gradflow.spec import Architecture, Configuration, Job, Run, Settings, dense_width
 
 OF_ACTIVATIONS = ("prelu_slope", "srelu_left", "srelu_right")  # the settings that plot_activations draws
@@ -172,7 +172,7 @@ def _configurations(block: Block, dataset: str, model: str) -> Iterator[Configur
         block.activations,
     ):
         yield Configuration(
-            dataset=dataset,  # type: ignore[arg-type]  # both names were checked with the configuration
+            dataset=dataset,
             model=model,  # type: ignore[arg-type]
             depth=depth,
             widen_factor=widen,
@@ -231,7 +231,7 @@ class Grid:
         settings = dataclasses.asdict(settings_of(self.config, artifact.variant, scale))
         if artifact.kind == "plot_activations":  # any other would draw it again
             settings = {name: settings[name] for name in OF_ACTIVATIONS}
-        title = artifact.title.replace("{dataset}", " and ".join(DATASET_LABELS[dataset] for dataset in datasets))
+        title = artifact.title.replace("{dataset}", " and ".join(label("dataset", dataset) for dataset in datasets))
         return json.dumps(
             {
                 **artifact.model_dump(),

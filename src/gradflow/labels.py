@@ -69,8 +69,13 @@ _ORDERS: dict[str, tuple[str, ...]] = {
 
 def in_order(column: str, names: Iterable[str]) -> list[str]:
     """The distinct `names` of a run table's `column` in the paper's order, unknown ones last by alphabet."""
-    known = {name: place for place, name in enumerate(_ORDERS[column])}
-    return sorted(set(names), key=lambda name: (known.get(name, len(known)), name))
+    return sorted(set(names), key=lambda name: place(column, name))
+
+
+def place(column: str, name: str) -> tuple[int, str]:
+    """Where `name` stands in that order, as a sort key."""
+    known = _ORDERS[column]
+    return (known.index(name) if name in known else len(known)), name
 
 
 def label(column: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The optimizers of section 3.2, by PyTorch's own update functions.
+"""The optimizers of section 3.2, by PyTorch's own update functions, and those of `gradflow.own`.
 
 Every update is elementwise, so K stacked networks are K independent ones. The functional forms are called rather than
 the classes, since creating a `torch.optim.Optimizer` imports the compiler, which costs seconds a process.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,10 +18,11 @@ from torch.optim.adam import adam
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
+from gradflow import own
 from gradflow.spec import Optimizer, Settings
 
-# the state that each optimizer keeps for a parameter
-STATE = {
+# the state that each of the paper's keeps for a parameter
+STATE: dict[str, tuple[str, ...]] = {
     "sgd": (),
     "momentum": ("momentum",),
     "adagrad": ("sum",),
@@ -30,9 +32,16 @@ STATE = {
 }
 
 
+def state_names(name: Optimizer) -> tuple[str, ...]:
+    """What an optimizer keeps for a parameter, by name."""
+    if name in STATE:
+        return STATE[name]
+    return tuple(own.load("optimizers", name, "STATE", "update").STATE)
+
+
 @dataclass
 class ParameterGroup:
-    """Parameters with one weight decay, and their optimizer state, keyed as in `STATE`."""
+    """Parameters with one weight decay, and their optimizer state, keyed as in `state_names`."""
 
     parameters: list[Tensor]
     weight_decay: float
@@ -41,7 +50,7 @@ class ParameterGroup:
 
 
 class StackedOptimizer:
-    """One of the six optimizers over parameters of any shape.
+    """One of the optimizers over parameters of any shape.
 
     With a zero gradient and a zero weight every one of them leaves the weight at zero, L2 or decay included: a network
     whose gradients are masked stays masked.
@@ -51,11 +60,12 @@ class StackedOptimizer:
         """Take groups of (parameters, weight decay): L2 added to the gradient, or for adamw decoupled."""
         self.name = name
         self.settings = settings
+        self.own: Any = None if name in STATE else own.load("optimizers", name, "STATE", "update")
         self.groups = [
             ParameterGroup(
                 parameters=list(parameters),
                 weight_decay=decay,
-                state={key: [torch.zeros_like(p) for p in parameters] for key in STATE[name]},
+                state={key: [torch.zeros_like(p) for p in parameters] for key in state_names(name)},
                 steps=[torch.zeros((), device=p.device if name.startswith("adam") else "cpu") for p in parameters],
             )
             for parameters, decay in groups
@@ -139,6 +149,8 @@ class StackedOptimizer:
                     maximize=False,
                     decoupled_weight_decay=self.name == "adamw",
                 )
+            case _:
+                self.own.update(parameters, gradients, state, lr, decay)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state, for a checkpoint; the tensors themselves, so copying into them restores it."""

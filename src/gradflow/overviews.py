@@ -155,21 +155,16 @@ def _values(name: str, configuration: dict[Any, Any]) -> list[tuple[str, str, st
     return [(name, "", "", configuration[name])]
 
 
-def _grid_place(key: tuple[str, str, str, Any]) -> tuple[int, int, Any]:
+def _grid_place(key: tuple[str, str, str, Any]) -> tuple[int, tuple[int, str], Any]:
     """The place of a value in Table 2: its row's, its data set's, its own."""
     name, stands_for, _, value = key
-    orders = {
-        "optimizer": list(labels.OPTIMIZER_LABELS),
-        "regularization": list(labels.ABBREVIATIONS),
-        "activation": list(labels.ACTIVATION_LABELS),
-        "stands_for": list(labels.DATASET_LABELS),
-    }
-    datasets = ["", *labels.DATASET_LABELS]
-    return (
-        list(_GRID_ROWS).index(name),
-        datasets.index(stands_for),
-        (orders[name].index(value) if name in orders else value),
-    )
+    columns = {"optimizer": "optimizer", "activation": "activation", "stands_for": "dataset"}
+    own: Any = value
+    if name in columns:
+        own = labels.place(columns[name], value)
+    elif name == "regularization":
+        own = list(labels.ABBREVIATIONS).index(value)
+    return list(_GRID_ROWS).index(name), labels.place("dataset", stands_for) if stands_for else (-1, ""), own
 
 
 def _listed(cells: pd.DataFrame) -> str:

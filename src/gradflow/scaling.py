@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from gradflow.grid import Grid, Plan
-from gradflow.labels import DATASET_LABELS
+from gradflow.labels import label
 
 FULL = "paper"  # the scale that the others are set against
 WHOLE_STUDY = "whole study"
@@ -92,7 +92,7 @@ def _facts(plan: Plan) -> dict[str, str]:
     settings = plan.variants[0][1]
     wide = plan.configurations[0].model == "wide_resnet"
     facts: dict[str, Any] = {
-        "data set": DATASET_LABELS[plan.configurations[0].dataset],
+        "data set": label("dataset", plan.configurations[0].dataset),
         "epochs": f"{plan.epochs:,}",
         "seeds": len(plan.seeds),
         "training images": settings.train_images,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gradflow import own
 from gradflow.datasets import SHAPES
 
 Bytes = npt.NDArray[np.uint8]
@@ -102,6 +103,38 @@ def checked(dataset: str, original: Original, where: Path, place: Place) -> Orig
                 f"{place.remedy}"
             )
     return original
+
+
+def read_arrays(dataset: str, folder: Path | None) -> Original:
+    """Read a data set of `gradflow.own` by its own file, from `folder` or from wherever that knows.
+
+    Raises DataError where its arrays are not what its `SHAPE` says.
+    """
+    file = Path(f"src/gradflow/own/datasets/{dataset}.py")
+    place = Place(file.parent, "gradflow.own", f"correct its SHAPE or its read in {file}")
+    shape, module = SHAPES[dataset], own.load("datasets", dataset, "SHAPE", "read")
+    train_images, train_labels, test_images, test_labels = (np.asarray(part) for part in module.read(folder))
+    for images in (train_images, test_images):
+        if images.shape[1:] != (shape.channels, shape.side, shape.side):
+            raise DataError(
+                f"{file} reads images of shape {images.shape[1:]} where its SHAPE says "
+                f"{(shape.channels, shape.side, shape.side)}; {place.remedy}"
+            )
+    for labels in (train_labels, test_labels):
+        if not np.isin(labels, np.arange(shape.classes)).all():
+            raise DataError(f"{file} reads labels other than 0 to {shape.classes - 1}; {place.remedy}")
+    original = Original(
+        train_images,
+        train_labels.astype(np.uint8),
+        test_images,
+        test_labels.astype(np.uint8),
+        class_names=[str(label) for label in range(shape.classes)],
+        content_sha256={
+            "training images": sha256(train_images.tobytes()),
+            "test images": sha256(test_images.tobytes()),
+        },
+    )
+    return checked(dataset, original, file, place)
 
 
 # Of the four arrays after the split, in the order of Original's fields.

@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from gradflow import own
 
 # Part of every run's identity. Raise it when a change of code changes a run's numbers: everything is retrained then,
 # and tests/test_golden.py holds the numbers of the current version.
@@ -16,19 +18,32 @@ ENGINE_VERSION = 1
 
 PROBES = 11  # section 3.1: gradient flow is measured at the end of 11 epochs, evenly spread
 
-Dataset = Literal["digits", "fashion_mnist", "cifar10", "cifar100"]
+# The library's; a file in gradflow.own adds one.
+PAPER_DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100")
+PAPER_OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw")
+PAPER_ACTIVATIONS = ("relu", "prelu", "elu", "swish", "srelu", "sigmoid")
+LIBRARY_MASK_UPDATES = ("fixed", "set")
+DATASETS: tuple[str, ...] = (*PAPER_DATASETS, *own.names("datasets"))
+OPTIMIZERS: tuple[str, ...] = (*PAPER_OPTIMIZERS, *own.names("optimizers"))
+MASK_UPDATES: tuple[str, ...] = (*LIBRARY_MASK_UPDATES, *own.names("mask_updates"))
+ACTIVATIONS: tuple[str, ...] = (*PAPER_ACTIVATIONS, *own.names("activations"))
+
+if TYPE_CHECKING:
+    Dataset: TypeAlias = str
+    Optimizer: TypeAlias = str
+    Activation: TypeAlias = str
+    MaskUpdateName: TypeAlias = str
+else:  # what config.yaml is checked against
+    Dataset, Optimizer, Activation = Literal[DATASETS], Literal[OPTIMIZERS], Literal[ACTIVATIONS]
+    MaskUpdateName = Literal[MASK_UPDATES]
 Model = Literal["mlp", "wide_resnet"]
 Architecture = Literal["dense", "sparse", "magnitude"]
-Optimizer = Literal["sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw"]
-Activation = Literal["relu", "prelu", "elu", "swish", "srelu", "sigmoid"]
 Regularization = Literal[
     "NR", "DA", "L2", "SC", "BN", "DA_L2", "DA_SC", "DA_BN", "L2_SC", "L2_BN", "SC_BN",
     "DA_L2_SC", "DA_L2_BN", "DA_SC_BN", "L2_SC_BN", "DA_L2_SC_BN",
 ]  # fmt: skip
 Initialisation = Literal["shared_dense_fan_in", "shared_max_fan_in", "own_shape", "active_fan_in"]
 
-OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
-ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 REGULARIZATIONS: tuple[str, ...] = get_args(Regularization)
 
 
@@ -82,6 +97,9 @@ class Settings:
     wide_resnet_keep_dense: tuple[Literal["stem", "classifier", "shortcuts"], ...] = ()
     finetune_optimizer: Literal["continue", "fresh"] = "continue"
     train_images: int | Literal["all"] = "all"  # a number: a fixed subset, see `data.ImageData.subset`
+    mask_update: MaskUpdateName = "fixed"  # see `mask_updates`
+    mask_update_interval: int = 1  # epochs
+    mask_update_fraction: float = 0.3  # of a layer's active weights
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Settings:

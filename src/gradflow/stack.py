@@ -90,9 +90,21 @@ class Stack:
         self.live = live_weights(self.network.linear_paths, masks)
 
 
-# Called after each backward pass with the stack (its layers' `.grad` unmasked) and the number of steps done; returns
-# new masks with the same number of active weights in every layer, or None to keep the present ones.
-MaskUpdate = Callable[[Stack, int], Sequence[Tensor] | None]
+@dataclass(frozen=True)
+class MaskUpdate:
+    """How masks move while networks train.
+
+    `rule` is called between a step's backward pass and its update, with a stack (its layers' `.grad` unmasked) and the
+    number of steps done. It returns other masks with as many active weights in every layer, or None to keep the
+    present ones.
+    """
+
+    rule: Callable[[Stack, int], Sequence[Tensor] | None]
+    every: int = 1  # steps between two calls
+
+    def due(self, steps: int) -> bool:
+        """Whether the step after `steps` others calls the rule."""
+        return steps % self.every == 0
 
 
 def make_stack(job: Job, group: Group, device: torch.device, dtype: torch.dtype) -> Stack:

@@ -12,7 +12,7 @@ from pathlib import Path
 from gradflow.config import FIGURES, TABLES
 from gradflow.cost import DeviceType
 from gradflow.grid import Grid
-from gradflow.labels import DATASET_LABELS
+from gradflow.labels import label
 from gradflow.planning import Planner, Sum, TargetError
 from gradflow.reference import NAME as REFERENCE
 
@@ -81,7 +81,7 @@ def _cost(planner: Planner, target: str, scale: str) -> Sum:
 def _title(grid: Grid, name: str) -> str:
     datasets = (grid.config.studies[study].dataset for study in grid.studies(_FULL, name))
     title = grid.config.artifacts[name].title.replace(_REPEATED, "p-values, sparse > dense: ")
-    return title.replace("{dataset}", " and ".join(DATASET_LABELS[dataset] for dataset in dict.fromkeys(datasets)))
+    return title.replace("{dataset}", " and ".join(label("dataset", dataset) for dataset in dict.fromkeys(datasets)))
 
 
 def _entry(name: str, what: str, hours: float | None) -> list[str]:

@@ -36,7 +36,6 @@ from gradflow.files import lock, remove_asides
 from gradflow.progress import ProgressRecord
 from gradflow.runlog import LIBRARIES, WrongLogError, read_log, write_log
 from gradflow.spec import ENGINE_VERSION, Job, Run
-from gradflow.stack import MaskUpdate
 from gradflow.weights import weights_path, write_weights
 
 CHECKPOINT_SECONDS = 300.0  # between two checkpoints, at least
@@ -53,7 +52,6 @@ def train_job(
     device: torch.device,
     keep_weights: bool = False,
     start: Callable[[Cohort], None] | None = None,
-    mask_update: MaskUpdate | None = None,
 ) -> None:
     """Train what is missing of a job and publish its logs.
 
@@ -63,7 +61,6 @@ def train_job(
         device: where to train.
         keep_weights: write final weights and masks beside the logs of the runs that are trained; see `weights`.
         start: brings a new cohort to its starting point, for a job that continues another's network.
-        mask_update: see `stack.MaskUpdate`.
 
     Raises:
         Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
@@ -77,7 +74,7 @@ def train_job(
             if progress is not None and (progress.spec != job.to_json() or not set(missing) <= progress.rows.keys()):
                 progress = None  # left by another specification, or without the runs that are missing now
             if progress is None or progress.tensors:
-                progress = _train(job, missing, results, progress, device, keep_weights, start, mask_update)
+                progress = _train(job, missing, results, progress, device, keep_weights, start)
             publish(job, missing, progress, results, device)
             record_job(results, job, progress.rows, progress.seconds, device.type)
         remove_checkpoint(state)
@@ -116,9 +113,8 @@ def _train(
     device: torch.device,
     keep_weights: bool,
     start: Callable[[Cohort], None] | None,
-    mask_update: MaskUpdate | None,
 ) -> Progress:
-    cohort = Cohort(job, load_job_data(job, results), device, runs=missing, mask_update=mask_update)
+    cohort = Cohort(job, load_job_data(job, results), device, runs=missing)
     state = results / job.state_path
     seconds = advance(cohort, job.epochs, state, progress, start)
     # before the job is marked as done, since its tensors are gone then: killed in between, it goes on from its last
