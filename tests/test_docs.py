@@ -58,6 +58,7 @@ PLANNED = (
 # where they are run instead
 ELSEWHERE = {
     "python3 bootstrap.py snakemake quick": ".ci/run",
+    "python3 bootstrap.py": ".ci/run",  # before any of the others
     "python3 bootstrap.py pytest": ".ci/run",
     "python3 bootstrap.py uv pip install --require-hashes -r envs/slurm.txt": ".ci/run",
     "python tests/cluster/slurm.py start": ".ci/run",
