@@ -1,7 +1,7 @@
-"""The product of a stack's inputs and weights: `torch.bmm`, or on a CPU the same by oneDNN.
+"""The product of a stack's inputs and weights: `torch.bmm`, or on a CPU with AVX-512 the same by oneDNN.
 
 PyTorch hands float32 products on an x86 CPU to MKL, which on AMD processors keeps to AVX2; oneDNN, which PyTorch brings
-along, uses AVX-512 there and takes half the time (docs/performance.md).
+along, uses AVX-512 there and takes half the time. On a CPU without AVX-512 it takes longer (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+ONEDNN = (
+    torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    and torch.backends.mkldnn.is_available()
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
 
 
 def stacked_product(x: Tensor, weights: Tensor) -> Tensor:
