@@ -132,7 +132,7 @@ def test_a_bar_on_a_terminal(project: Project) -> None:
 def test_ctrl_c_takes_the_bar_away_and_says_how_to_go_on(project: Project) -> None:
     project.edit_config(lambda raw: raw["scales"]["smoke"]["studies"][STUDY].update(epochs=3000))
     terminal = Terminal(project, TABLE)
-    terminal.read_until("epoch 2/3000")
+    terminal.read_until("/3000")  # it trains
     os.write(terminal.end, b"\x03")
     assert terminal.code() == 1
     shown = ESCAPE.sub("", terminal.shown)
