@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pandas as pd
 import pytest
@@ -76,8 +75,7 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
     state = project.results / "smoke" / "state" / "paper" / "digits" / "mlp1-relu-adam-lr0.001-NR"
     output = tmp_path / "output"
     with output.open("w") as file, project.running("smoke", stdout=file, stderr=file) as process:
-        wait_for(lambda: (state / "seed0.lock").exists())
-        time.sleep(2)  # some epochs
+        wait_for(lambda: (state / "seed0.progress").exists())  # it trains
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(60) != 0
     text = output.read_text()
