@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import runpy
 import sys
@@ -11,11 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from study_tables import make_study_table, write_study_table
 
+from gradflow.activations import functions_at_start
 from gradflow.figures import DENSE_SPARSE, figure_by_density, figure_of_activations, save_figure, scale_y
 from gradflow.figures_by_width import figure_by_width
 from gradflow.runs import Artifact, summarise_runs
+from gradflow.spec import Settings
 
 pytestmark = pytest.mark.filterwarnings("error")
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -106,10 +111,74 @@ def test_rows_of_depths_show_equal_runs_where_there_is_nothing_to_skip() -> None
     drawn = [[line.get_ydata().tolist() for line in panel.lines] for panel in figure.axes]
     assert drawn[1] == drawn[0] and drawn[3] == drawn[2]  # one hidden layer
     assert drawn[11] != drawn[10] and len(drawn[11]) == 2  # four
-    height, width = figure.get_figheight(), figure.get_figwidth()
-    assert width <= 7 and height <= 9.5  # one page
     only_deep = figure_by_width(runs[runs["hidden_layers"] == 4], artifact)
     assert "nothing to skip" not in texts(only_deep)
+
+
+REGULARIZATIONS = ("NR", "DA", "L2", "SC", "BN", "DA_BN", "L2_BN", "SC_BN", "DA_SC_BN", "DA_L2_SC_BN")
+TWO, FIVE = ("adam", "momentum"), ("adagrad", "adam", "rmsprop", "sgd", "momentum")
+
+
+def as_wide_as_cifar(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs.assign(dense_width=(runs["dense_width"] * 12.02).round())  # 308 to 2768
+
+
+def figure_10() -> Figure:
+    return figure_by_width(as_wide_as_cifar(summarise_runs(make_study_table(FIVE, REGULARIZATIONS))), BY_WIDTH)
+
+
+def figure_19() -> Figure:
+    rows = pd.concat([make_study_table(FIVE, REGULARIZATIONS, depth=depth) for depth in (1, 2, 4)])
+    artifact = Artifact("f", "A title " * 15, "paper", rows="hidden_layers_and_optimizer")
+    return figure_by_width(as_wide_as_cifar(summarise_runs(rows)), artifact)
+
+
+def figure_3() -> Figure:
+    activations = ("relu", "swish", "srelu", "prelu", "elu", "sigmoid")
+    runs = summarise_runs(make_study_table(TWO, ("DA_SC_BN",), activations))
+    return figure_by_width(as_wide_as_cifar(runs), Artifact("f", "F", "paper", panels="activation"))
+
+
+def figure_23() -> Figure:
+    runs = summarise_runs(make_study_table(("adam", "adamw"), ("L2_BN", "DA_L2_SC_BN")))
+    return figure_by_width(as_wide_as_cifar(runs), BY_WIDTH)
+
+
+def figure_5() -> Figure:
+    options = {"model": "wide_resnet", "percents": (1, 5, 10, 20, 50), "seeds": (1,)}
+    rows = [
+        make_study_table(("adagrad", "adam", "momentum"), ("BN", "DA_BN", "L2_BN", "DA_L2_SC_BN"), **options),
+        make_study_table(("adam", "adamw"), ("DA_L2_SC_BN",), ("swish",), **options),
+    ]
+    return figure_by_density(summarise_runs(pd.concat(rows)), Artifact("f", "F", "paper", measures=BY_WIDTH.measures))
+
+
+def figure_14() -> Figure:
+    return figure_of_activations(functions_at_start(Settings()), "Activation functions and their derivatives")
+
+
+@pytest.mark.parametrize("make", [figure_3, figure_5, figure_10, figure_14, figure_19, figure_23])
+def test_printed_as_wide_as_the_paper_s_text_all_is_legible(make, tmp_path: Path, monkeypatch) -> None:
+    """No letter below 6 points, none cut off, none over another."""
+    drawn: dict[int, tuple[Text, Bbox]] = {}
+    draw = Text.draw
+
+    def draw_and_note(text: Text, renderer) -> None:
+        if text.get_visible() and text.get_text().strip():
+            page = text.get_figure(root=True).transFigure.inverted()
+            drawn[id(text)] = text, text.get_window_extent(renderer).transformed(page)
+        draw(text, renderer)
+
+    monkeypatch.setattr(Text, "draw", draw_and_note)
+    figure = make()
+    save_figure(figure, tmp_path / "a.pdf", tmp_path / "a.png")
+    assert figure.get_figwidth() <= 5.5 and figure.get_figheight() <= 8.5
+    assert len(drawn) > 10
+    assert min(text.get_fontsize() for text, _ in drawn.values()) >= 6
+    for text, box in drawn.values():
+        assert min(box.x0, box.y0) >= 0 and max(box.x1, box.y1) <= 1, f"{text.get_text()} is cut off"
+    for (text, box), (other, other_box) in itertools.combinations(drawn.values(), 2):
+        assert not box.overlaps(other_box), f"{text.get_text()} and {other.get_text()} overlap"
 
 
 def test_a_shared_axis_and_one_part_without_a_letter() -> None:
@@ -131,6 +200,10 @@ def test_the_note_says_what_the_figure_is_made_of() -> None:
     written = texts(figure_by_width(summarise_runs(pd.concat([*rows, rows[0].assign(study="b")])), artifact))
     assert "CIFAR-100 (Digits stands in): 120 of 100 planned runs of 5 epochs. Line: mean of 3 seeds" in written
     assert "Regularization: DA SC BN (Adam); DA L2 SC BN (SGD)." in written
+    some = rows[0][(rows[0]["seed"] > 1) | (rows[0]["architecture"] == "dense")]
+    assert "Line: mean of 2 to 3 seeds; band" in texts(figure_by_width(summarise_runs(some), artifact))
+    one = rows[0][rows[0]["seed"] == 1]
+    assert "One seed." in texts(figure_by_width(summarise_runs(one), artifact))
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
     "savefig.dpi": 200,
 }
-TEXT_WIDTH = 7.0  # inches, of a page
+TEXT_WIDTH = 5.5  # inches: that of the paper's text, so that letters are printed in the size they have here
 
 # Okabe and Ito's colours, told apart by readers with any colour vision; marker and line style say the same in grey.
 DENSE_SPARSE: dict[str, dict[str, Any]] = {
@@ -153,7 +153,7 @@ def figure_of_activations(functions: dict[str, Callable[[torch.Tensor], torch.Te
 
     inputs = torch.linspace(-5, 5, 1001, dtype=torch.float64, requires_grad=True)
     with style():
-        figure = Figure(figsize=(TEXT_WIDTH, 3.0))
+        figure = Figure(figsize=(TEXT_WIDTH, 3.1))
         figure.suptitle(title)
         axes = figure.subplots(1, 2)
         lines = []
@@ -172,7 +172,7 @@ def figure_of_activations(functions: dict[str, Callable[[torch.Tensor], torch.Te
             panel.set_title(part, loc="left")
             panel.set_xlabel("input")
             panel.set_xlim(-5, 5)
-        figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), handlelength=3.5)
+        figure.legend(handles=lines, loc="outside lower center", ncols=-(-len(lines) // 2), handlelength=3.5)
     return figure
 
 
@@ -253,20 +253,33 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
 
 def note(runs: pd.DataFrame, artifact: Artifact, *more: str) -> str:
     """What stands below a figure: what it is made of, how to read it, how many runs diverged, and `more`."""
-    seeds = runs["seed"].nunique()
     diverged = int(runs["diverged"].sum())
     sentences = [
         extent(runs, artifact),
-        f"Line: mean of {seeds} seeds; band: lowest to highest." if seeds > 1 else "One seed.",
+        how_averaged(runs),
         f"{diverged} runs diverged: accuracy at chance, gradient flow left out." if diverged else "",
         *more,
     ]
     return " ".join(filter(None, sentences))
 
 
+def how_averaged(runs: pd.DataFrame) -> str:
+    """What a line and its band show, with the least and the greatest number of seeds at a point."""
+    point = ["stands_for", "variant", "dataset", "configuration", "architecture", "width_percent", "density_percent"]
+    seeds = runs.groupby(point, dropna=False)["seed"].nunique()
+    fewest, most = int(seeds.min()), int(seeds.max())
+    if most == 1:
+        return "One seed."
+    counted = f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"
+    return f"Line: mean of {counted}; band: lowest to highest."
+
+
 def wrapped_title(artifact: Artifact, width: float) -> str:
-    """The title of a figure of so many inches, in lines."""
-    return textwrap.fill(labels.typeset(artifact.title), int(14 * width))  # about 14 characters an inch
+    """The title of a figure of so many inches, in as few lines as it takes, of like length."""
+    title, most = labels.typeset(artifact.title), int(14 * width)  # about 14 characters an inch
+    lines = len(textwrap.wrap(title, most))
+    least = next(letters for letters in range(1, most + 1) if len(textwrap.wrap(title, letters)) <= lines)
+    return textwrap.fill(title, least)
 
 
 def wrapped_note(text: str, width: float) -> str:
@@ -301,7 +314,7 @@ def _legend(figure: Figure, handles: list[Line2D], text: str) -> None:
     legend = figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=min(len(handles), int(width / 1.1)),
+        ncols=min(len(handles), int(width / 1.3)),
         handlelength=3,
         title=wrapped_note(text, width),
     )

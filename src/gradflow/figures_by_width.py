@@ -34,14 +34,16 @@ from gradflow.runs import Artifact, regularizations_used
 _SHARING = 2  # rows that still share one y axis, to be set against each other (Figures 2, 23); more have one each
 
 # Inches.
-_PAGE = 9.3  # height, with room for a caption
+_PAGE = 8.4  # height, with room for a caption
 _LEFT, _RIGHT = 0.85, 0.12
 _DEPTH = 0.25  # what the number of hidden layers takes on the left
 _GAP, _GROUP_GAP = 0.09, 0.22  # between panels, and between those of two depths
-_BELOW = 0.42  # tick labels and name of the x axis
+_BELOW = 0.28  # name of the x axis, below its tick labels
 _LINE, _NOTE_LINE = 0.14, 0.125
 _WIDEST, _HIGHEST = 1.5, 1.0
 _NARROW = 0.85  # a panel below: smaller letters and markers, and no width in the middle
+_LOW = 0.6  # likewise, and a tick less
+_LETTER = 0.054  # width of a tick label's
 
 # With one or two hidden layers there is nothing to skip: what SC would train is trained as another regularization.
 _SAME_WITHOUT_SKIPS = {"SC": "NR", "SC_BN": "BN"}
@@ -94,7 +96,8 @@ def figure_by_width(runs: pd.DataFrame, artifact: Artifact) -> Figure:
     columns = artifact.in_order(artifact.panels, runs)
     rows = _rows(runs, artifact)
     with style():
-        sheet = _Sheet(artifact, columns, rows, note(runs, artifact, *_notes(runs, artifact, columns, rows)))
+        widths = sorted(runs["dense_width"].unique())
+        sheet = _Sheet(artifact, columns, rows, widths, note(runs, artifact, *_notes(runs, artifact, columns, rows)))
         for number, measure in enumerate(artifact.measures):
             panels = sheet.add_part(number, measure)
             for row, of_row in zip(rows, panels, strict=True):
@@ -104,21 +107,26 @@ def figure_by_width(runs: pd.DataFrame, artifact: Artifact) -> Figure:
                         own = cell[cell["architecture"] == architecture]
                         draw_line(panel, own, "dense_width", measure, look | sheet.line)
             sheet.scale(panels, measure)
-            sheet.label_widths(panels, sorted(runs["dense_width"].unique()))
+            sheet.label_widths(panels)
     return sheet.figure
 
 
 class _Sheet:
     """A figure with its title, legend and note, and room for its parts."""
 
-    def __init__(self, artifact: Artifact, columns: list[str], rows: list[_Row], text: str):
-        self.artifact, self.columns, self.rows = artifact, columns, rows
+    def __init__(self, artifact: Artifact, columns: list[str], rows: list[_Row], widths: list[float], text: str):
+        self.artifact, self.columns, self.rows, self.widths = artifact, columns, rows, widths
         self.left = _LEFT + (_DEPTH if rows[0].hidden_layers is not None else 0.0)
         wanted = self.left + _RIGHT + len(columns) * (_WIDEST + _GAP)
         figure_width = min(TEXT_WIDTH, max(4.8, wanted))
         self.width = min(_WIDEST, (figure_width - self.left - _RIGHT) / len(columns) - _GAP)
         self.narrow = self.width < _NARROW
         self.line = {"markersize": 2.2, "linewidth": 1.0} if self.narrow else {}
+        shown = {widths[0], widths[-1], *([] if self.narrow else [widths[len(widths) // 2]])}
+        self.ticks = {width: f"{width:g}" for width in sorted(shown)}  # all five would run into each other
+        letters = [len(name) for name in self.ticks.values()]
+        self.upright = (sum(letters) + len(letters) - 1) * _LETTER > 0.9 * self.width
+        self.below = _BELOW + (max(letters) * _LETTER + 0.08 if self.upright else _LINE)
         self.titles = [self._column_title(name) for name in columns]
         title, text = wrapped_title(artifact, figure_width), wrapped_note(text, figure_width)
         several = len(artifact.measures) > 1
@@ -127,9 +135,10 @@ class _Sheet:
         top = 0.12 + 0.16 * (title.count("\n") + 1)
         bottom = 0.35 + _NOTE_LINE * (text.count("\n") + 1)
         self.offsets = _offsets(rows)
-        fixed = top + bottom + len(artifact.measures) * (self.above + self.offsets[-1] + _BELOW)
+        fixed = top + bottom + len(artifact.measures) * (self.above + self.offsets[-1] + self.below)
         self.height = min(_HIGHEST, (_PAGE - fixed) / len(artifact.measures) / len(rows))
-        self.part = self.above + self.offsets[-1] + len(rows) * self.height + _BELOW
+        self.low = self.height < _LOW
+        self.part = self.above + self.offsets[-1] + len(rows) * self.height + self.below
         self.top, self.heading = top, heading
         total = top + bottom + len(artifact.measures) * self.part
         self.figure = Figure(figsize=(figure_width, total))
@@ -157,8 +166,9 @@ class _Sheet:
                 shared = of_row[:1] or (panels[0][:1] if panels and len(self.rows) <= _SHARING else [])
                 panel = self._add_axes(column, first + offset, next(iter(shared), None))
                 panel.tick_params(length=2, pad=2, labelbottom=False, labelleft=not of_row)
+                panel.tick_params(axis="y", labelsize=6 if self.low else 7)
                 of_row.append(panel)
-            of_row[0].set_ylabel(labels.label("optimizer", row.optimizer), fontsize=8 if self.height > 0.6 else 6.5)
+            of_row[0].set_ylabel(labels.label("optimizer", row.optimizer), fontsize=6.5 if self.low else 8)
             of_row[0].yaxis.set_label_coords(-0.4 / self.width, 0.5)
             panels.append(of_row)
         for panel, title in zip(panels[0], self.titles, strict=True):
@@ -167,7 +177,7 @@ class _Sheet:
         self._text(0.12, (first + last) / 2, unit, rotation=90, ha="center", va="center", fontsize=8)
         self._label_depths(first)
         middle = self.left + len(self.columns) * (self.width + _GAP) / 2
-        self._text(middle, last + 0.19, "dense width", ha="center", va="top", fontsize=8)
+        self._text(middle, last + self.below - 0.23, "dense width", ha="center", va="top", fontsize=8)
         return panels
 
     def scale(self, panels: list[list[Axes]], measure: str) -> None:
@@ -175,24 +185,22 @@ class _Sheet:
         sharing = [[panel for of_row in panels for panel in of_row]] if len(panels) <= _SHARING else panels
         for alike in sharing:
             if any(panel.lines for panel in alike):
-                scale_y(alike[0], measure, ticks=4 if self.height > 0.6 else 3)
+                scale_y(alike[0], measure, ticks=3 if self.low else 4)
             else:
                 alike[0].yaxis.set_major_locator(NullLocator())
 
-    def label_widths(self, panels: list[list[Axes]], widths: list[float]) -> None:
-        """The same x axis for all panels, labelled below the last row: all five widths would run into each other."""
-        margin = 0.08 * (widths[-1] - widths[0]) or 1.0
-        shown = {widths[0], widths[-1], *([] if self.narrow else [widths[len(widths) // 2]])}
-        ticks = sorted(shown)
+    def label_widths(self, panels: list[list[Axes]]) -> None:
+        """The same x axis for all panels, labelled below the last row."""
+        margin = 0.08 * (self.widths[-1] - self.widths[0]) or 1.0
         for of_row in panels:
             for panel in of_row:
-                panel.set_xlim(widths[0] - margin, widths[-1] + margin)
-                panel.set_xticks(ticks)
+                panel.set_xlim(self.widths[0] - margin, self.widths[-1] + margin)
+                panel.set_xticks(list(self.ticks))
         for panel in panels[-1]:
             panel.tick_params(labelbottom=True)
-            panel.set_xticks(ticks, labels=[f"{width:g}" for width in ticks])
-            if len(ticks) > 1:  # inwards, lest they touch those of the next panel
-                panel.tick_params(axis="x", labelsize=5.5 if self.narrow else 6)
+            panel.set_xticks(list(self.ticks), labels=list(self.ticks.values()))
+            panel.tick_params(axis="x", labelsize=6, labelrotation=90 if self.upright else 0)
+            if len(self.ticks) > 1 and not self.upright:  # inwards, lest they touch those of the next panel
                 panel.get_xticklabels()[0].set_horizontalalignment("left")
                 panel.get_xticklabels()[-1].set_horizontalalignment("right")
 

@@ -5,7 +5,6 @@ The picture to open first when a run looks odd. A column is a dense width (of a 
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from gradflow import labels
-from gradflow.figures import DENSE_SPARSE, TEXT_WIDTH, scale_y_logarithmically, style
+from gradflow.figures import DENSE_SPARSE, TEXT_WIDTH, how_averaged, scale_y_logarithmically, style, wrapped_note
 from gradflow.runs import about
 
 MEASURE = "egf_l2"
@@ -69,7 +68,7 @@ def figure_of_flow(rows: pd.DataFrame, title: str) -> Figure:
     wide = rows["model"].iloc[0] == "wide_resnet"
     architectures = [name for name in LOOKS if (values["architecture"] == name).any()]
     high = _HIGH if len(layers) <= _MANY else _LOW
-    text = textwrap.fill(_note(rows), 125)
+    text = wrapped_note(_note(rows), TEXT_WIDTH)
     top, bottom = 0.55, 0.85 + 0.125 * (text.count("\n") + 1)
     height = top + bottom + len(layers) * (high + _GAP)
     width = (TEXT_WIDTH - _LEFT - _RIGHT) / len(places) - _GAP
@@ -146,16 +145,13 @@ def _layer_name(layer: int, layers: Sequence[int], wide: bool) -> str:
 
 
 def _note(rows: pd.DataFrame) -> str:
-    seeds, runs = (
-        rows["seed"].nunique(),
-        rows.drop_duplicates(["architecture", "width_percent", "density_percent", "seed"]),
-    )
+    runs = rows.drop_duplicates(["architecture", "width_percent", "density_percent", "seed"])
     diverged = int(
         rows.groupby(["architecture", "width_percent", "density_percent", "seed"], dropna=False)["diverged"].any().sum()
     )
     sentences = [
         f"{about(rows, rows['stands_for'].iloc[0])}: {len(runs)} runs of {rows['epochs'].iloc[0]} epochs.",
-        f"Line: mean of {seeds} seeds; band: lowest to highest." if seeds > 1 else "One seed.",
+        how_averaged(rows),
         "EGF at the end of each probe epoch; all layers: their mean.",
         f"{diverged} runs diverged; what is not finite is left out." if diverged else "",
     ]
