@@ -213,29 +213,39 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def test_snakemake_killed_with_and_without_its_trainers(finished: Project, tmp_path: Path) -> None:
+    """At twenty moments: at ten its trainers live on, at ten they are killed with it."""
     expected = state_of(finished.results)
     project = copy_of(finished, tmp_path / "project")
-    shutil.rmtree(project.results)
-    shutil.rmtree(project.folder / ".snakemake")
+    begin_anew(project)
     said, killed = tmp_path / "output", 0
-    for attempt, moment in enumerate(random_moments(6, 0, 2)):
+    for attempt, moment in enumerate(random_moments(20, 0, 2)):
         with said.open("w") as output:
             process = subprocess.Popen(
                 [SNAKEMAKE, "smoke"], cwd=project.folder, env=environment(), stdout=output, stderr=output,
                 start_new_session=True,
             )  # fmt: skip
-        if attempt:  # the first is killed at its own start, the others when jobs are under way
+        if attempt % 5:  # the others are killed at snakemake's own start, these when jobs are under way
             wait_for(lambda: "rule train_mlp:" in said.read_text() or process.poll() is not None)  # noqa: B023
         time.sleep(moment)
         process.kill()
-        killed += process.wait() == -signal.SIGKILL
+        ended = process.wait()
+        killed += ended == -signal.SIGKILL
         if attempt % 2:
             kill(trainers(project))
         text = said.read_text()
         assert not re.search("Another snakemake|LockException|unlock|Traceback", text), text
         assert state_of(project.results).items() <= expected.items()  # nothing half-written, nothing else
+        if ended == 0:
+            assert state_of(project.results) == expected
+            begin_anew(project)
     project.make("smoke")
-    assert killed >= 4
+    assert killed >= 10
     assert state_of(project.results) == expected
     assert leftovers(project.results) == []
     assert not project.plan().counts
+
+
+def begin_anew(project: Project) -> None:
+    kill(trainers(project))
+    shutil.rmtree(project.results)
+    shutil.rmtree(project.folder / ".snakemake")
