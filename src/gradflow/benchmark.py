@@ -11,7 +11,7 @@ workflow trains, the five sparse networks and their five dense twins. A plain lo
 the former; for the latter each of the ten is counted, dense ones by their own measurement.
 
 Everyone's epochs alternate between those that measure gradient flow and those that only train. `run_us` weighs them
-as the whole run does, 11 of its epochs with measurements: the norms of every minibatch, the probe pass, the test pass.
+as the whole run does, at most 11 of whose epochs measure: the norms of every minibatch, the probe pass, the test pass.
 
 All contenders compute with one CPU thread and the same precision flags. The DataLoader works in this process on a CPU,
 one thread like for like; on a GPU it has `workers`.
@@ -41,7 +41,7 @@ from gradflow.plain_loops import DeviceLoop, ImageLoop, PlainLoop, image_loaders
 from gradflow.spec import Job, Run, probe_epochs
 from gradflow.training import prepare, provenance
 
-ROUNDS, FEWEST_ROUNDS = 5, 3  # at most 9: a job has 11 probe epochs, and two are spent on warming up
+ROUNDS, FEWEST_ROUNDS = 5, 3  # at most 7: quick has 9 probe epochs, and two are spent on warming up
 FEWEST_STEPS = {"cpu": 4, "cuda": 64}  # of an epoch of a data set that is cut
 UNCUT_STEPS = 16  # a data set with so few minibatches is never cut
 STEP_SECONDS = 0.01  # of a plain loop, at the least, before any was measured: what its images take
