@@ -11,7 +11,10 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium to open pages with")
 # Chromium's own requests, which no switch ends for good; the page's would have other hosts.
 OWN_HOSTS = {"clients2.google.com", "update.googleapis.com", "accounts.google.com", "redirector.gvt1.com"}
 SWITCHES = (

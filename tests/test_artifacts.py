@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from browser import needs_browser, visit
 from matplotlib.figure import Figure
 from study_tables import make_table_of_plan, write_study_table
 from test_tables import Cells
@@ -27,7 +28,9 @@ ROOT = Path(__file__).parents[1]
 SCALE = "smoke"
 PUBLISHED = ROOT / "workflow" / "published"
 
-CONFIG = load_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
+RAW = yaml.safe_load((ROOT / "config.yaml").read_text())
+RAW["scales"][SCALE]["studies"]["cifar100_depths"] = {"epochs": 2}  # as many configurations as in the paper
+CONFIG = load_config(RAW)
 GRID = Grid(CONFIG)
 OF_THE_PAPER = ("correlation_table", "significance_table", "grid_table", "means_table")
 P_VALUE_TABLES = [name for name, artifact in CONFIG.artifacts.items() if artifact.kind == "significance_table"]
@@ -212,6 +215,34 @@ def test_figures_have_their_panels(name: str, made) -> None:
         ]
     if rows == 15:
         assert [panel.get_ylabel() for panel in panels[::columns]] == OPTIMIZERS * 3
+
+
+@needs_browser
+@pytest.mark.slow
+def test_pages_fit_a_window_of_1280_pixels(made, tmp_path: Path) -> None:
+    """No table is cut off on the right; each page in a frame of its own."""
+    names = [name for name, artifact in CONFIG.artifacts.items() if artifact.kind in TABLES]
+    texts = {name: made(name)[0]["html"].read_text(encoding="utf-8") for name in names}
+    texts["too wide"] = "<p style='width: 1300px'>so that the measurement can fail</p>"
+    empty = tmp_path / "empty.html"
+    empty.write_text("<html><head></head><body></body></html>")
+    measured = visit(empty, MEASURE % json.dumps(texts).replace("</", "<\\/"), tmp_path)
+    assert measured.problems == []
+    assert {name for name, (wide, room) in measured.told.items() if wide > room} == {"too wide"}
+
+
+MEASURE = """
+const told = {};
+for (const [name, text] of Object.entries(%s)) {
+  const frame = document.createElement('iframe');
+  frame.width = 1280; frame.height = 1000; frame.srcdoc = text;
+  await new Promise(done => { frame.onload = done; document.body.append(frame); });
+  const page = frame.contentDocument.documentElement;
+  told[name] = [page.scrollWidth, page.clientWidth];
+  frame.remove();
+}
+return told;
+"""
 
 
 @pytest.mark.slow

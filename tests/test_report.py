@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from browser import CHROMIUM, visit
+from browser import needs_browser, visit
 from project import STUDY, Project, new_project, tiny
 from study_tables import make_table_of_plan
 
@@ -54,7 +54,6 @@ return said;
 """
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium to open the report with")
 
 
 def some_artifacts(raw: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from gradflow.tables import Page, latex_text
 COLUMNS = ["choice", "status", "setting", "value", "changed", "alternatives", "evidence"]
 SHOWN = {"status": "Status", "setting": "Setting", "value": "Value", "evidence": "Evidence"}
 # a page's cells do not break lines; sentences must
-WRAPPED = "white-space: normal; text-align: left; vertical-align: top; min-width: 14em;"
+WRAPPED = "white-space: normal; text-align: left; vertical-align: top;"
 
 
 def list_assumptions(entries: list[dict[str, Any]], settings: dict[str, Any]) -> pd.DataFrame:
@@ -54,6 +54,7 @@ def assumptions_page(table: pd.DataFrame, artifact: Artifact) -> Page:
     """Arrange the choices, a row each; a value that is not the default is bold."""
     shown = table.set_index("choice")[list(SHOWN)].rename(columns=SHOWN).rename_axis(None)
     styles = pd.DataFrame(WRAPPED, index=shown.index, columns=shown.columns)
+    styles[["Setting", "Value", "Evidence"]] += " min-width: 14em;"
     styles.loc[table["changed"].to_numpy(), "Value"] += " font-weight: bold;"
     latex = shown.map(latex_text).rename(index=lambda text: _box(latex_text(text), 0.15))
     for column, share in (("Setting", 0.2), ("Value", 0.2), ("Evidence", 0.28)):

@@ -284,12 +284,13 @@ def write_html(path: Path, page: Page) -> None:
 <meta charset="utf-8">
 <title>{title}</title>
 <style>
-body {{ font-family: sans-serif; font-size: 14px; color: black; background: white; margin: 2em; max-width: 75em; }}
+body {{ font-family: sans-serif; font-size: 14px; color: black; background: white; margin: 2em; }}
 h1 {{ font-size: 1.2em; }}
+p {{ max-width: 75em; }}
 table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }}
 thead tr:last-child th {{ border-bottom: 1px solid; }}
-th, td {{ padding: 0.3em 0.8em; font-weight: normal; white-space: nowrap; }}
-td {{ text-align: right; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 0.3em 0.5em; font-weight: normal; }}
+td {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
 td small {{ font-size: 0.8em; }}
 th.row_heading {{ text-align: left; vertical-align: top; }}
 .legend span {{ display: inline-block; padding: 0.2em 0.8em; }}
