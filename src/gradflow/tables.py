@@ -284,7 +284,7 @@ def write_html(path: Path, page: Page) -> None:
 <meta charset="utf-8">
 <title>{title}</title>
 <style>
-body {{ font-family: sans-serif; font-size: 14px; color: black; background: white; margin: 2em; }}
+body {{ font-family: sans-serif; font-size: 13px; color: black; background: white; margin: 2em; }}
 h1 {{ font-size: 1.2em; }}
 p {{ max-width: 75em; }}
 table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }}
