@@ -168,6 +168,20 @@ class TestCompany:
             for row, expected in zip(alone.rows[run], cohort.rows[run], strict=True):
                 assert_rows_agree(row, expected, rtol)
 
+    @pytest.mark.skipif(DEVICE.type == "cpu", reason="GRADFLOW_TEST_DEVICE names no GPU")
+    @pytest.mark.parametrize(("precision", "rtol"), [("float64", 1e-8), ("float32", 1e-3)])
+    @pytest.mark.parametrize(
+        ("optimizer", "regularization"), [("momentum", "BN"), ("adam", "DA_L2_SC_BN"), ("adagrad", "NR")]
+    )
+    def test_a_gpu_agrees_with_a_cpu(self, optimizer: str, regularization: str, precision: str, rtol: float) -> None:
+        """Masks, draws and order are equal, so a few epochs differ by rounding alone."""
+        job = make_job(optimizer, regularization, percents=THREE, precision=precision)
+        on_gpu, on_cpu = train_cohort(job, make_data()), Cohort(job, make_data(), torch.device("cpu"))
+        assert on_cpu.train(job.epochs)
+        for run in job.runs:
+            for row, expected in zip(on_gpu.rows[run], on_cpu.rows[run], strict=True):
+                assert_rows_agree(row, expected, rtol)
+
     @pytest.mark.parametrize("precision", ["float64", "float32"])
     @pytest.mark.parametrize(("optimizer", "regularization"), [("adam", "DA_L2_SC_BN"), ("momentum", "NR")])
     def test_repeated_job_is_bit_identical(self, optimizer: str, regularization: str, precision: str) -> None:
