@@ -16,12 +16,13 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.multitest import multipletests
 from study_tables import make_study_table, write_study_table
 
-from gradflow.agreement import agreement_rows, effect_rows, kappa_of, p_values_of_rows, seeds_to_decide
+from gradflow.agreement import agreement_rows, effect_rows, kappa_of, p_of_chance, p_values_of_rows, seeds_to_decide
 from gradflow.comparison import Runs, mean_rows, p_value_rows, pairs_of_cells, read_runs
 from gradflow.nulls import PERMUTATIONS, correlation_rows, correlations_of, tau_b
 from gradflow.published import distinct_p_values, load_correlations, load_means, load_p_values
 from gradflow.runlog import MEASURES
 from gradflow.runs import Artifact, pair_twins, summarise_runs
+from gradflow.scorecard import verdict_of_p_values
 from gradflow.stats import mean_absolute_tau, signed_rank_test
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -251,6 +252,28 @@ class TestAgreement:
         assert kappa_of(ours, theirs)[2] == pytest.approx(cohens_kappa([[20, 5], [10, 15]]).kappa)
         assert math.isnan(kappa_of([True, True], [True, True])[2])
         assert all(map(math.isnan, kappa_of([], [])))
+        by_chance = scipy.stats.hypergeom(50, 25, 30).sf(19)  # at least 20 of theirs' 30 among ours' 25
+        assert p_of_chance(ours, theirs) == pytest.approx(by_chance)
+        assert math.isnan(p_of_chance([], []))
+
+    @pytest.mark.parametrize(
+        ("kappa", "ceiling", "p_chance", "yes", "verdict"),
+        [
+            (0.8, 0.6, 0.001, 5, "reproduced"),
+            (0.5, 0.6, 0.001, 5, "inconclusive"),  # our own resamples agree better
+            (0.3, 0.0, 0.2, 5, "inconclusive"),  # they agree no better, but chance would do as well
+            (-0.1, 0.6, 0.7, 5, "contradicted"),
+            (0.0, 0.0, 1.0, 0, "inconclusive"),  # ours do not differ among themselves
+        ],
+    )
+    def test_the_scorecard_s_verdict(
+        self, kappa: float, ceiling: float, p_chance: float, yes: int, verdict: str
+    ) -> None:
+        row = {
+            "table": "4", "criterion": "p < 0.05", "cells": 21, "cells_ours": 21, "yes_ours": yes, "yes_theirs": 9,
+            "agreeing": 15, "expected": 0.5, "kappa": kappa, "ceiling_kappa_low": ceiling, "p_chance": p_chance,
+        }  # fmt: skip
+        assert verdict_of_p_values("table4", pd.DataFrame([row]))["verdict"] == verdict
 
     @pytest.mark.parametrize(("n", "decimals"), [(3, 1), (15, 0), (15, 3), (30, 1)])
     def test_p_values_of_rows_are_those_of_single_tests(self, n: int, decimals: int) -> None:

@@ -61,6 +61,15 @@ def kappa_of(
     return observed, expected, (observed - expected) / (1 - expected) if expected < 1 else math.nan
 
 
+def p_of_chance(ours: Sequence[bool] | NDArray[np.bool_], theirs: Sequence[bool] | NDArray[np.bool_]) -> float:
+    """How probable at least this agreement is by chance: Fisher's exact test, one-sided; NaN without decisions."""
+    a, b = np.asarray(ours, dtype=bool), np.asarray(theirs, dtype=bool)
+    if len(a) == 0:
+        return math.nan
+    counts = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
+    return float(scipy.stats.fisher_exact(counts, alternative="greater").pvalue)
+
+
 def p_values_of_rows(differences: Floats) -> Floats:
     """The p-value of `signed_rank_test` for every row of `differences`, shape [rows, n], at once.
 
@@ -97,8 +106,8 @@ def agreement_rows(published: Sequence[PublishedPValue], runs: Runs) -> pd.DataF
     Returns:
         A row per table and criterion (p < 0.05, the decision; p < 0.5, the side), the whole last: `cells` published,
         `cells_ours` with ours, `yes_ours` and `yes_theirs` of these, `agreeing`, `agreement` and the one `expected`
-        by chance, `kappa`; and, agreeing with ourselves under a bootstrap of each cell's pairs, the means
-        (`ceiling_agreement`, `ceiling_kappa`) and 95 % ranges over the resamples.
+        by chance, `kappa`, `p_chance` (`p_of_chance`); and, agreeing with ourselves under a bootstrap of each cell's
+        pairs, the means (`ceiling_agreement`, `ceiling_kappa`) and 95 % ranges over the resamples.
     """
     cells = pairs_of_cells(published, runs)
     theirs = np.array([cell.p_value for cell in published])
@@ -135,6 +144,7 @@ def agreement_rows(published: Sequence[PublishedPValue], runs: Runs) -> pd.DataF
                     "agreement": observed,
                     "expected": expected,
                     "kappa": kappa,
+                    "p_chance": p_of_chance(decided, decided_theirs),
                     **_spread("ceiling_agreement", resampled[:, 0]),
                     **_spread("ceiling_kappa", resampled[:, 2]),
                 }
@@ -229,6 +239,7 @@ def agreement_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
             "agreement": number(row["agreement"], 2),
             "by chance": number(row["expected"], 2),
             "Cohen's κ": number(row["kappa"], 2),
+            "p of chance": number(row["p_chance"], 3),
             "ceiling": _range(row, "ceiling_agreement"),
             "ceiling κ": _range(row, "ceiling_kappa"),
         }
@@ -239,7 +250,8 @@ def agreement_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
         extent(runs.together, artifact),
         f"Of the distinct published cells with ours: how many have p < {SIGNIFICANT:g} (the decision) and p < {EVEN:g} "
         "(the side) in both or in neither. A cell that two tables print counts in both, and once in all.",
-        "By chance: what independent decisions with the same shares of yes would agree in. Ceiling: our decisions "
+        "By chance: what independent decisions with the same shares of yes would agree in; p of chance: how probable "
+        "as much agreement is then (Fisher's exact test). Ceiling: our decisions "
         f"against those of {RESAMPLES} bootstrap resamples of our own pairs, mean and 95 % range; –: undefined.",
     )
     return long_page(

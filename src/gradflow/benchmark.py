@@ -41,7 +41,7 @@ from gradflow.plain_loops import DeviceLoop, ImageLoop, PlainLoop, image_loaders
 from gradflow.spec import Job, Run, probe_epochs
 from gradflow.training import prepare, provenance
 
-ROUNDS, FEWEST_ROUNDS = 5, 3  # at most 7: quick has 9 probe epochs, and two are spent on warming up
+ROUNDS, FEWEST_ROUNDS = 5, 3  # at most 5: quick has 7 probe epochs, and two are spent on warming up
 FEWEST_STEPS = {"cpu": 4, "cuda": 64}  # of an epoch of a data set that is cut
 UNCUT_STEPS = 16  # a data set with so few minibatches is never cut
 STEP_SECONDS = 0.01  # of a plain loop, at the least, before any was measured: what its images take

@@ -23,6 +23,7 @@ COLUMNS = [
     "part", "name", "title", "verdict", "measure", "ours", "theirs", "agreeing", "compared", "published", "expected",
     "finished", "planned", "note",
 ]  # fmt: skip
+UNLIKELY = 0.05  # as probable as agreement by chance may be for a table of p-values to be reproduced
 NEAR = 0.95  # share of the published means within one standard deviation from which on they are reproduced
 FAR = 0.5  # and below which they are not
 BEST_BY_CHANCE = 1 / 4  # of the four measures one is the best of a column of Table 1
@@ -113,14 +114,14 @@ def _claims(claims: pd.DataFrame | None) -> list[dict[str, Any]]:
 def _compared(kind: str, name: str, found: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """What became of a table's published numbers."""
     if kind == "significance_table":
-        return _p_values(name, found.get("agreement_table"))
+        return verdict_of_p_values(name, found.get("agreement_table"))
     if kind == "correlation_table":
         return _correlations(found.get("compare_correlations"))
     return _means(found.get("compare_means"))
 
 
-def _p_values(name: str, agreement: pd.DataFrame | None) -> dict[str, Any]:
-    """Decisions at 0.05; reproduced: agreeing as our own resamples do, contradicted: no better than chance."""
+def verdict_of_p_values(name: str, agreement: pd.DataFrame | None) -> dict[str, Any]:
+    """Decisions at 0.05; reproduced: agreeing as our own resamples do and beyond chance; contradicted: not better."""
     measure = "cells with p < 0.05"
     if agreement is None:
         return {"verdict": "inconclusive", "measure": measure}
@@ -135,7 +136,7 @@ def _p_values(name: str, agreement: pd.DataFrame | None) -> dict[str, Any]:
         verdict = "inconclusive"  # kappa is zero or undefined then, whatever the paper has
     elif row["kappa"] <= 0:
         verdict = "contradicted"
-    elif row["kappa"] >= row["ceiling_kappa_low"]:
+    elif row["kappa"] >= row["ceiling_kappa_low"] and row["p_chance"] < UNLIKELY:
         verdict = "reproduced"
     return {
         "verdict": verdict,
