@@ -192,7 +192,7 @@ def test_a_damaged_study_table(project: Project, undisturbed: Project) -> None:
     truncate(project.folder / TABLE)
     code, output = project.snakemake("smoke")
     assert code == 0, output
-    assert f"{TABLE} is damaged or of another plan; it is collected again" in output
+    assert f"{TABLE} is damaged; it is collected again" in output
     assert state_of(project.results) == state_of(undisturbed.results)
     assert not project.plan().counts
 

@@ -71,9 +71,13 @@ def drop_stale_tables(grid: Grid, results: Path) -> None:
             table = results / scale / "studies" / f"{study}.parquet"
             if not table.exists():
                 continue
-            content = table.read_bytes()
-            if grid.plan(scale, study).to_json().encode() not in content or not _is_whole(table, content):
-                print(f"{table} is damaged or of another plan; it is collected again", file=sys.stderr)
+            content, reason = table.read_bytes(), ""
+            if not _is_whole(table, content):
+                reason = "is damaged"
+            elif grid.plan(scale, study).to_json().encode() not in content:
+                reason = f"was made before {study} was changed in config.yaml"
+            if reason:
+                print(f"{table} {reason}; it is collected again", file=sys.stderr)
                 for path in (table, *_drawn_from(grid, results, scale, study)):
                     path.unlink()
 
