@@ -119,6 +119,8 @@ def make(wanted):
             pip = [os.path.join(BIN, "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             subprocess.run([*pip, "--require-hashes", "-r", uv_alone.name], check=True)
         uv = [os.path.join(BIN, "uv"), "pip", "sync", "--quiet", "--require-hashes"]
+        if sys.dont_write_bytecode:  # then each start would compile all that it imports: three seconds of snakemake's
+            uv.append("--compile-bytecode")
         subprocess.run([*uv, "--python", os.path.join(BIN, "python"), LOCK], check=True)
     except subprocess.CalledProcessError as error:
         sys.exit(
