@@ -180,7 +180,7 @@ def figure_of_benchmark(frame: pd.DataFrame) -> Figure:
     stacks = sorted(engine["networks"].unique())
     with style():
         figure = Figure(figsize=(TEXT_WIDTH, min(9.3, 1.5 + 1.35 * len(rows))))
-        figure.suptitle("Time of a training step of one network")
+        figure.suptitle("Time of a training step of one network, by the number K trained together")
         panels = figure.subplots(len(rows), len(columns), sharex=True, sharey="row", squeeze=False)
         for (network, optimizer), of_row in zip(rows, panels, strict=True):
             for regularization, panel in zip(columns, of_row, strict=True):
@@ -188,6 +188,7 @@ def figure_of_benchmark(frame: pd.DataFrame) -> Figure:
                 own = own[own["regularization"] == regularization]
                 for precision in precisions:
                     _draw(panel, own[own["precision"] == precision], 0.5 if precision == "tf32" else 1.0)
+                panel.set_xlim(stacks[0] / 1.3, stacks[-1] * 1.3)
                 panel.set_xscale("log")
                 panel.set_xticks(stacks, labels=[str(k) for k in stacks])
                 panel.minorticks_off()
@@ -198,14 +199,15 @@ def figure_of_benchmark(frame: pd.DataFrame) -> Figure:
         for panel, regularization in zip(panels[0], columns, strict=True):
             panel.set_title(labels.label("regularization", regularization))
         for panel in panels[-1]:
-            panel.set_xlabel("networks together, K")
+            panel.set_xlabel("K")
+            panel.tick_params(axis="x", labelsize=6)
         handles = [Line2D([], [], label=LINE_NAMES[name], **look) for name, look in LOOKS.items()]
         legend = figure.legend(
             handles=handles,
             loc="outside lower center",
             ncols=len(handles),
-            handlelength=2.5,
-            columnspacing=1.2,
+            handlelength=2.3,
+            columnspacing=1.0,
             fontsize=7,
             title=wrapped_note(_note(engine, precisions, columns), TEXT_WIDTH),
         )
