@@ -1,4 +1,4 @@
-# Training. A rerun follows one string, the job's specification: the inputs are `ancient`, and no source is among them.
+# Training. A rerun follows one string, the job's specification: data are `ancient`, and no source is among the inputs.
 # Outputs stand under `update`, since Snakemake would delete the finished logs of a failed job; the trainer keeps each
 # log that was written for its specification.
 
@@ -96,7 +96,9 @@ rule prune_and_finetune:
     input:
         data=ancient("results/data/{dataset}.safetensors"),
         manifest=ancient("results/data/{dataset}.json"),
-        pretrained=ancient(PRETRAINED),
+        # not ancient, or Snakemake would not look at this job when the pretraining runs again; touched it runs nothing,
+        # since files so small are told apart by checksum
+        pretrained=PRETRAINED,
     output:
         log=update(f"{RUNS}/magnitude-d{{density}}.parquet"),
     log:

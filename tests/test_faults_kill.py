@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -243,6 +244,19 @@ def test_snakemake_killed_with_and_without_its_trainers(finished: Project, tmp_p
     assert state_of(project.results) == expected
     assert leftovers(project.results) == []
     assert not project.plan().counts
+
+
+def test_killed_while_data_were_fetched(finished: Project, tmp_path: Path) -> None:
+    """A data file that Snakemake has marked as unfinished hides nothing of what is missing."""
+    project = copy_of(finished, tmp_path / "project")
+    shutil.rmtree(project.results / "smoke")
+    expected = project.plan().counts
+    for name in ("digits.safetensors", "digits.json"):
+        mark = urlsafe_b64encode(f"results/data/{name}".encode()).decode()
+        (project.folder / ".snakemake/incomplete" / mark).write_text('{"external_jobid": null}')
+    project.make("smoke")
+    assert "train_mlp" in expected and "fetch_dataset" not in expected
+    assert state_of(project.results) == state_of(finished.results)
 
 
 def begin_anew(project: Project) -> None:

@@ -9,13 +9,16 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from project import STUDY, Planned, Project, copy_of, new_project, tiny
+import yaml
+from project import ROOT, STUDY, Planned, Project, copy_of, new_project, tiny
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
+SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())
 NOTHING: set[str] = set()
 TABLES = {"significance_table", "compare_p_values"}
 FIGURES = {"plot_by_width", "plot_activations"}
@@ -158,6 +161,31 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Planned]:
 @pytest.mark.parametrize("edit", EDITS, ids=[edit.what for edit in EDITS])
 def test_an_edit_runs_exactly(edit: Edit, plans: dict[str, Planned]) -> None:
     assert plans[edit.what].rules == edit.reruns
+
+
+def with_wide_resnets(raw: dict[str, Any]) -> None:
+    """One small Wide ResNet, dense, by random masks and by pruning, beside a small MLP."""
+    tiny(raw)
+    smoke = raw["scales"]["smoke"]
+    block = {
+        "depths": [10], "widen_factors": [1], "learning_rates": [0.1], "optimizers": ["adam"],
+        "regularizations": ["BN"], "activations": ["relu"],
+    }  # fmt: skip
+    smoke["studies"]["wide_resnet_cifar100"] = {"epochs": 2, "densities": [50, 100], "blocks": [block]}
+    raw["artifacts"]["figure5"] = figure_5 = SHIPPED["artifacts"]["figure5"]
+    assert "magnitude" in figure_5["architectures"]
+
+
+def test_what_follows_a_pretraining_is_trained_again_with_it(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "project", with_wide_resnets)
+    project.make("smoke")
+    assert not project.plan().counts
+    for path in (project.results / "smoke" / "pretrained").rglob("*.*"):
+        path.touch()
+    assert not project.plan().counts
+    project.edit_config(lambda raw: raw["variants"]["paper"].update(wide_resnet_l2=0.001))
+    wide = {"pretrain_wide_resnet", "prune_and_finetune", "train_wide_resnet", "plot_by_density"}
+    assert project.plan().rules == {*TRAINED, *wide} - {"compare_p_values"}
 
 
 def test_edits_are_named_apart() -> None:
