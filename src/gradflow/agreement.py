@@ -66,7 +66,7 @@ def p_of_chance(ours: Sequence[bool] | NDArray[np.bool_], theirs: Sequence[bool]
     a, b = np.asarray(ours, dtype=bool), np.asarray(theirs, dtype=bool)
     if len(a) == 0:
         return math.nan
-    counts = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
+    counts = np.array([[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]])
     return float(scipy.stats.fisher_exact(counts, alternative="greater").pvalue)
 
 
