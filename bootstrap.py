@@ -4,7 +4,8 @@
     python3 bootstrap.py snakemake quick
     python3 bootstrap.py pytest
 
-The environment is .venv, from the pinned envs/requirements.txt. Needs Python 3.11 or newer with pip and venv.
+The environment is .venv, from the pinned envs/requirements.txt. Needs Python 3.11 or newer with pip
+and venv.
 """
 
 import difflib
@@ -26,7 +27,8 @@ def main(command):
     """Make the environment if need be, then become the command."""
     if sys.version_info < (3, 11):
         sys.exit(
-            "gradflow needs Python 3.11 or newer; this is %d.%d. Try: python3.11 bootstrap.py" % sys.version_info[:2]
+            "gradflow needs Python 3.11 or newer; this is %d.%d. Try: python3.11 bootstrap.py"
+            % sys.version_info[:2]
         )
     if not command:
         sys.exit(__doc__)
@@ -53,13 +55,24 @@ def snakemake_mistake(arguments):
         return "There is no Snakefile in %s; first: cd %s" % (os.getcwd(), HERE)
     for path in given(arguments, "--configfile", "--configfiles"):
         if not os.path.isfile(path):
-            return "--configfile %s: there is no such file%s" % (path, nearest(path, glob.glob("*.yaml")))
+            return "--configfile %s: there is no such file%s" % (
+                path,
+                nearest(path, glob.glob("*.yaml")),
+            )
     executors = given(arguments, "-e", "--executor")
     homes = [".", os.path.expanduser("~/.config/snakemake"), "/etc/xdg/snakemake"]
     for profile in given(arguments, "--profile"):
-        found = [os.path.join(home, profile) for home in homes if os.path.exists(os.path.join(home, profile))]
+        found = [
+            os.path.join(home, profile)
+            for home in homes
+            if os.path.exists(os.path.join(home, profile))
+        ]
         if not found and profile != "none":
-            ours = [path for path in glob.glob("profiles/*") if path != os.path.join("profiles", "default")]
+            ours = [
+                path
+                for path in glob.glob("profiles/*")
+                if path != os.path.join("profiles", "default")
+            ]
             return "--profile %s: there is no such profile%s" % (profile, nearest(profile, ours))
         for path in found[:1]:
             names = glob.glob(os.path.join(path, "config*.yaml")) if os.path.isdir(path) else [path]
@@ -71,9 +84,12 @@ def snakemake_mistake(arguments):
         lock = os.path.join("envs", executor + ".txt")
         installed = glob.glob(os.path.join(VENV, "lib", "python*", "site-packages", plugin))
         if os.path.exists(os.path.join(HERE, lock)) and not installed:
-            return "Executor %s is not installed; once: python3 bootstrap.py uv pip install --require-hashes -r %s" % (
-                executor,
-                lock,
+            return (
+                "Executor %s is not installed; once: python3 bootstrap.py uv pip install --require-hashes -r %s"
+                % (
+                    executor,
+                    lock,
+                )
             )
     return None
 
@@ -106,20 +122,38 @@ def make(wanted):
     try:
         import ensurepip  # noqa: F401 - Debian has it in a package of its own
     except ImportError:
-        sys.exit("This Python has no pip to begin with; on Debian and Ubuntu first: apt-get install python3-venv")
+        sys.exit(
+            "This Python has no pip to begin with; on Debian and Ubuntu first: apt-get install python3-venv"
+        )
     if not os.access(HERE, os.W_OK):
-        sys.exit("%s cannot be written, and .venv is made there; make it writable, or copy the project" % HERE)
-    print("Making the environment in .venv (about half a minute, 7 GB on disk) ...", file=sys.stderr, flush=True)
+        sys.exit(
+            "%s cannot be written, and .venv is made there; make it writable, or copy the project"
+            % HERE
+        )
+    print(
+        "Making the environment in .venv (about half a minute, 7 GB on disk) ...",
+        file=sys.stderr,
+        flush=True,
+    )
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
         # pip brings uv, checked against the same lock; uv does the rest in a tenth of pip's time
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as uv_alone:
             uv_alone.write(requirement("uv"))
             uv_alone.flush()
-            pip = [os.path.join(BIN, "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            pip = [
+                os.path.join(BIN, "python"),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ]
             subprocess.run([*pip, "--require-hashes", "-r", uv_alone.name], check=True)
         uv = [os.path.join(BIN, "uv"), "pip", "sync", "--quiet", "--require-hashes"]
-        if sys.dont_write_bytecode:  # then each start would compile all that it imports: three seconds of snakemake's
+        if (
+            sys.dont_write_bytecode
+        ):  # then each start would compile all that it imports: three seconds of snakemake's
             uv.append("--compile-bytecode")
         subprocess.run([*uv, "--python", os.path.join(BIN, "python"), LOCK], check=True)
     except subprocess.CalledProcessError as error:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # in a notebook: the path of src
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1] / "src")
+)  # in a notebook: the path of src
 
-from gradflow.spec import Configuration
-from gradflow.stats import signed_rank_test
+from gradflow.analysis.stats import signed_rank_test
+from gradflow.study.job import Configuration
 from gradflow.twins import tensor_data, train_twins
 
 torch.manual_seed(0)
@@ -21,7 +23,8 @@ labels = (torch.relu(features @ torch.randn(20, 30)) @ torch.randn(30, 6)).argma
 data = tensor_data("teacher", features[:1000], labels[:1000], features[1000:], labels[1000:])
 
 # %% [markdown]
-# A cell of the paper's tables: 15 pairs of twins, five widths by three seeds. H1: sparse networks are more accurate.
+# A cell of the paper's tables: 15 pairs of twins, five widths by three seeds. H1: sparse networks
+# are more accurate.
 
 # %%
 configuration = Configuration(
@@ -30,7 +33,9 @@ configuration = Configuration(
 )  # fmt: skip
 pairs = train_twins(data, configuration, max_width=60, epochs=5)
 test = signed_rank_test(pairs["test_accuracy_sparse"] - pairs["test_accuracy_dense"])
-print(f"n = {test.n}, median difference {test.median_difference:+.2f} points, p = {test.p_value:.4f}")
+print(
+    f"n = {test.n}, median difference {test.median_difference:+.2f} points, p = {test.p_value:.4f}"
+)
 
 # %%
 columns = ["test_accuracy_dense", "test_accuracy_sparse", "mean_egf_l2_dense", "mean_egf_l2_sparse"]

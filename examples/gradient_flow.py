@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Gradient flow of one's own torch module
 #
-# `measure_gradient_flow` takes any module, with or without masks, and leaves it as it was. ||g|| counts the gradients
-# of masked weights, EGF leaves them out and averages the norms of the layers (Equations 5 to 7).
+# `measure_gradient_flow` takes any module, with or without masks, and leaves it as it was. ||g||
+# counts the gradients of masked weights, EGF leaves them out and averages the norms of the layers
+# (Equations 5 to 7).
 
 # %%
 import sys
@@ -12,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # in a notebook: the path of src
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1] / "src")
+)  # in a notebook: the path of src
 
 from gradflow.flow import measure_gradient_flow
-from gradflow.masks import random_mask
-from gradflow.streams import stream
+from gradflow.networks.masks import random_mask
+from gradflow.study.streams import stream
 
 torch.manual_seed(0)
 patterns = torch.randn(10, 1, 8, 8)
@@ -25,7 +28,8 @@ images = patterns[labels] + torch.randn(1500, 1, 8, 8)
 batches = list(zip(images.split(250), labels.split(250), strict=True))
 
 # %% [markdown]
-# A small convolutional network, its weight matrices and kernels masked to a fifth. Biases and BatchNorm are no layers.
+# A small convolutional network, its weight matrices and kernels masked to a fifth. Biases and
+# BatchNorm are no layers.
 
 # %%
 network = nn.Sequential(
@@ -35,7 +39,9 @@ network = nn.Sequential(
 parameters = dict(network.named_parameters())
 layers = ["0.weight", "4.weight", "6.weight"]
 masks = {
-    name: random_mask(parameters[name].shape, parameters[name].numel() // 5, stream("gradient_flow", name))
+    name: random_mask(
+        parameters[name].shape, parameters[name].numel() // 5, stream("gradient_flow", name)
+    )
     for name in layers
 }
 with torch.no_grad():
@@ -43,7 +49,8 @@ with torch.no_grad():
         parameters[name].mul_(mask)
 
 # %% [markdown]
-# Train with the gradient masked before each update, which keeps masked weights at zero, and measure after each epoch.
+# Train with the gradient masked before each update, which keeps masked weights at zero, and measure
+# after each epoch.
 
 # %%
 optimizer = torch.optim.Adam(network.parameters(), lr=0.003)

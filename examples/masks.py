@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Masks of the same capacity
 #
-# A sparse network has the maximum width. Its dense twin is narrower, with as many active weights in every layer.
+# A sparse network has the maximum width. Its dense twin is narrower, with as many active weights in
+# every layer.
 
 # %%
 import sys
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # in a notebook: the path of src
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1] / "src")
+)  # in a notebook: the path of src
 
-from gradflow.masks import capacity, live_weights, mlp_layer_shapes, random_mask
-from gradflow.spec import dense_width
-from gradflow.streams import stream
+from gradflow.networks.masks import capacity, live_weights, mlp_layer_shapes, random_mask
+from gradflow.study.job import dense_width
+from gradflow.study.streams import stream
 
 INPUTS, CLASSES, HIDDEN_LAYERS, MAX_WIDTH = 64, 10, 4, 256
 sparse_shapes = mlp_layer_shapes(INPUTS, MAX_WIDTH, HIDDEN_LAYERS, CLASSES)
@@ -28,8 +31,8 @@ layer = random_mask(sparse_shapes[1], round(density * places[1]), stream("masks"
 print(f"one layer at density {density}: {int(layer.sum())} of {layer.numel()} weights are active")
 
 # %% [markdown]
-# The masks of SC-SDC: for each dense width, those of its sparse twin. Live weights are on a path from an input to an
-# output; at a tenth of the width many are not.
+# The masks of SC-SDC: for each dense width, those of its sparse twin. Live weights are on a path
+# from an input to an output; at a tenth of the width many are not.
 
 
 # %%
@@ -50,5 +53,7 @@ for percent in (10, 30, 50, 70, 90):
         for index, (shape, active) in enumerate(zip(sparse_shapes, dense, strict=True))
     ]
     assert [int(mask.sum()) for mask in masks] == dense
-    live = sum(int(count) for count in live_weights(linear_paths, [mask.unsqueeze(0) for mask in masks]))
+    live = sum(
+        int(count) for count in live_weights(linear_paths, [mask.unsqueeze(0) for mask in masks])
+    )
     print(f"{width:11d}  {sum(dense):25d}  {dense[1] / places[1]:28.1%}  {live / sum(dense):.1%}")

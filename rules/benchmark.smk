@@ -6,7 +6,11 @@ rule benchmark:
         data=ancient("results/data/digits.safetensors"),
         script=f"{SCRIPTS}/benchmark.py",
         modules=sources(
-            "benchmark", "benchmark_report", "contenders", "floor", "plain_loops"
+            "benchmark/measure",
+            "benchmark/report",
+            "benchmark/turns",
+            "benchmark/roofline",
+            "benchmark/plain_loops",
         ),
     output:
         parquet="results/benchmark/benchmark.parquet",

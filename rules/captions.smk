@@ -1,7 +1,7 @@
 # What stands in the report and where. `--report` itself asks for captions, categories and labels, so that changing them
 # redraws nothing.
-from gradflow import captions
-from gradflow.scaling import config_json, scorecard_json
+from gradflow.report import captions
+from gradflow.report.scaling import config_json, scorecard_json
 
 
 report: "../workflow/report/first_page.rst"

@@ -12,18 +12,18 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
-from gradflow.config import TABLES, WITHOUT_RUNS, ConfigError, load_config
-from gradflow.cost import CostModel, memory_mb, planned_device
-from gradflow.config_file import check_config_file
-from gradflow.grid import Grid
-from gradflow import warm
-from gradflow.mistakes import MistakeError, answer_mistakes, check_settings
-from gradflow.partial import make_partial_artifacts
-from gradflow.reference import NAME as REFERENCE
-from gradflow.reference import ReferenceError, read_reference
-from gradflow.target_list import target_list
-from gradflow.workflow_progress import Step, WorkflowProgress
-from gradflow.workflow_lock import HELD, drop_stale_tables, take_results_lock
+from gradflow.study.config import TABLES, WITHOUT_RUNS, ConfigError, load_config
+from gradflow.study.cost import CostModel, memory_mb, planned_device
+from gradflow.study.config_file import check_config_file
+from gradflow.study.plan import Grid
+from gradflow.workflow import warm
+from gradflow.workflow.mistakes import MistakeError, answer_mistakes, check_settings
+from gradflow.workflow.after_failure import make_partial_artifacts
+from gradflow.report.reference import NAME as REFERENCE
+from gradflow.report.reference import ReferenceError, read_reference
+from gradflow.workflow.target_list import target_list
+from gradflow.workflow.progress import Step, WorkflowProgress
+from gradflow.workflow.lock import HELD, drop_stale_tables, take_results_lock
 
 if re.search("[{}]", str(workflow.basedir)):
     sys.exit(
@@ -78,7 +78,7 @@ PYTHON = f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {'python' if CONDA else s
 
 
 # runs a script in a fork of the drawing server
-DRAW = f"{PYTHON} -P -m gradflow.drawing"
+DRAW = f"{PYTHON} -P -m gradflow.workflow.draw"
 
 
 def run_script(name):

@@ -2,14 +2,14 @@
 # then it alone.
 
 FIGURE_MODULES = {
-    "plot_by_width": (*READING, "figures", "figures_by_width"),
-    "plot_by_density": (*READING, "figures"),
+    "plot_by_width": (*READING, "analysis/figures", "analysis/figures_by_width"),
+    "plot_by_density": (*READING, "analysis/figures"),
     "plot_activations": (
-        "activations",
-        "artifact_command",
-        "labels",
-        "runs",
-        "figures",
+        "networks/activations",
+        "analysis/artifact_command",
+        "study/labels",
+        "analysis/runs",
+        "analysis/figures",
     ),
 }
 
@@ -49,7 +49,9 @@ rule plot_flow_over_training:
     input:
         runs=study_of_configuration,
         script=f"{SCRIPTS}/plot_flow_over_training.py",
-        modules=sources("flow_figure", "figures", "labels"),
+        modules=sources(
+            "analysis/flow_over_training", "analysis/figures", "study/labels"
+        ),
     output:
         pdf=reported_flow(f"{FLOW}.pdf", captions.PRINT),
         png=reported_flow(f"{FLOW}.png", captions.IMAGE),

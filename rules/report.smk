@@ -7,7 +7,13 @@ rule scorecard:
         studies=scale_studies,
         tables=compared_tables,
         script=f"{SCRIPTS}/scorecard.py",
-        modules=sources("scorecard", "report_pages", "captions", "runs", "claims"),
+        modules=sources(
+            "report/scorecard",
+            "report/pages",
+            "report/captions",
+            "analysis/runs",
+            "paper/claims/verdicts",
+        ),
         template=str(HERE / "workflow/report/scorecard.html"),
     output:
         csv=report(
@@ -41,7 +47,7 @@ rule describe_runs:
     input:
         studies=scale_studies,
         script=f"{SCRIPTS}/describe_runs.py",
-        modules=sources("report_pages", "provenance"),
+        modules=sources("report/pages", "report/provenance"),
         template=str(HERE / "workflow/report/provenance.html"),
     output:
         html=report(
@@ -75,7 +81,7 @@ rule write_report:
             str(HERE / f"workflow/report/{name}.rst")
             for name in ("first_page", "artifact", "scorecard", "provenance")
         ],
-        modules=sources("captions"),
+        modules=sources("report/captions"),
         style=str(HERE / "workflow/report/report.css"),
     output:
         html="results/{scale}/report.html",

@@ -1,7 +1,14 @@
 # Tables, one rule a kind, each from the run tables of its studies. Library modules are inputs: an edit makes the table
 # again. `workflow/` holds what a table reads besides: the published numbers, the claims, the assumptions.
 
-READING = ("artifact_command", "files", "labels", "runlog", "runs", "spec")
+READING = (
+    "analysis/artifact_command",
+    "files",
+    "study/labels",
+    "training/run_log",
+    "analysis/runs",
+    "study/job",
+)
 PUBLISHED = [
     f"workflow/published/{name}.csv"
     for name in ("pvalues", "correlations", "cifar100_means")
@@ -10,34 +17,49 @@ PUBLISHED = [
 # by kind: library modules besides READING, `stats` and `tables`, and other files that are read
 TABLE_NEEDS = {
     "correlation_table": ((), []),
-    "significance_table": (("published",), PUBLISHED[:1]),
-    "grid_table": (("overviews",), []),
-    "means_table": (("overviews",), []),
-    "compare_p_values": (("published", "comparison"), PUBLISHED),
-    "compare_correlations": (("published", "comparison", "nulls"), PUBLISHED),
-    "compare_means": (("published", "comparison"), PUBLISHED),
-    "agreement_table": (("published", "comparison", "agreement"), PUBLISHED),
-    "effect_table": (("published", "comparison", "agreement"), PUBLISHED),
+    "significance_table": (("paper/published",), PUBLISHED[:1]),
+    "grid_table": (("analysis/grid_and_means",), []),
+    "means_table": (("analysis/grid_and_means",), []),
+    "compare_p_values": (("paper/published", "paper/comparison"), PUBLISHED),
+    "compare_correlations": (
+        ("paper/published", "paper/comparison", "paper/permutation_null"),
+        PUBLISHED,
+    ),
+    "compare_means": (("paper/published", "paper/comparison"), PUBLISHED),
+    "agreement_table": (
+        ("paper/published", "paper/comparison", "paper/agreement"),
+        PUBLISHED,
+    ),
+    "effect_table": (
+        ("paper/published", "paper/comparison", "paper/agreement"),
+        PUBLISHED,
+    ),
     "check_claims": (
         (
-            "published",
-            "activations",
-            "claims",
-            "claim_parts",
-            "claim_evidence",
-            "claim_correlations",
-            "claim_p_values",
-            "claim_regularization",
-            "claim_activations",
-            "claim_wide_resnet",
+            "paper/published",
+            "networks/activations",
+            "paper/claims/verdicts",
+            "paper/claims/parts",
+            "paper/claims/evidence",
+            "paper/claims/correlations",
+            "paper/claims/p_values",
+            "paper/claims/regularization",
+            "paper/claims/activations",
+            "paper/claims/wide_resnet",
         ),
         PUBLISHED + ["workflow/claims.yaml"],
     ),
-    "list_assumptions": (("assumptions",), ["workflow/assumptions.yaml"]),
-    "sensitivity_table": (("sensitivity",), []),
-    "initialisation_table": (("sensitivity", "initialisation_table"), []),
-    "precision_table": (("sensitivity", "precision_table"), []),
-    "calibration_table": (("published", "datasets", "calibration"), PUBLISHED),
+    "list_assumptions": (("paper/assumptions",), ["workflow/assumptions.yaml"]),
+    "sensitivity_table": (("analysis/sensitivity",), []),
+    "initialisation_table": (
+        ("analysis/sensitivity", "analysis/initialisation_table"),
+        [],
+    ),
+    "precision_table": (("analysis/sensitivity", "analysis/precision_table"), []),
+    "calibration_table": (
+        ("paper/published", "study/datasets", "paper/calibration"),
+        PUBLISHED,
+    ),
 }
 
 for kind, (modules, files) in TABLE_NEEDS.items():
@@ -48,7 +70,7 @@ for kind, (modules, files) in TABLE_NEEDS.items():
         input:
             runs=study_tables,
             script=f"{SCRIPTS}/{kind}.py",
-            modules=sources(*READING, "stats", "tables", *modules),
+            modules=sources(*READING, "analysis/stats", "analysis/tables", *modules),
             files=[str(HERE / path) for path in files],
         output:
             csv=reported("results/{scale}/tables/{artifact}.csv", captions.DATA),

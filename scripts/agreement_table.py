@@ -1,12 +1,13 @@
 """Say how far our p-values agree with the published ones, by table and as a whole.
 
-Beside the agreement stand its base rate, Cohen's kappa, and the ceiling that a bootstrap of our own pairs reaches.
+Beside the agreement stand its base rate, Cohen's kappa, and the ceiling that a bootstrap of our own
+pairs reaches.
 """
 
-from gradflow.agreement import agreement_page, agreement_rows
-from gradflow.artifact_command import PUBLISHED, Request, table_command
-from gradflow.comparison import read_runs
-from gradflow.published import distinct_p_values, load_p_values
+from gradflow.analysis.artifact_command import PUBLISHED, Request, table_command
+from gradflow.paper.agreement import agreement_page, agreement_rows
+from gradflow.paper.comparison import read_runs
+from gradflow.paper.published import distinct_p_values, load_p_values
 
 
 def make(request: Request):

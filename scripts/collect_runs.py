@@ -4,23 +4,35 @@ import argparse
 import sys
 from pathlib import Path
 
-from gradflow.collect import collect_runs
-from gradflow.grid import Plan
-from gradflow.runlog import RunLogError
+from gradflow.analysis.collect import collect_runs
+from gradflow.study.plan import Plan
+from gradflow.training.run_log import RunLogError
 
 
 def main() -> int:
     """Parse, collect, report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", required=True, help="the study at its scale as JSON (gradflow.grid.Plan.to_json)")
+    parser.add_argument(
+        "--plan",
+        required=True,
+        help="the study at its scale as JSON (gradflow.study.plan.Plan.to_json)",
+    )
     parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder")
-    parser.add_argument("--output", type=Path, required=True, help="the study's table to write (Parquet)")
-    parser.add_argument("--provenance", type=Path, required=True, help="the table of devices, versions and seconds")
-    parser.add_argument("--partial", action="store_true", help="leave out runs that are not finished")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="the study's table to write (Parquet)"
+    )
+    parser.add_argument(
+        "--provenance", type=Path, required=True, help="the table of devices, versions and seconds"
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="leave out runs that are not finished"
+    )
     arguments = parser.parse_args()
     plan = Plan.from_json(arguments.plan)
     try:
-        wrong = collect_runs(plan, arguments.results, arguments.output, arguments.provenance, arguments.partial)
+        wrong = collect_runs(
+            plan, arguments.results, arguments.output, arguments.provenance, arguments.partial
+        )
     except RunLogError as error:
         print(error, file=sys.stderr)
         return 1

@@ -3,10 +3,10 @@
 A correlation without runs keeps its row, with ours empty.
 """
 
-from gradflow.artifact_command import PUBLISHED, Request, table_command
-from gradflow.comparison import read_runs
-from gradflow.nulls import correlation_comparison_page, correlation_rows
-from gradflow.published import load_correlations
+from gradflow.analysis.artifact_command import PUBLISHED, Request, table_command
+from gradflow.paper.comparison import read_runs
+from gradflow.paper.permutation_null import correlation_comparison_page, correlation_rows
+from gradflow.paper.published import load_correlations
 
 
 def make(request: Request):

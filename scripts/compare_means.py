@@ -3,9 +3,9 @@
 A mean without runs keeps its row, with ours empty.
 """
 
-from gradflow.artifact_command import PUBLISHED, Request, table_command
-from gradflow.comparison import mean_page, mean_rows, read_runs
-from gradflow.published import load_means
+from gradflow.analysis.artifact_command import PUBLISHED, Request, table_command
+from gradflow.paper.comparison import mean_page, mean_rows, read_runs
+from gradflow.paper.published import load_means
 
 
 def make(request: Request):

@@ -3,9 +3,9 @@
 The CSV holds every statistic of every cell; a cell without runs keeps its row, with ours empty.
 """
 
-from gradflow.artifact_command import PUBLISHED, Request, table_command
-from gradflow.comparison import p_value_page, p_value_rows, read_runs
-from gradflow.published import distinct_p_values, load_p_values
+from gradflow.analysis.artifact_command import PUBLISHED, Request, table_command
+from gradflow.paper.comparison import p_value_page, p_value_rows, read_runs
+from gradflow.paper.published import distinct_p_values, load_p_values
 
 
 def make(request: Request):

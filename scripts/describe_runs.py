@@ -3,15 +3,19 @@
 import argparse
 from pathlib import Path
 
-from gradflow.report_pages import write_provenance
+from gradflow.report.pages import write_provenance
 
 
 def main() -> None:
     """Write it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", required=True, type=Path, help="of the scale, for example results/quick")
+    parser.add_argument(
+        "--folder", required=True, type=Path, help="of the scale, for example results/quick"
+    )
     parser.add_argument("--studies", nargs="*", default=[], help="names of its studies")
-    parser.add_argument("--config", required=True, help="that they follow, as JSON (scaling.config_json)")
+    parser.add_argument(
+        "--config", required=True, help="that they follow, as JSON (scaling.config_json)"
+    )
     parser.add_argument("--html", required=True, type=Path)
     arguments = parser.parse_args()
     write_provenance(arguments.html, arguments.folder, arguments.studies, arguments.config)

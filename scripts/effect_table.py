@@ -3,10 +3,10 @@
 Each undecided cell has the number of seeds that would decide it.
 """
 
-from gradflow.agreement import effect_page, effect_rows
-from gradflow.artifact_command import PUBLISHED, Request, table_command
-from gradflow.comparison import read_runs
-from gradflow.published import distinct_p_values, load_p_values
+from gradflow.analysis.artifact_command import PUBLISHED, Request, table_command
+from gradflow.paper.agreement import effect_page, effect_rows
+from gradflow.paper.comparison import read_runs
+from gradflow.paper.published import distinct_p_values, load_p_values
 
 
 def make(request: Request):

@@ -6,8 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from gradflow.data import DataError, fetch_dataset
-from gradflow.datasets import SHAPES
+from gradflow.data.store import DataError, fetch_dataset
+from gradflow.study.datasets import SHAPES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,5 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by exception, so that a download's folder is removed
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # by exception, so that a download's folder is removed
     sys.exit(main())

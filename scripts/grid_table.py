@@ -1,10 +1,11 @@
 """Make the table of network configurations (Table 2 of the paper) from the plans of its studies; no run is needed.
 
-The CSV holds every variant with the number of its configurations; HTML and LaTeX list them as the paper does.
+The CSV holds every variant with the number of its configurations; HTML and LaTeX list them as the
+paper does.
 """
 
-from gradflow.artifact_command import Request, table_command
-from gradflow.overviews import grid_cells, grid_page
+from gradflow.analysis.artifact_command import Request, table_command
+from gradflow.analysis.grid_and_means import grid_cells, grid_page
 
 
 def make(request: Request):

@@ -3,8 +3,8 @@
 The CSV holds a row per configuration and initialisation, with every statistic.
 """
 
-from gradflow.artifact_command import Request, table_command
-from gradflow.initialisation_table import initialisation_cells, initialisation_page
+from gradflow.analysis.artifact_command import Request, table_command
+from gradflow.analysis.initialisation_table import initialisation_cells, initialisation_page
 
 
 def make(request: Request):

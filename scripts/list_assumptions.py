@@ -1,12 +1,13 @@
 """Make the table of what the paper settles and what it leaves open, with the value of each choice that is in force.
 
-It is workflow/assumptions.yaml beside the settings of the artifact's variant at the scale. No run is needed.
+It is workflow/assumptions.yaml beside the settings of the artifact's variant at the scale. No run
+is needed.
 """
 
 import yaml
 
-from gradflow.artifact_command import WORKFLOW, Request, table_command
-from gradflow.assumptions import assumptions_page, list_assumptions
+from gradflow.analysis.artifact_command import WORKFLOW, Request, table_command
+from gradflow.paper.assumptions import assumptions_page, list_assumptions
 
 
 def make(request: Request):

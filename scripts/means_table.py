@@ -1,11 +1,11 @@
 """Make the table of mean test accuracies (the paper's appendix E) from study tables.
 
-One cell is the mean and standard deviation over the dense widths and seeds of an optimizer, a regularization and an
-architecture. The CSV holds every one in a row of its own.
+One cell is the mean and standard deviation over the dense widths and seeds of an optimizer, a
+regularization and an architecture. The CSV holds every one in a row of its own.
 """
 
-from gradflow.artifact_command import Request, table_command
-from gradflow.overviews import mean_cells, mean_page
+from gradflow.analysis.artifact_command import Request, table_command
+from gradflow.analysis.grid_and_means import mean_cells, mean_page
 
 
 def make(request: Request):

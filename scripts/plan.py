@@ -1,6 +1,7 @@
 """Print what targets would take before anything runs: configurations, jobs, runs, hours and disk, by study.
 
-A target is what Snakemake takes, a scale, an artifact or a file, and besides a study: `python scripts/plan.py table3a`.
+A target is what Snakemake takes, a scale, an artifact or a file, and besides a study: `python
+scripts/plan.py table3a`.
 """
 
 import argparse
@@ -10,26 +11,39 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from gradflow.config import ConfigError  # noqa: E402
-from gradflow.config_file import read_config  # noqa: E402
-from gradflow.grid import Grid  # noqa: E402
-from gradflow.job_runner import write_job_list  # noqa: E402
-from gradflow.planning import Planner, TargetError  # noqa: E402
+from gradflow.study.config import ConfigError  # noqa: E402
+from gradflow.study.config_file import read_config  # noqa: E402
+from gradflow.study.plan import Grid  # noqa: E402
+from gradflow.workflow.job_list import write_job_list  # noqa: E402
+from gradflow.workflow.planning import Planner, TargetError  # noqa: E402
 
 
 def main() -> int:
     """Print the plan; 1 and one sentence when the configuration or a target is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: the scale")
-    parser.add_argument("--scale", default="paper", help="of artifacts and studies (default: paper)")
-    parser.add_argument("--configfile", type=Path, default=ROOT / "config.yaml", help="default: config.yaml")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder (default: results)")
-    parser.add_argument("--jobs", type=Path, metavar="FILE", help="also write the jobs, for scripts/run_jobs.py")
+    parser.add_argument(
+        "--scale", default="paper", help="of artifacts and studies (default: paper)"
+    )
+    parser.add_argument(
+        "--configfile", type=Path, default=ROOT / "config.yaml", help="default: config.yaml"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        help="the results folder (default: results)",
+    )
+    parser.add_argument(
+        "--jobs", type=Path, metavar="FILE", help="also write the jobs, for scripts/run_jobs.py"
+    )
     arguments = parser.parse_args()
     try:
         config = read_config(arguments.configfile)
         if arguments.scale not in config.scales:
-            raise TargetError(f"there is no scale {arguments.scale}; there are {', '.join(config.scales)}")
+            raise TargetError(
+                f"there is no scale {arguments.scale}; there are {', '.join(config.scales)}"
+            )
         grid = Grid(config)
         grid.check()
         planner, targets = Planner(grid, arguments.results), arguments.targets or [arguments.scale]

@@ -3,10 +3,10 @@
 The learning ones (PReLU, SReLU) are drawn at their initial parameters. No run is needed.
 """
 
-from gradflow.activations import functions_at_start
-from gradflow.artifact_command import Request, figure_command
-from gradflow.figures import figure_of_activations
-from gradflow.spec import Settings
+from gradflow.analysis.artifact_command import Request, figure_command
+from gradflow.analysis.figures import figure_of_activations
+from gradflow.networks.activations import functions_at_start
+from gradflow.study.job import Settings
 
 
 def make(request: Request):

@@ -3,8 +3,8 @@
 A grid of optimizers and regularizations or activations, a part for each measure, as PDF and PNG.
 """
 
-from gradflow.artifact_command import Request, figure_command
-from gradflow.figures_by_width import figure_by_width
+from gradflow.analysis.artifact_command import Request, figure_command
+from gradflow.analysis.figures_by_width import figure_by_width
 
 
 def make(request: Request):

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from gradflow.figures import save_figure
-from gradflow.flow_figure import figure_of_flow, read_configuration
+from gradflow.analysis.figures import save_figure
+from gradflow.analysis.flow_over_training import figure_of_flow, read_configuration
 
 
 def main() -> int:
@@ -18,7 +18,9 @@ def main() -> int:
     parser.add_argument("--png", required=True, type=Path)
     arguments = parser.parse_args()
     try:
-        rows = read_configuration(arguments.runs, arguments.variant, arguments.dataset, arguments.configuration)
+        rows = read_configuration(
+            arguments.runs, arguments.variant, arguments.dataset, arguments.configuration
+        )
     except ValueError as error:
         print(f"plot_flow_over_training: {error}", file=sys.stderr)
         return 1

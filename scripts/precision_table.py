@@ -3,8 +3,8 @@
 The CSV holds a row per configuration and precision, with every statistic.
 """
 
-from gradflow.artifact_command import Request, table_command
-from gradflow.precision_table import precision_cells, precision_page
+from gradflow.analysis.artifact_command import Request, table_command
+from gradflow.analysis.precision_table import precision_cells, precision_page
 
 
 def make(request: Request):

@@ -2,7 +2,7 @@
 
 import sys
 
-from gradflow.commands import training_command
+from gradflow.workflow.commands import training_command
 
 if __name__ == "__main__":
     sys.exit(training_command("prune_and_finetune", __doc__))

@@ -1,10 +1,11 @@
 """Make the table of which conclusions change with a choice that the paper leaves open, from study tables.
 
-The CSV holds every conclusion under every alternative; HTML and LaTeX show how many change, and which.
+The CSV holds every conclusion under every alternative; HTML and LaTeX show how many change, and
+which.
 """
 
-from gradflow.artifact_command import Request, table_command
-from gradflow.sensitivity import sensitivity_cells, sensitivity_page
+from gradflow.analysis.artifact_command import Request, table_command
+from gradflow.analysis.sensitivity import sensitivity_cells, sensitivity_page
 
 
 def make(request: Request):

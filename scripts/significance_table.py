@@ -1,12 +1,13 @@
 """Make a table of Wilcoxon signed-rank tests (Tables 3 to 6 of the paper) from study tables.
 
-One cell compares the sparse with the dense runs of an optimizer and a regularization or activation. The CSV holds
-every statistic of every cell; HTML and LaTeX show the p-values as the paper does, and the paper's own in small print.
+One cell compares the sparse with the dense runs of an optimizer and a regularization or activation.
+The CSV holds every statistic of every cell; HTML and LaTeX show the p-values as the paper does, and
+the paper's own in small print.
 """
 
-from gradflow.artifact_command import PUBLISHED, Request, table_command
-from gradflow.published import load_p_values
-from gradflow.tables import significance_cells, significance_page, with_published
+from gradflow.analysis.artifact_command import PUBLISHED, Request, table_command
+from gradflow.analysis.tables import significance_cells, significance_page, with_published
+from gradflow.paper.published import load_p_values
 
 
 def make(request: Request):

@@ -1,7 +1,8 @@
 """How long collecting 10,000 run logs and comparing them with the paper takes, and how much memory.
 
-Run by hand: `python tests/benchmark_collect.py [--runs N] [--cores N] [--keep FOLDER]`. The logs are synthetic, with
-all the columns and probe epochs of real ones; writing them is not counted. Jobs run on the cores as the workflow runs
+Run by hand: `python tests/benchmark_collect.py [--runs N] [--cores N] [--keep FOLDER]`. The logs
+are synthetic, with all the columns and probe epochs of real ones; writing them is not counted. Jobs
+run on the cores as the workflow runs
 them: first all that collect, then the tables. Target: at most 30 s and 2 GiB on two cores.
 """
 
@@ -25,10 +26,10 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
-from gradflow.config import load_config  # noqa: E402
-from gradflow.grid import Grid, Plan  # noqa: E402
-from gradflow.runlog import MEASURES, SCHEMA  # noqa: E402
-from gradflow.spec import PROBES, Job, Run, dense_width  # noqa: E402
+from gradflow.study.config import load_config  # noqa: E402
+from gradflow.study.job import PROBES, Job, Run, dense_width  # noqa: E402
+from gradflow.study.plan import Grid, Plan  # noqa: E402
+from gradflow.training.run_log import MEASURES, SCHEMA  # noqa: E402
 
 SCALE = "paper"
 ARTIFACTS = ("comparison_p_values", "comparison_correlations", "comparison_means", "agreement", "effects", "table1",
@@ -53,7 +54,10 @@ def write_logs(plans: list[Plan], results: Path, limit: int) -> int:
                 # what write_log does, without its fsync and renaming
                 schema = SCHEMA.with_metadata({"spec": job.only(run).to_json()})
                 pq.write_table(
-                    log(job, run, generator).cast(schema), path, compression="zstd", write_page_checksum=True
+                    log(job, run, generator).cast(schema),
+                    path,
+                    compression="zstd",
+                    write_page_checksum=True,
                 )
     return len(written)
 
@@ -82,9 +86,15 @@ def log(job: Job, run: Run, generator: np.random.Generator) -> pa.Table:
     for place, column in enumerate(SCHEMA):
         if column.name not in columns:
             if pa.types.is_list(column.type):
-                columns[column.name] = [[place + layer for layer in range(layers)] for _ in range(PROBES)]
+                columns[column.name] = [
+                    [place + layer for layer in range(layers)] for _ in range(PROBES)
+                ]
             else:
-                trend = run.percent / 50 if column.name.endswith(MEASURES) or "test" in column.name else 1.0
+                trend = (
+                    run.percent / 50
+                    if column.name.endswith(MEASURES) or "test" in column.name
+                    else 1.0
+                )
                 columns[column.name] = list(10 + 3 * trend + noise[:, place % 40])
     return pa.table({column.name: pa.array(columns[column.name], column.type) for column in SCHEMA})
 
@@ -93,7 +103,9 @@ def timed(name: str, *command: str) -> None:
     """Run a script and print its seconds."""
     start = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    subprocess.run(
+        [sys.executable, *command], check=True, cwd=ROOT, env=environment, stderr=subprocess.PIPE
+    )
     print(f"{name:<45}{time.perf_counter() - start:7.2f} s", flush=True)
 
 
@@ -109,21 +121,30 @@ def timed_together(name: str, commands: list[tuple[str, ...]], cores: int) -> fl
 
 def main() -> int:
     """Write, collect, compare, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--keep", type=Path, help="a folder for the logs; by default one that is removed")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for the logs; by default one that is removed"
+    )
     arguments = parser.parse_args()
     grid = Grid(load_config(yaml.safe_load((ROOT / "config.yaml").read_text())))
     artifacts = [name for name in ARTIFACTS if name in grid.artifacts(SCALE)]
-    compared = list(dict.fromkeys(study for name in artifacts for study in grid.studies(SCALE, name)))
+    compared = list(
+        dict.fromkeys(study for name in artifacts for study in grid.studies(SCALE, name))
+    )
     others = [study for study in grid.config.scales[SCALE].studies if study not in compared]
     plans = [grid.plan(SCALE, study) for study in [*compared, *others]]
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
         start = time.perf_counter()
         count = write_logs(plans, folder, arguments.runs)
-        print(f"{f'writing {count} logs (not counted)':<45}{time.perf_counter() - start:7.2f} s", flush=True)
+        print(
+            f"{f'writing {count} logs (not counted)':<45}{time.perf_counter() - start:7.2f} s",
+            flush=True,
+        )
         studies, tables = folder / SCALE / "studies", folder / SCALE / "tables"
         collecting = [
             (f"collect_runs {plan.study}", "scripts/collect_runs.py", "--plan", plan.to_json(), "--results",
@@ -135,16 +156,23 @@ def main() -> int:
         for name in artifacts:
             runs = [str(studies / f"{study}.parquet") for study in grid.studies(SCALE, name)]
             outputs = [f"--{kind}={tables / f'{name}.{kind}'}" for kind in ("csv", "html", "tex")]
-            script, entry = f"scripts/{grid.config.artifacts[name].kind}.py", grid.artifact_json(SCALE, name)
+            script, entry = (
+                f"scripts/{grid.config.artifacts[name].kind}.py",
+                grid.artifact_json(SCALE, name),
+            )
             comparing.append((name, script, "--artifact", entry, "--runs", *runs, *outputs))
         seconds = timed_together("collecting", collecting, arguments.cores)
         seconds += timed_together("tables and comparison", comparing, arguments.cores)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"{'CPU time':<45}{used.ru_utime + used.ru_stime:7.2f} s")  # says more where others use the cores too
+    print(
+        f"{'CPU time':<45}{used.ru_utime + used.ru_stime:7.2f} s"
+    )  # says more where others use the cores too
     peak = used.ru_maxrss * 1024
     # of a process; at any time there are as many as cores
     met = seconds <= TARGET_SECONDS and peak * arguments.cores <= TARGET_BYTES
-    print(f"{'all':<45}{seconds:7.2f} s, {peak / 2**20:.0f} MiB a process: {'within' if met else 'beyond'} the target")
+    print(
+        f"{'all':<45}{seconds:7.2f} s, {peak / 2**20:.0f} MiB a process: {'within' if met else 'beyond'} the target"
+    )
     return 0 if met else 1
 
 

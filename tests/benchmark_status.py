@@ -1,7 +1,8 @@
 """How long the status of a scale with 10,000 run logs takes.
 
-Run by hand: `python tests/benchmark_status.py [--runs N] [--keep FOLDER]`. The logs are those of benchmark_collect.py;
-writing them is not counted. Every second job that is not finished has a log that tells a failure. Target: at most 5 s.
+Run by hand: `python tests/benchmark_status.py [--runs N] [--keep FOLDER]`. The logs are those of
+benchmark_collect.py; writing them is not counted. Every second job that is not finished has a log
+that tells a failure. Target: at most 5 s.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ from pathlib import Path
 
 from benchmark_collect import ROOT, SCALE, write_logs
 
-from gradflow.config_file import read_config
-from gradflow.grid import Grid
+from gradflow.study.config_file import read_config
+from gradflow.study.plan import Grid
 
 TARGET_SECONDS = 5
 
 
 def main() -> int:
     """Write, ask, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--keep", type=Path, help="a folder for the logs; by default one that is removed")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for the logs; by default one that is removed"
+    )
     arguments = parser.parse_args()
     grid = Grid(read_config(ROOT / "config.yaml"))
     plans = [grid.plan(SCALE, study) for study in grid.config.scales[SCALE].studies]

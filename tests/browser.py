@@ -13,10 +13,19 @@ from typing import Any
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium to open pages with")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no chromium to open pages with"
+)
 # Chromium's own requests, which no switch ends for good; the page's would have other hosts.
-OWN_HOSTS = {"clients2.google.com", "update.googleapis.com", "accounts.google.com", "redirector.gvt1.com"}
+OWN_HOSTS = {
+    "clients2.google.com",
+    "update.googleapis.com",
+    "accounts.google.com",
+    "redirector.gvt1.com",
+}
 SWITCHES = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-default-apps", "--window-size=1280,1000",
@@ -42,14 +51,17 @@ def visit(page: Path, script: str, folder: Path) -> Visit:
 
     Args:
         page: an HTML file.
-        script: the body of an async function; `pause()` waits for the page to draw. What it returns becomes JSON.
+        script: the body of an async function; `pause()` waits for the page to draw. What it returns
+            becomes JSON.
         folder: an empty one to work in.
     """
     assert CHROMIUM
     text = page.read_text(encoding="utf-8")
     run = (
         "<script>(async () => { const pause = () => new Promise(done => setTimeout(done, 100));\n"
-        "const told = await (async () => {" + script + "})().catch(error => problems.push('script: ' + error));\n"
+        "const told = await (async () => {"
+        + script
+        + "})().catch(error => problems.push('script: ' + error));\n"
         "const pre = document.createElement('pre'); pre.id = 'told';"
         "pre.textContent = JSON.stringify({told: told ?? null, problems}); document.body.append(pre); })();</script>"
     )

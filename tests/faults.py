@@ -16,21 +16,22 @@ from typing import Any
 import pyarrow.parquet as pq
 from project import ROOT, STUDY, Project, environment, tiny
 
-from gradflow import warm
-from gradflow.config import load_config
-from gradflow.grid import Grid
-from gradflow.runlog import read_log
-from gradflow.spec import Job
+from gradflow.study.config import load_config
+from gradflow.study.job import Job
+from gradflow.study.plan import Grid
+from gradflow.training.run_log import read_log
+from gradflow.workflow import warm
 
-# The training script as it is, but for how often it keeps a checkpoint and a moment at which it may be made to die:
-# just before it puts its Nth file in its place.
+# The training script as it is, but for how often it keeps a checkpoint and a moment at which it may
+# be made to die: just before it puts its Nth file in its place.
 TRAINER = textwrap.dedent(
     """
     import os, signal, sys
-    from gradflow import commands, warm
+    from gradflow.workflow import commands
+    from gradflow.workflow import warm
 
     def train(script, arguments):
-        from gradflow import training
+        from gradflow.training import train_job as training
 
         training.CHECKPOINT_SECONDS = float(os.environ["CHECKPOINT_SECONDS"])
         training.CHECKPOINT_SHARE = 1e9
@@ -78,7 +79,9 @@ class Trainer:
 
     settings: dict[str, str] = field(default_factory=dict)
 
-    def start(self, job: Job, results: Path, seconds: float = 0.1, die_at: int = 0) -> subprocess.Popen[str]:
+    def start(
+        self, job: Job, results: Path, seconds: float = 0.1, die_at: int = 0
+    ) -> subprocess.Popen[str]:
         """Start the script; with a warm trainer, this is the process that stands for the one which trains."""
         return subprocess.Popen(
             [sys.executable, "-c", TRAINER, "--job", job.to_json(), "--results", str(results)],
@@ -126,15 +129,19 @@ def with_data(project: Project, results: Path) -> Path:
 def rows_of(log: Path) -> str:
     """A log's rows as text, in which a NaN equals another, and what it says of itself but for the time it took."""
     table = read_log(log)
-    identity = [table.schema.metadata.get(key) for key in (b"spec", b"engine_version", b"device", b"device_type")]
+    identity = [
+        table.schema.metadata.get(key)
+        for key in (b"spec", b"engine_version", b"device", b"device_type")
+    ]
     return repr((identity, table.to_pydict()))
 
 
 def state_of(results: Path) -> dict[str, str | bytes]:
     """What must be the same whatever happened on the way: logs by their rows, tables and data by their bytes.
 
-    Provenance is compared without the seconds that runs took. What a living process is writing has a name of its own,
-    with a dot in front, and is left out; `leftovers` finds it where nobody lives.
+    Provenance is compared without the seconds that runs took. What a living process is writing has
+    a name of its own, with a dot in front, and is left out; `leftovers` finds it where nobody
+    lives.
     """
     found: dict[str, str | bytes] = {}
     for path in sorted(results.rglob("*")):
@@ -160,5 +167,7 @@ def leftovers(results: Path) -> list[str]:
     """Checkpoints and half-written files; a finished job leaves none."""
     files = [path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()]
     return [
-        name for name in files if not name.endswith((".lock", "costs.jsonl")) and ("/." in name or "/state/" in name)
+        name
+        for name in files
+        if not name.endswith((".lock", "costs.jsonl")) and ("/." in name or "/state/" in name)
     ]

@@ -1,6 +1,7 @@
 """The oracle: one network, one optimizer class, one loop, as a researcher would write it; and small jobs to hold to it.
 
-Nothing here shares code with the engine but the minibatches, which come from `gradflow.batches.Batches`.
+Nothing here shares code with the engine but the minibatches, which come from
+`gradflow.training.batches.Batches`.
 """
 
 from __future__ import annotations
@@ -18,25 +19,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradflow.batches import Batches, Epoch
-from gradflow.cohort import Cohort
-from gradflow.data import ImageData
-from gradflow.spec import Configuration, Job, Run, Settings
-from gradflow.stack import MaskUpdate, Stack
+from gradflow.data.store import ImageData
+from gradflow.study.job import Configuration, Job, Run, Settings
+from gradflow.training.batches import Batches, Epoch
+from gradflow.training.cohort import Cohort
+from gradflow.training.stack import MaskUpdate, Stack
 
-# `GRADFLOW_TEST_DEVICE=cuda pytest tests/test_cohort.py` holds the engine to the plain loop on a GPU
+# `GRADFLOW_TEST_DEVICE=cuda pytest tests/test_cohort.py` holds the engine to the plain loop on a
+# GPU
 DEVICE = torch.device(os.environ.get("GRADFLOW_TEST_DEVICE", "cpu"))
 MEASURES = ("grad_norm_l1", "grad_norm_l2", "egf_l1", "egf_l2")
 
 # rates at which the small networks learn without leaving the range where rounding stays rounding
-LEARNING_RATES = {"sgd": 0.05, "momentum": 0.02, "adagrad": 0.02, "rmsprop": 0.002, "adam": 0.005, "adamw": 0.005}
+LEARNING_RATES = {
+    "sgd": 0.05,
+    "momentum": 0.02,
+    "adagrad": 0.02,
+    "rmsprop": 0.002,
+    "adam": 0.005,
+    "adamw": 0.005,
+}
 
 
-# --- small jobs -----------------------------------------------------------------------------------------------------
+# --- small jobs -----------------------------------------------------------------------------------
 
 
 def make_data(
-    train: int = 70, test: int = 40, channels: int = 1, side: int = 8, classes: int = 5, seed: int = 0
+    train: int = 70,
+    test: int = 40,
+    channels: int = 1,
+    side: int = 8,
+    classes: int = 5,
+    seed: int = 0,
 ) -> ImageData:
     """Noisy images around one random image a class, so that there is something to learn."""
     generator = torch.Generator().manual_seed(seed)
@@ -83,7 +97,9 @@ def make_job(
     return Job(
         scale="smoke",
         variant="paper",
-        configuration=Configuration("digits", "mlp", depth, 0, activation, optimizer, rate, regularization),
+        configuration=Configuration(
+            "digits", "mlp", depth, 0, activation, optimizer, rate, regularization
+        ),
         seed=seed,
         epochs=epochs,
         architectures=tuple(architectures),
@@ -92,7 +108,15 @@ def make_job(
         crop_padding=crop_padding,
         flip=flip,
         # an L2 coefficient large enough to be seen in twenty steps
-        settings=Settings(**{"batch_size": 16, "precision": "float64", "l2": 0.01, "wide_resnet_l2": 0.01, **settings}),
+        settings=Settings(
+            **{
+                "batch_size": 16,
+                "precision": "float64",
+                "l2": 0.01,
+                "wide_resnet_l2": 0.01,
+                **settings,
+            }
+        ),
     )
 
 
@@ -109,9 +133,16 @@ def make_wide_resnet_job(
 ) -> Job:
     """The same for a Wide ResNet, whose job is one run."""
     job = make_job(
-        optimizer, regularization, epochs=epochs, percents=(percent,), architectures=(architecture,), **options
+        optimizer,
+        regularization,
+        epochs=epochs,
+        percents=(percent,),
+        architectures=(architecture,),
+        **options,
     )
-    configuration = dataclasses.replace(job.configuration, model="wide_resnet", depth=depth, widen_factor=widen_factor)
+    configuration = dataclasses.replace(
+        job.configuration, model="wide_resnet", depth=depth, widen_factor=widen_factor
+    )
     return dataclasses.replace(job, configuration=configuration, max_width=0)
 
 
@@ -153,14 +184,22 @@ def find_run(cohort: Cohort, run: Run) -> tuple[Stack, int]:
 def run_tensors(cohort: Cohort, run: Run) -> dict[str, Tensor]:
     """Parameters and buffers of one run's network, by name."""
     stack, k = find_run(cohort, run)
-    alone = cohort.job.configuration.model == "wide_resnet"  # then BatchNorm's tensors are not stacked
-    return {name: (tensor if alone else tensor[k]).clone() for name, tensor in stack.network.state_dict().items()}
+    alone = (
+        cohort.job.configuration.model == "wide_resnet"
+    )  # then BatchNorm's tensors are not stacked
+    return {
+        name: (tensor if alone else tensor[k]).clone()
+        for name, tensor in stack.network.state_dict().items()
+    }
 
 
 def layer_masks(cohort: Cohort, run: Run) -> list[Tensor]:
     """Masks of one run; ones where it is dense."""
     stack, k = find_run(cohort, run)
-    return [mask[k].clone() for mask in stack.masks or [torch.ones_like(layer) for layer in stack.layers]]
+    return [
+        mask[k].clone()
+        for mask in stack.masks or [torch.ones_like(layer) for layer in stack.layers]
+    ]
 
 
 def layer_weights(cohort: Cohort, run: Run) -> list[Tensor]:
@@ -173,7 +212,9 @@ def assert_close(actual: Any, expected: Any, rtol: float, what: str) -> None:
     actual, expected = (torch.as_tensor(value, dtype=torch.float64) for value in (actual, expected))
     assert actual.shape == expected.shape, what
     scale = expected.abs().max().item()
-    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol * scale, msg=lambda m: f"{what}: {m}")
+    torch.testing.assert_close(
+        actual, expected, rtol=rtol, atol=rtol * scale, msg=lambda m: f"{what}: {m}"
+    )
 
 
 def assert_rows_agree(actual: dict[str, Any], expected: dict[str, Any], rtol: float) -> None:
@@ -201,13 +242,15 @@ def assert_same_bits(first: Cohort, second: Cohort, run: Run) -> None:
     assert first.rows[run] == second.rows[run]
 
 
-# --- the plain networks ---------------------------------------------------------------------------------------------
+# --- the plain networks ---------------------------------------------------------------------------
 
 
 class SReLU(nn.Module):
     """S-shaped rectifier as in Jin et al. (2015), Equation 1; one set of values."""
 
-    def __init__(self, t_left: float = 0.0, a_left: float = 0.2, t_right: float = 1.0, a_right: float = 1.0):
+    def __init__(
+        self, t_left: float = 0.0, a_left: float = 0.2, t_right: float = 1.0, a_right: float = 1.0
+    ):
         super().__init__()
         self.t_left = nn.Parameter(torch.tensor([t_left]))
         self.a_left = nn.Parameter(torch.tensor([a_left]))
@@ -215,7 +258,10 @@ class SReLU(nn.Module):
         self.a_right = nn.Parameter(torch.tensor([a_right]))
 
     def forward(self, x: Tensor) -> Tensor:
-        right, left = x >= self.t_right, x <= self.t_left  # at a threshold the outer line, as in the paper
+        right, left = (
+            x >= self.t_right,
+            x <= self.t_left,
+        )  # at a threshold the outer line, as in the paper
         above = self.t_right + self.a_right * (x - self.t_right)
         below = self.t_left + self.a_left * (x - self.t_left)
         return right * above + left * below + ~(right | left) * x
@@ -248,13 +294,17 @@ class PlainMLP(nn.Module):
     ):
         super().__init__()
         hidden = widths[1:-1]
-        self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(widths))
+        self.linears = nn.ModuleList(
+            nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(widths)
+        )
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in hidden if batch_norm)
         self.activations = nn.ModuleList(ACTIVATION_MODULES[activation]() for _ in hidden)
         self.batch_norm, self.batch_norm_last = batch_norm, batch_norm_last
         self.skip, self.skip_last, self.skip_overlap = skip, skip_last, skip_overlap
         self.masks = masks
-        self.effective: list[Tensor] = []  # of the last forward pass: their `.grad` is the unmasked gradient
+        self.effective: list[
+            Tensor
+        ] = []  # of the last forward pass: their `.grad` is the unmasked gradient
 
     @property
     def weights(self) -> list[nn.Parameter]:
@@ -296,7 +346,9 @@ class BasicBlock(nn.Module):
         self.act2 = ACTIVATION_MODULES[activation]()
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, padding=1, bias=False)
         self.equal = inputs == outputs
-        self.shortcut = None if self.equal else nn.Conv2d(inputs, outputs, 1, stride, padding=0, bias=False)
+        self.shortcut = (
+            None if self.equal else nn.Conv2d(inputs, outputs, 1, stride, padding=0, bias=False)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.equal:
@@ -355,7 +407,9 @@ class PlainWideResNet(nn.Module):
 
     @property
     def activations(self) -> list[nn.Module]:
-        return [activation for block in self.blocks for activation in (block.act1, block.act2)] + [self.act]
+        return [activation for block in self.blocks for activation in (block.act1, block.act2)] + [
+            self.act
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.bn(self.blocks(self.conv1(x))))
@@ -371,7 +425,7 @@ def other_parameters(network: PlainNetwork) -> list[nn.Parameter]:
     return [p for p in network.parameters() if id(p) not in layers]
 
 
-# --- from the engine's layout to PyTorch's --------------------------------------------------------------------------
+# --- from the engine's layout to PyTorch's --------------------------------------------------------
 
 
 def as_torch_weight(tensor: Tensor) -> Tensor:
@@ -426,10 +480,12 @@ def plain_network(cohort: Cohort, run: Run, *, masked: bool = True) -> PlainNetw
     return target
 
 
-# --- the plain loop -------------------------------------------------------------------------------------------------
+# --- the plain loop -------------------------------------------------------------------------------
 
 
-def make_optimizer(name: str, groups: list[dict[str, Any]], learning_rate: float, alpha: float = 0.99):
+def make_optimizer(
+    name: str, groups: list[dict[str, Any]], learning_rate: float, alpha: float = 0.99
+):
     """The class of torch.optim; `groups` say their weight decay."""
     match name:
         case "sgd":
@@ -462,7 +518,10 @@ class PlainTraining:
                 for weight, mask in zip(self.network.weights, self.masks, strict=True):
                     garbage = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
                     weight += (1 - mask) * garbage.to(DEVICE)
-        regularization, settings = self.job.configuration.regularization.split("_"), self.job.settings
+        regularization, settings = (
+            self.job.configuration.regularization.split("_"),
+            self.job.settings,
+        )
         l2 = settings.l2 if self.job.configuration.model == "mlp" else settings.wide_resnet_l2
         decay = l2 if "L2" in regularization else 0.0
         groups = [
@@ -486,7 +545,10 @@ class PlainTraining:
         return isinstance(self.network, PlainMLP)
 
     def effective_weights(self) -> list[Tensor]:
-        return [weight.detach() * mask for weight, mask in zip(self.network.weights, self.masks, strict=True)]
+        return [
+            weight.detach() * mask
+            for weight, mask in zip(self.network.weights, self.masks, strict=True)
+        ]
 
     def train(self, epochs: int) -> None:
         """Train, and at the end of every epoch log what the engine logs."""
@@ -505,7 +567,9 @@ class PlainTraining:
                     with torch.no_grad():
                         for weight, mask in zip(self.network.weights, self.masks, strict=True):
                             weight.mul_(mask)
-            minibatch = {f"minibatch_{name}": sum(f[name] for f in flows) / len(flows) for name in MEASURES}
+            minibatch = {
+                f"minibatch_{name}": sum(f[name] for f in flows) / len(flows) for name in MEASURES
+            }
             train_loss = sum(losses) / len(losses)
             self.rows.append(
                 {
@@ -541,7 +605,9 @@ class PlainTraining:
         row: dict[str, Any] = {}
         for p in (1, 2):
             row[f"grad_norm_l{p}"] = torch.linalg.vector_norm(everything, p).item()
-            row[f"layer_grad_norm_l{p}"] = [torch.linalg.vector_norm(g, p).item() for g in gradients]
+            row[f"layer_grad_norm_l{p}"] = [
+                torch.linalg.vector_norm(g, p).item() for g in gradients
+            ]
             row[f"layer_egf_l{p}"] = [torch.linalg.vector_norm(g, p).item() for g in masked]
             row[f"egf_l{p}"] = sum(row[f"layer_egf_l{p}"]) / len(masked)
         return row
@@ -593,7 +659,9 @@ def assert_agrees_with_plain(job: Job, data: ImageData, rtol: float = 1e-10) -> 
         for index, weight in enumerate(training.effective_weights()):
             trained = as_torch_weight(layer_weights(cohort, run)[index])
             assert_close(trained, weight, rtol, f"weight {index} of {run}")
-            assert not torch.allclose(as_torch_weight(before[run][index]), weight, rtol=1e-4), "nothing was learned"
+            assert not torch.allclose(as_torch_weight(before[run][index]), weight, rtol=1e-4), (
+                "nothing was learned"
+            )
         assert_same_others(cohort, run, training.network, rtol)
         assert len(cohort.rows[run]) == len(training.rows)
         for row, expected in zip(cohort.rows[run], training.rows, strict=True):
@@ -607,7 +675,10 @@ def assert_same_others(cohort: Cohort, run: Run, plain: PlainNetwork, rtol: floa
     for index, (norm, expected) in enumerate(zip(trained.norms, plain.norms, strict=True)):
         for name in ("weight", "bias", "running_mean", "running_var"):
             assert_close(
-                getattr(norm, name).detach(), getattr(expected, name).detach(), rtol, f"{name} of norm {index}"
+                getattr(norm, name).detach(),
+                getattr(expected, name).detach(),
+                rtol,
+                f"{name} of norm {index}",
             )
     for activation, expected in zip(trained.activations, plain.activations, strict=True):
         for own, other in zip(activation.parameters(), expected.parameters(), strict=True):

@@ -67,7 +67,10 @@ class Project:
 
     def files(self, *patterns: str) -> list[Path]:
         """The files of the project that match, at least one for each pattern."""
-        found = [sorted(path for path in self.folder.glob(pattern) if path.is_file()) for pattern in patterns]
+        found = [
+            sorted(path for path in self.folder.glob(pattern) if path.is_file())
+            for pattern in patterns
+        ]
         assert all(found), f"no file matches one of {patterns}"
         return [path for paths in found for path in paths]
 
@@ -106,8 +109,16 @@ class Project:
 
 def environment() -> dict[str, str]:
     """The environment of a person who has set up the project: its programs first, and no settings."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("GRADFLOW_", "SNAKEMAKE_"))}
-    return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}", "GRADFLOW_DEVICE": "cpu"}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("GRADFLOW_", "SNAKEMAKE_"))
+    }
+    return {
+        **kept,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
+        "GRADFLOW_DEVICE": "cpu",
+    }
 
 
 def parse_plan(output: str) -> Planned:
@@ -118,13 +129,19 @@ def parse_plan(output: str) -> Planned:
     if "Nothing to be done" in output:
         assert "Job stats" not in output
         return Planned()
-    table = re.search(r"^Job stats:\njob +count\n[- ]+\n((?:\w+ +\d+\n)+)", output, flags=re.MULTILINE)
+    table = re.search(
+        r"^Job stats:\njob +count\n[- ]+\n((?:\w+ +\d+\n)+)", output, flags=re.MULTILINE
+    )
     assert table, output
-    counts = Counter({name: int(count) for name, count in (line.split() for line in table[1].splitlines())})
+    counts = Counter(
+        {name: int(count) for name, count in (line.split() for line in table[1].splitlines())}
+    )
     total = counts.pop("total")
     assert total == counts.total()
     jobs = []
-    for block in re.split(r"^(?=(?:local)?(?:rule|checkpoint) \w+:$)", output, flags=re.MULTILINE)[1:]:
+    for block in re.split(r"^(?=(?:local)?(?:rule|checkpoint) \w+:$)", output, flags=re.MULTILINE)[
+        1:
+    ]:
         rule = re.match(r"\w+ (\w+):", block)
         assert rule
         wildcards = re.search(r"^    wildcards: (.*)$", block, flags=re.MULTILINE)
@@ -139,7 +156,9 @@ def new_project(folder: Path, edit: Edit | None = None) -> Project:
     folder.mkdir(parents=True)
     for part in PARTS:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__")
+            )
         else:
             shutil.copy2(ROOT / part, folder / part)
     project = Project(folder)
@@ -158,7 +177,12 @@ def tiny(raw: dict[str, Any]) -> None:
     """Cut a configuration down to a job of a second: scale smoke, one small MLP, one seed, one epoch."""
     smoke = raw["scales"]["smoke"]
     smoke["studies"] = {STUDY: {**smoke["studies"][STUDY], "epochs": 1}}
-    block = {**raw["studies"][STUDY]["blocks"][0], "depths": [1], "optimizers": ["adam"], "regularizations": ["NR"]}
+    block = {
+        **raw["studies"][STUDY]["blocks"][0],
+        "depths": [1],
+        "optimizers": ["adam"],
+        "regularizations": ["NR"],
+    }
     smoke["studies"][STUDY]["blocks"] = [block]
     raw["artifacts"] = {name: raw["artifacts"][name] for name in ("table4", "figure15", "figure14")}
 

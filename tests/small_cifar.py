@@ -12,8 +12,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from gradflow import cifar
-from gradflow.datasets import SHAPES
+from gradflow.data import cifar
+from gradflow.study.datasets import SHAPES
 
 
 class Python2Pickler(pickle._Pickler):
@@ -61,20 +61,26 @@ class SmallCifar:
     def __init__(self, dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.dataset, self.monkeypatch = dataset, monkeypatch
         self.files = cifar.CIFAR[dataset]
-        monkeypatch.setitem(SHAPES, dataset, dataclasses.replace(SHAPES[dataset], train_images=10, test_images=4))
+        monkeypatch.setitem(
+            SHAPES, dataset, dataclasses.replace(SHAPES[dataset], train_images=10, test_images=4)
+        )
         self.images = np.random.default_rng(0).integers(0, 256, (14, 3072), dtype=np.uint8)
         self.labels = [(7 * i) % SHAPES[dataset].classes for i in range(14)]
         starts = np.linspace(0, 10, len(self.files.train_md5) + 1).astype(int)
         ranges = [*itertools.pairwise(starts), (10, 14)]
         names = [*self.files.train_md5, *self.files.test_md5]
-        self.batches = {name: self.batch(*between) for name, between in zip(names, ranges, strict=True)}
+        self.batches = {
+            name: self.batch(*between) for name, between in zip(names, ranges, strict=True)
+        }
         (meta,) = self.files.meta_md5
         class_names = [f"class {i}".encode() for i in range(SHAPES[dataset].classes)]
         self.batches[meta] = pickled({self.files.names_key: class_names})
 
     def batch(self, start: int, stop: int) -> bytes:
         content = {b"data": self.images[start:stop], self.files.labels_key: self.labels[start:stop]}
-        return pickled(content | {b"coarse_labels": [0] * (stop - start), b"batch_label": b"a batch"})
+        return pickled(
+            content | {b"coarse_labels": [0] * (stop - start), b"batch_label": b"a batch"}
+        )
 
     def expect(self, archive: bytes = b"") -> None:
         def md5(names: dict[str, str]) -> dict[str, str]:

@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradflow.grid import Plan
-from gradflow.runlog import MEASURES, STUDY_SCHEMA
-from gradflow.spec import Configuration, dense_width
+from gradflow.study.job import Configuration, dense_width
+from gradflow.study.plan import Plan
+from gradflow.training.run_log import MEASURES, STUDY_SCHEMA
 
 MAX_WIDTH = 256
 
@@ -39,11 +39,14 @@ def make_study_table(
     """A study table, a row per run and epoch, the same at each call with the same arguments.
 
     Args:
-        optimizers: a configuration for each of these, each of `regularizations` and each of `activations`.
+        optimizers: a configuration for each of these, each of `regularizations` and each of
+            `activations`.
         regularizations: likewise.
         activations: likewise.
-        model: `mlp`, or `wide_resnet`: then `percents` are densities, and the dense architecture has 100 alone.
-        dataset: a name known to `gradflow.datasets`; digits has 360 test images, so that accuracies tie.
+        model: `mlp`, or `wide_resnet`: then `percents` are densities, and the dense architecture
+            has 100 alone.
+        dataset: a name known to `gradflow.study.datasets`; digits has 360 test images, so that
+            accuracies tie.
         stands_for: the data set that the study is about; `dataset` itself unless given.
         study: the study's name.
         depth: hidden layers of an MLP.
@@ -53,7 +56,8 @@ def make_study_table(
         seeds: of each run.
         epochs: all are probe epochs.
         advantage: percentage points that the sparse networks are better by.
-        diverged: (optimizer, architecture, seed) of runs that are not finite from the second epoch on.
+        diverged: (optimizer, architecture, seed) of runs that are not finite from the second epoch
+            on.
     """
     names = [(o, r, a) for o in optimizers for r in regularizations for a in activations]
     rows: list[dict[str, Any]] = []
@@ -64,10 +68,14 @@ def make_study_table(
             activation=activation, optimizer=optimizer, learning_rate=learning_rate, regularization=regularization,
         )  # fmt: skip
         for architecture in architectures:
-            for percent in (100,) if model == "wide_resnet" and architecture == "dense" else percents:
+            for percent in (
+                (100,) if model == "wide_resnet" and architecture == "dense" else percents
+            ):
                 for seed in seeds:
                     broken = (optimizer, architecture, seed) in diverged
-                    rows += _run_rows(configuration, architecture, percent, seed, epochs, advantage, broken)
+                    rows += _run_rows(
+                        configuration, architecture, percent, seed, epochs, advantage, broken
+                    )
     return _table(rows, study, stands_for or dataset)
 
 
@@ -76,8 +84,20 @@ def make_table_of_plan(plan: Plan) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for job, run in plan.runs():
         epochs = min(plan.epochs, 2)
-        made = _run_rows(job.configuration, run.architecture, run.percent, job.seed, epochs, 1.0, False, plan.max_width)
-        rows += [row | {"scale": plan.scale, "variant": job.variant, "epochs": plan.epochs} for row in made]
+        made = _run_rows(
+            job.configuration,
+            run.architecture,
+            run.percent,
+            job.seed,
+            epochs,
+            1.0,
+            False,
+            plan.max_width,
+        )
+        rows += [
+            row | {"scale": plan.scale, "variant": job.variant, "epochs": plan.epochs}
+            for row in made
+        ]
     return _table(rows, plan.study, plan.stands_for)
 
 
@@ -104,9 +124,17 @@ def _run_rows(
     max_width: int = MAX_WIDTH,
 ) -> list[dict[str, Any]]:
     is_mlp = configuration.model == "mlp"
-    generator = np.random.default_rng([*configuration.name.encode(), *architecture.encode(), percent, seed])
+    generator = np.random.default_rng(
+        [*configuration.name.encode(), *architecture.encode(), percent, seed]
+    )
     better = advantage if architecture == "sparse" else 0.0
-    final = 70 + 15 * configuration.has("BN") - 5 * configuration.has("L2") + 8 * np.log10(percent / 10) + better
+    final = (
+        70
+        + 15 * configuration.has("BN")
+        - 5 * configuration.has("L2")
+        + 8 * np.log10(percent / 10)
+        + better
+    )
     flow = 10.0 ** (-1 - configuration.has("BN") + 0.5 * (architecture == "sparse")) * percent**0.3
     rows = []
     for epoch in range(epochs):

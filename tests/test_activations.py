@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from plain import ACTIVATION_MODULES
 from torch import Tensor, nn
 
-from gradflow.activations import ACTIVATION_FUNCTIONS, make_activation
-from gradflow.spec import PAPER_ACTIVATIONS, Settings
+from gradflow.networks.activations import ACTIVATION_FUNCTIONS, make_activation
+from gradflow.study.job import PAPER_ACTIVATIONS, Settings
 
 # both sides of every kink, and none of them
-POINTS = torch.tensor([-8.0, -3.0, -1.5, -0.6, -0.01, 0.02, 0.4, 0.99, 1.01, 1.7, 4.0, 9.0], dtype=torch.float64)
+POINTS = torch.tensor(
+    [-8.0, -3.0, -1.5, -0.6, -0.01, 0.02, 0.4, 0.99, 1.01, 1.7, 4.0, 9.0], dtype=torch.float64
+)
 SLOPE = float(torch.tensor(0.2))  # parameters start in float32
 
 
@@ -28,7 +30,9 @@ VALUES: dict[str, Callable[[float], float]] = {
     "prelu": lambda x: x if x > 0 else 0.25 * x,
     "elu": lambda x: x if x > 0 else math.exp(x) - 1,
     "swish": lambda x: x * sigmoid(x),
-    "srelu": lambda x: SLOPE * x if x < 0 else x,  # at its start: t_l = 0, a_l = 0.2, t_r = 1, a_r = 1
+    "srelu": lambda x: (
+        SLOPE * x if x < 0 else x
+    ),  # at its start: t_l = 0, a_l = 0.2, t_r = 1, a_r = 1
     "sigmoid": sigmoid,
 }
 DERIVATIVES: dict[str, Callable[[float], float]] = {
@@ -62,10 +66,14 @@ def test_there_are_six() -> None:
 class TestFunction:
     def test_value(self, name: str) -> None:
         expected = torch.tensor([VALUES[name](x) for x in POINTS.tolist()], dtype=torch.float64)
-        torch.testing.assert_close(ACTIVATION_FUNCTIONS[name](POINTS), expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            ACTIVATION_FUNCTIONS[name](POINTS), expected, rtol=1e-12, atol=1e-12
+        )
 
     def test_derivative(self, name: str) -> None:
-        expected = torch.tensor([DERIVATIVES[name](x) for x in POINTS.tolist()], dtype=torch.float64)
+        expected = torch.tensor(
+            [DERIVATIVES[name](x) for x in POINTS.tolist()], dtype=torch.float64
+        )
         found = derivative(ACTIVATION_FUNCTIONS[name], POINTS)
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
@@ -73,13 +81,17 @@ class TestFunction:
         points = torch.cat([POINTS, torch.tensor([0.0, 1.0], dtype=torch.float64)])
         ours, theirs = ACTIVATION_FUNCTIONS[name], TORCH[name]
         torch.testing.assert_close(ours(points), theirs(points).detach(), rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(derivative(ours, points), derivative(theirs, points), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            derivative(ours, points), derivative(theirs, points), rtol=1e-12, atol=1e-12
+        )
 
     @pytest.mark.parametrize("shape", [(3, 5, 4), (3, 2, 4, 6, 6)])
     def test_a_module_for_stacked_networks(self, name: str, shape: tuple[int, ...]) -> None:
         x = 3 * torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         module = make_activation(name, 3, Settings()).double()
-        torch.testing.assert_close(module(x).detach(), ACTIVATION_FUNCTIONS[name](x).detach(), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            module(x).detach(), ACTIVATION_FUNCTIONS[name](x).detach(), rtol=1e-12, atol=1e-12
+        )
 
 
 def test_learning_activations_start_at_their_settings() -> None:
@@ -88,7 +100,9 @@ def test_learning_activations_start_at_their_settings() -> None:
     srelu = dict(make_activation("srelu", 2, settings).named_parameters())
     torch.testing.assert_close(prelu, {"slope": torch.tensor([0.1, 0.1])})
     expected = {"t_left": -0.5, "a_left": 0.3, "t_right": 0.7, "a_right": 0.8}
-    torch.testing.assert_close(srelu, {name: torch.full((2,), value) for name, value in expected.items()})
+    torch.testing.assert_close(
+        srelu, {name: torch.full((2,), value) for name, value in expected.items()}
+    )
     for name in ("relu", "elu", "swish", "sigmoid"):
         assert list(make_activation(name, 2, settings).parameters()) == []
 
@@ -133,7 +147,10 @@ def test_stacked_srelu_learns_per_network() -> None:
         expected = dict.fromkeys(values, 0.0)
         regions = set()
         for x, y, g in zip(
-            INPUTS[k].flatten().tolist(), outputs[k].flatten().tolist(), UPSTREAM[k].flatten().tolist(), strict=True
+            INPUTS[k].flatten().tolist(),
+            outputs[k].flatten().tolist(),
+            UPSTREAM[k].flatten().tolist(),
+            strict=True,
         ):
             if x >= t_right:
                 assert y == pytest.approx(t_right + a_right * (x - t_right))

@@ -19,21 +19,26 @@ from matplotlib.figure import Figure
 from study_tables import make_table_of_plan, write_study_table
 from test_tables import Cells
 
-from gradflow import figures, labels
-from gradflow.config import TABLES, WITHOUT_RUNS, load_config
-from gradflow.grid import Grid
-from gradflow.runlog import MEASURES
+from gradflow.analysis import figures
+from gradflow.study import labels
+from gradflow.study.config import TABLES, WITHOUT_RUNS, load_config
+from gradflow.study.plan import Grid
+from gradflow.training.run_log import MEASURES
 
 ROOT = Path(__file__).parents[1]
 SCALE = "smoke"
 PUBLISHED = ROOT / "workflow" / "published"
 
 RAW = yaml.safe_load((ROOT / "config.yaml").read_text())
-RAW["scales"][SCALE]["studies"]["cifar100_depths"] = {"epochs": 2}  # as many configurations as in the paper
+RAW["scales"][SCALE]["studies"]["cifar100_depths"] = {
+    "epochs": 2
+}  # as many configurations as in the paper
 CONFIG = load_config(RAW)
 GRID = Grid(CONFIG)
 OF_THE_PAPER = ("correlation_table", "significance_table", "grid_table", "means_table")
-P_VALUE_TABLES = [name for name, artifact in CONFIG.artifacts.items() if artifact.kind == "significance_table"]
+P_VALUE_TABLES = [
+    name for name, artifact in CONFIG.artifacts.items() if artifact.kind == "significance_table"
+]
 FIGURES = [name for name, artifact in CONFIG.artifacts.items() if artifact.kind not in TABLES]
 
 # Rows and columns as printed; a figure's panels a part, and its parts.
@@ -42,7 +47,10 @@ PAGES = {
     "table3a": (OPTIMIZERS, ["NR", "DA", "L2", "SC", "BN", "DA BN", "L2 BN", "SC BN"]),
     "table3b": (OPTIMIZERS, ["BN", "DA BN", "L2 BN", "SC BN", "DA SC BN", "DA L2 SC BN"]),
     "table3c": (OPTIMIZERS, ["ReLU", "Swish", "PReLU", "SReLU", "Sigmoid", "ELU"]),
-    "table4": (["Adagrad", "Adam", "Mom (0.9)"], ["NR", "L2", "DA", "SC", "BN", "DA SC BN", "DA L2 SC BN"]),
+    "table4": (
+        ["Adagrad", "Adam", "Mom (0.9)"],
+        ["NR", "L2", "DA", "SC", "BN", "DA SC BN", "DA L2 SC BN"],
+    ),
     "table5a": (OPTIMIZERS, ["NR", "DA", "L2", "SC", "BN"]),
     "table5b": (OPTIMIZERS, ["BN", "DA BN", "L2 BN", "SC BN"]),
     "table5c": (["Adam", "Mom (0.9)"], ["ReLU", "SReLU", "Swish", "PReLU"]),
@@ -69,7 +77,9 @@ def made(tmp_path_factory: pytest.TempPathFactory):
 
     @cache
     def study_table(study: str) -> Path:
-        return write_study_table(folder / f"{study}.parquet", make_table_of_plan(GRID.plan(SCALE, study)))
+        return write_study_table(
+            folder / f"{study}.parquet", make_table_of_plan(GRID.plan(SCALE, study))
+        )
 
     @cache
     def make(name: str) -> tuple[dict[str, Path], Figure | None]:
@@ -83,7 +93,11 @@ def made(tmp_path_factory: pytest.TempPathFactory):
         drawn: list[Figure] = []
         save = figures.save_figure
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(figures, "save_figure", lambda figure, *paths: (drawn.append(figure), save(figure, *paths)))
+            patch.setattr(
+                figures,
+                "save_figure",
+                lambda figure, *paths: (drawn.append(figure), save(figure, *paths)),
+            )
             patch.setattr(sys, "argv", [str(word) for word in words])
             runpy.run_path(str(ROOT / "scripts" / f"{artifact.kind}.py"), run_name="__main__")
         return outputs, next(iter(drawn), None)
@@ -106,8 +120,17 @@ def counted(frame: pd.DataFrame, columns: list[str]) -> Counter[tuple[Any, ...]]
 
 def check_p_values(name: str, table: pd.DataFrame, page: Cells) -> None:
     theirs = published("pvalues")
-    theirs = theirs[theirs["table"] == name.removeprefix("table")].rename(columns={"dataset": "stands_for"})
-    columns = ["stands_for", "hidden_layers", "learning_rate", "optimizer", "regularization", "activation"]
+    theirs = theirs[theirs["table"] == name.removeprefix("table")].rename(
+        columns={"dataset": "stands_for"}
+    )
+    columns = [
+        "stands_for",
+        "hidden_layers",
+        "learning_rate",
+        "optimizer",
+        "regularization",
+        "activation",
+    ]
     if set(theirs["regularization"]) == {"best"}:
         columns.remove("regularization")
     ours, printed = counted(table, columns), counted(theirs, columns)
@@ -131,7 +154,14 @@ def check_correlations(table: pd.DataFrame, page: Cells) -> None:
 
 
 def check_means(table: pd.DataFrame, page: Cells) -> None:
-    columns = ["stands_for", "learning_rate", "optimizer", "regularization", "architecture", "metric"]
+    columns = [
+        "stands_for",
+        "learning_rate",
+        "optimizer",
+        "regularization",
+        "architecture",
+        "metric",
+    ]
     ours = counted(table, columns)
     theirs = counted(published("cifar100_means").rename(columns={"dataset": "stands_for"}), columns)
     assert len(theirs) == 48 and all(ours[cell] == count == 1 for cell, count in theirs.items())
@@ -142,7 +172,9 @@ def check_means(table: pd.DataFrame, page: Cells) -> None:
 
 
 def check_configurations(table: pd.DataFrame, page: Cells) -> None:
-    values = {name: [str(value) for value in own["value"]] for name, own in table.groupby("property")}
+    values = {
+        name: [str(value) for value in own["value"]] for name, own in table.groupby("property")
+    }
     assert set(values["optimizer"]) == {"adagrad", "adam", "rmsprop", "sgd", "momentum", "adamw"}
     assert values["regularization"] == ["NR", "DA", "L2", "SC", "BN"]
     assert values["depth"] == ["1", "2", "4"]
@@ -170,7 +202,10 @@ def check_table(name: str, paths: dict[str, Path]) -> None:
 def check_latex(path: Path) -> None:
     latex = path.read_text(encoding="utf-8")
     assert latex.count("{") == latex.count("}")
-    assert any(f"\\begin{{{kind}}}" in latex and f"\\end{{{kind}}}" in latex for kind in ("table", "longtable"))
+    assert any(
+        f"\\begin{{{kind}}}" in latex and f"\\end{{{kind}}}" in latex
+        for kind in ("table", "longtable")
+    )
 
 
 def check_figure(paths: dict[str, Path]) -> None:
@@ -247,7 +282,9 @@ return told;
 
 @pytest.mark.slow
 @pytest.mark.workflow
-@pytest.mark.skipif("GRADFLOW_SMOKE" not in os.environ, reason="GRADFLOW_SMOKE names no finished results folder")
+@pytest.mark.skipif(
+    "GRADFLOW_SMOKE" not in os.environ, reason="GRADFLOW_SMOKE names no finished results folder"
+)
 @pytest.mark.parametrize("name", GRID.artifacts(SCALE))
 def test_a_finished_smoke_holds_every_artifact(name: str) -> None:
     check_finished(name, Path(os.environ["GRADFLOW_SMOKE"]))

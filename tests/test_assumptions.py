@@ -15,12 +15,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from gradflow.config import load_config
-from gradflow.grid import Grid
-from gradflow.spec import Settings
+from gradflow.study.config import load_config
+from gradflow.study.job import Settings
+from gradflow.study.plan import Grid
 
 ROOT = Path(__file__).parents[1]
-ENTRIES: list[dict[str, Any]] = yaml.safe_load((ROOT / "workflow/assumptions.yaml").read_text(encoding="utf-8"))
+ENTRIES: list[dict[str, Any]] = yaml.safe_load(
+    (ROOT / "workflow/assumptions.yaml").read_text(encoding="utf-8")
+)
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 PAPER = ROOT.parent / "shared" / "paper" / "assumptions.md"
 SETTINGS = dataclasses.asdict(Settings())
@@ -30,7 +32,8 @@ FIELDS = {"choice", "status", "setting", "default", "alternatives", "evidence"}
 EXPLAINED = {
     "l2": "stated in section 3.2",
     **dict.fromkeys(
-        ("mask_update", "mask_update_interval", "mask_update_fraction"), "fixed in section 2.1; for other methods"
+        ("mask_update", "mask_update_interval", "mask_update_fraction"),
+        "fixed in section 2.1; for other methods",
     ),
 }
 
@@ -43,7 +46,9 @@ def at(path: str) -> list[Any]:
     """The values of config.yaml at a dotted path, in which * is any name."""
     found: list[Any] = [CONFIG]
     for part in path.split("."):
-        found = [value for one in found for key, value in one.items() if fnmatch.fnmatchcase(key, part)]
+        found = [
+            value for one in found for key, value in one.items() if fnmatch.fnmatchcase(key, part)
+        ]
     return found
 
 
@@ -80,22 +85,40 @@ def test_every_setting_is_listed_or_explained() -> None:
 
 def test_every_alternative_that_a_study_trains_is_of_a_listed_setting() -> None:
     listed = {name for entry in ENTRIES if entry["status"] == "open" for name in entry["setting"]}
-    changed = {name for variant, settings in CONFIG["variants"].items() if variant != "paper" for name in settings}
+    changed = {
+        name
+        for variant, settings in CONFIG["variants"].items()
+        if variant != "paper"
+        for name in settings
+    }
     assert changed <= listed
 
 
 @pytest.mark.skipif(not PAPER.exists(), reason="the paper's files are not here")
 def test_there_are_as_many_rows_as_the_list_of_open_choices_has() -> None:
-    parts = dict(re.findall(r"^## (\w+)[^\n]*\n(.*?)(?=^## |\Z)", PAPER.read_text(encoding="utf-8"), re.M | re.S))
+    parts = dict(
+        re.findall(
+            r"^## (\w+)[^\n]*\n(.*?)(?=^## |\Z)", PAPER.read_text(encoding="utf-8"), re.M | re.S
+        )
+    )
     settled = re.findall(r"^- ", parts["Settled"], re.M)
     rows = [line for line in parts["Open"].splitlines() if line.startswith("|")][2:]
-    of_this_project = ("Training images", "Arithmetic")  # choices that the paper"s readers need not make
+    of_this_project = (
+        "Training images",
+        "Arithmetic",
+    )  # choices that the paper"s readers need not make
     statuses = [entry["status"] for entry in ENTRIES if entry["choice"] not in of_this_project]
     assert statuses == ["settled"] * len(settled) + ["open"] * len(rows)
 
 
-def make_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artifact: dict[str, Any]) -> pd.DataFrame:
-    files = [part for kind in ("csv", "html", "tex") for part in (f"--{kind}", str(tmp_path / f"table.{kind}"))]
+def make_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artifact: dict[str, Any]
+) -> pd.DataFrame:
+    files = [
+        part
+        for kind in ("csv", "html", "tex")
+        for part in (f"--{kind}", str(tmp_path / f"table.{kind}"))
+    ]
     arguments = ["list_assumptions.py", "--artifact", json.dumps(artifact), "--runs", *files]
     monkeypatch.setattr(sys, "argv", arguments)
     runpy.run_path(str(ROOT / "scripts/list_assumptions.py"), run_name="__main__")
@@ -104,20 +127,33 @@ def make_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artifact: dict[s
 
 def test_the_table_shows_what_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {**SETTINGS, "batch_size": 100, "srelu_left": [0.1, 0.3]}
-    artifact = {"name": "assumptions", "title": "Choices <made up>", "variant": "batch_100", "settings": settings}
+    artifact = {
+        "name": "assumptions",
+        "title": "Choices <made up>",
+        "variant": "batch_100",
+        "settings": settings,
+    }
     table = make_table(tmp_path, monkeypatch, artifact).set_index("choice")
     assert list(table.index) == [entry["choice"] for entry in ENTRIES]
     assert table.loc["MLP batch size", "value"] == "100"
     assert table.loc["Dense widths", "value"] == "10, 30, 50, 70, 90"
-    assert table.loc["SReLU", "value"].startswith("srelu_left: 0.1, 0.3; srelu_right: 1, 1; one set")
-    assert set(table.index[table["changed"]]) == {"MLP batch size", "SReLU", "Wide ResNet optimizer"}
+    assert table.loc["SReLU", "value"].startswith(
+        "srelu_left: 0.1, 0.3; srelu_right: 1, 1; one set"
+    )
+    assert set(table.index[table["changed"]]) == {
+        "MLP batch size",
+        "SReLU",
+        "Wide ResNet optimizer",
+    }
     page = (tmp_path / "table.html").read_text(encoding="utf-8")
     assert "Choices &lt;made up&gt;" in page and page.count("<tr>") == len(ENTRIES) + 1
     latex = (tmp_path / "table.tex").read_text(encoding="utf-8")
     assert r"batch\_\allowbreak size" in latex and r"\begin{longtable}" in latex
 
 
-def test_settings_that_follow_the_scale_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_follow_the_scale_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     artifact = json.loads(Grid(load_config(CONFIG)).artifact_json("smoke", "assumptions"))
     table = make_table(tmp_path, monkeypatch, artifact).set_index("choice")
     assert "probe_images: 128" in table.loc["Gradient probe", "value"]

@@ -11,9 +11,9 @@ import torchvision.transforms.functional as V
 from plain import DEVICE, make_data, make_job, probe_batches, training_batch
 from torch import Tensor
 
-from gradflow.batches import Batches, Epoch
-from gradflow.data import ImageData
-from gradflow.spec import Job
+from gradflow.data.store import ImageData
+from gradflow.study.job import Job
+from gradflow.training.batches import Batches, Epoch
 
 THREE = (30, 50, 70)
 
@@ -80,7 +80,9 @@ class TestOrder:
             # a flip agrees with one half, a shift of three with one third
             agreement = (first.draws[0] == draws).double().mean(0)
             for share, expected in zip(agreement.tolist(), (1 / 3, 1 / 3, 1 / 2), strict=True):
-                assert share == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / 300))
+                assert share == pytest.approx(
+                    expected, abs=4 * math.sqrt(expected * (1 - expected) / 300)
+                )
 
     def test_minibatches_follow_the_order(self) -> None:
         data = make_data(train=70)
@@ -119,7 +121,11 @@ class TestAugmentation:
         assert flips == {0, 1}
 
     def test_draws_are_uniform(self) -> None:
-        draws = batches_of(make_job("sgd", "DA", crop_padding=4), make_data(train=5000)).epoch(0).draws[0]
+        draws = (
+            batches_of(make_job("sgd", "DA", crop_padding=4), make_data(train=5000))
+            .epoch(0)
+            .draws[0]
+        )
         for column, places in ((0, 9), (1, 9), (2, 2)):
             counts = torch.bincount(draws[:, column].long())
             assert len(counts) == places
@@ -147,11 +153,15 @@ class TestProbeAndTest:
         batches = batches_of(make_job("sgd", regularization, percents=THREE), data)
         probe = probe_batches(batches)
         assert [labels.shape for _, labels in probe] == [(1, 16)] * 4 + [(1, 6)]
-        assert torch.equal(torch.cat([images[0] for images, _ in probe]), normalised(data.train_images, data))
+        assert torch.equal(
+            torch.cat([images[0] for images, _ in probe]), normalised(data.train_images, data)
+        )
         assert torch.equal(torch.cat([labels[0] for _, labels in probe]), data.train_labels)
         test = list(batches.test(size=15))
         assert [labels.shape for _, labels in test] == [(1, 15), (1, 15), (1, 10)]
-        assert torch.equal(torch.cat([images[0] for images, _ in test]), normalised(data.test_images, data))
+        assert torch.equal(
+            torch.cat([images[0] for images, _ in test]), normalised(data.test_images, data)
+        )
         assert torch.equal(torch.cat([labels[0] for _, labels in test]), data.test_labels)
 
     def test_a_fixed_choice_of_training_images(self) -> None:
@@ -159,13 +169,23 @@ class TestProbeAndTest:
         order = batches_of(job).probe_order
         assert len(order) == len(order.unique()) == 50
         assert order.tolist() == sorted(order.tolist()) != list(range(50))
-        for other in (dataclasses.replace(job, seed=9), make_job("adam", "DA", percents=THREE, probe_images=50)):
+        for other in (
+            dataclasses.replace(job, seed=9),
+            make_job("adam", "DA", percents=THREE, probe_images=50),
+        ):
             assert torch.equal(batches_of(other).probe_order, order)
 
     def test_normalised_to_mean_zero_and_variance_one(self) -> None:
         data = make_data(train=70, channels=3)
-        images = torch.cat([images[0] for images, _ in probe_batches(batches_of(make_job("sgd"), data))])
-        torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-12)
+        images = torch.cat(
+            [images[0] for images, _ in probe_batches(batches_of(make_job("sgd"), data))]
+        )
         torch.testing.assert_close(
-            images.std((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64), rtol=1e-12, atol=0
+            images.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-12
+        )
+        torch.testing.assert_close(
+            images.std((0, 2, 3), correction=0),
+            torch.ones(3, dtype=torch.float64),
+            rtol=1e-12,
+            atol=0,
         )

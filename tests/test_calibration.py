@@ -14,9 +14,14 @@ import pandas as pd
 import pytest
 from study_tables import make_study_table, write_study_table
 
-from gradflow.calibration import COLUMNS, calibration_cells, calibration_page, standardised_differences
-from gradflow.published import load_means
-from gradflow.runs import Artifact, summarise_runs
+from gradflow.analysis.runs import Artifact, summarise_runs
+from gradflow.paper.calibration import (
+    COLUMNS,
+    calibration_cells,
+    calibration_page,
+    standardised_differences,
+)
+from gradflow.paper.published import load_means
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = load_means(ROOT / "workflow/published")
@@ -38,10 +43,14 @@ def rows() -> pd.DataFrame:
     for shift, name in enumerate(("own_shape", "active_fan_in", "paper", "shared_max_fan_in")):
         one = table.assign(variant=name, initialisation=NAMES[name])
         for mean in PUBLISHED:
-            chosen = (one["optimizer"] == mean.optimizer) & (one["architecture"] == mean.architecture)
+            chosen = (one["optimizer"] == mean.optimizer) & (
+                one["architecture"] == mean.architecture
+            )
             if chosen.any() and mean.regularization == "NR":
                 values = np.linspace(-1, 1, 15)
-                one.loc[chosen, "test_accuracy"] = mean.mean + mean.std * values / values.std(ddof=1) + 3 * shift
+                one.loc[chosen, "test_accuracy"] = (
+                    mean.mean + mean.std * values / values.std(ddof=1) + 3 * shift
+                )
         variants.append(one)
     return pd.concat(variants)
 
@@ -54,16 +63,27 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
 def test_the_variant_that_fits_wins(cells: pd.DataFrame) -> None:
     assert list(cells.columns) == COLUMNS and len(cells) == 4 * 2 * 2
     ranks = cells.drop_duplicates("variant").set_index("variant")["rank"]
-    assert ranks.to_dict() == {"paper": 3, "shared_max_fan_in": 4, "own_shape": 1, "active_fan_in": 2}
+    assert ranks.to_dict() == {
+        "paper": 3,
+        "shared_max_fan_in": 4,
+        "own_shape": 1,
+        "active_fan_in": 2,
+    }
     best = cells[cells["variant"] == "own_shape"]
     assert best["variant_score"].to_numpy() == pytest.approx(0, abs=1e-9)
     first = cells.iloc[0]
-    assert (first["optimizer"], first["architecture"], first["initialisation"]) == ("sgd", "dense", NAMES["paper"])
+    assert (first["optimizer"], first["architecture"], first["initialisation"]) == (
+        "sgd",
+        "dense",
+        NAMES["paper"],
+    )
     assert (first["n"], first["planned"], first["published_mean"]) == (15, 15, 20.809)
     # a share f at 1 % and the others at one accuracy: f / (1 - f) = (8.53 / 10.776)^2
     sparse = cells.iloc[1]
     share = 8.53**2 / (8.53**2 + 10.776**2)
-    assert sparse["published_dead"] == pytest.approx(15 * share) and 5 < sparse["published_dead"] < 6
+    assert (
+        sparse["published_dead"] == pytest.approx(15 * share) and 5 < sparse["published_dead"] < 6
+    )
 
 
 def test_scores_by_hand() -> None:
@@ -73,14 +93,22 @@ def test_scores_by_hand() -> None:
     assert standardised_differences(20.0, 2.0, 15, 20.0, 2.0) == (0, 0)
     assert math.isfinite(sum(standardised_differences(1.0, 0.0, 15, 1.0, 0.0)))
     # too small a spread is as wrong as too large a one
-    assert standardised_differences(20, 1, 15, 20, 2)[1] == pytest.approx(standardised_differences(20, 4, 15, 20, 2)[1])
+    assert standardised_differences(20, 1, 15, 20, 2)[1] == pytest.approx(
+        standardised_differences(20, 4, 15, 20, 2)[1]
+    )
 
 
 def test_dead_runs_are_counted(rows: pd.DataFrame) -> None:
     dead = rows.copy()
-    chosen = (dead["variant"] == "paper") & (dead["architecture"] == "sparse") & (dead["width_percent"] == 10)
+    chosen = (
+        (dead["variant"] == "paper")
+        & (dead["architecture"] == "sparse")
+        & (dead["width_percent"] == 10)
+    )
     dead.loc[chosen, "collapsed"] = True
-    counts = calibration_cells(summarise_runs(dead), TABLE, PUBLISHED).set_index(["variant", "architecture"])["dead"]
+    counts = calibration_cells(summarise_runs(dead), TABLE, PUBLISHED).set_index(
+        ["variant", "architecture"]
+    )["dead"]
     assert set(counts["paper", "sparse"]) == {3} and set(counts["paper", "dense"]) == {0}
 
 
@@ -89,7 +117,9 @@ def test_with_missing_runs_there_is_no_score(rows: pd.DataFrame) -> None:
     runs = summarise_runs(rows[~gone & (rows["variant"] != "active_fan_in")])
     cells = calibration_cells(runs, TABLE, PUBLISHED, ARTIFACT["variants"])
     scores = cells.drop_duplicates("variant").set_index("variant")
-    assert scores["variant_score"].isna().to_dict() == dict(zip(VARIANTS, (False, False, True, True), strict=True))
+    assert scores["variant_score"].isna().to_dict() == dict(
+        zip(VARIANTS, (False, False, True, True), strict=True)
+    )
     assert scores.loc["paper", "rank"] == 1 and scores["rank"].isna().sum() == 2
     page = calibration_page(cells, runs, TABLE).texts["html"]
     assert page.loc["own_shape", "Score"] == "no score: runs are missing"
@@ -114,10 +144,18 @@ def test_mixed_configurations_are_refused(rows: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_script(rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool) -> None:
+def test_script(
+    rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool
+) -> None:
     study = write_study_table(tmp_path / "study.parquet", rows if finished else rows.iloc[:0])
-    files = [part for kind in ("csv", "html", "tex") for part in (f"--{kind}", str(tmp_path / f"table.{kind}"))]
-    monkeypatch.setattr(sys, "argv", ["x", "--artifact", json.dumps(ARTIFACT), "--runs", str(study), *files])
+    files = [
+        part
+        for kind in ("csv", "html", "tex")
+        for part in (f"--{kind}", str(tmp_path / f"table.{kind}"))
+    ]
+    monkeypatch.setattr(
+        sys, "argv", ["x", "--artifact", json.dumps(ARTIFACT), "--runs", str(study), *files]
+    )
     runpy.run_path(str(ROOT / "scripts/calibration_table.py"), run_name="__main__")
     table = pd.read_csv(tmp_path / "table.csv")
     assert list(table.columns) == COLUMNS and len(table) == 16

@@ -20,7 +20,9 @@ from plain import (
     train_steps,
 )
 
-from gradflow.checkpoint import (
+from gradflow.data.store import ImageData
+from gradflow.study.job import OPTIMIZERS, Job, Run
+from gradflow.training.checkpoint import (
     CheckpointError,
     Progress,
     read_progress,
@@ -29,10 +31,8 @@ from gradflow.checkpoint import (
     save_checkpoint,
     write_progress,
 )
-from gradflow.cohort import Cohort
-from gradflow.data import ImageData
-from gradflow.spec import OPTIMIZERS, Job, Run
-from gradflow.stack import Stack
+from gradflow.training.cohort import Cohort
+from gradflow.training.stack import Stack
 
 THREE = (30, 50, 70)
 EVERYTHING = make_job("adam", "DA_L2_SC_BN", activation="prelu", percents=THREE)
@@ -73,12 +73,16 @@ def momentum_buffers(stack: Stack) -> list[torch.Tensor]:
 
 
 class TestResume:
-    # in the first step, inside an epoch, at its last step (not yet logged), in another epoch, before the very last
+    # in the first step, inside an epoch, at its last step (not yet logged), in another epoch,
+    # before the very last
     @pytest.mark.parametrize("steps", [1, 7, 10, 13, 19])
     @pytest.mark.parametrize("precision", ["float32", "float64"])
     @pytest.mark.parametrize(
         "options",
-        [{"optimizer": "adam", "regularization": "DA_L2_SC_BN", "activation": "prelu"}, {"optimizer": "momentum"}],
+        [
+            {"optimizer": "adam", "regularization": "DA_L2_SC_BN", "activation": "prelu"},
+            {"optimizer": "momentum"},
+        ],
         ids=["adam-everything", "momentum-NR"],
     )
     def test_bit_identical_to_the_uninterrupted(
@@ -132,7 +136,10 @@ class TestResume:
         for percent in THREE:
             sparse, dense = (resumed.rows[Run(name, percent)] for name in ("sparse", "dense"))
             assert len(sparse) == len(dense) == 10
-            assert all(s["active_weights"] == d["active_weights"] for s, d in zip(sparse, dense, strict=True))
+            assert all(
+                s["active_weights"] == d["active_weights"]
+                for s, d in zip(sparse, dense, strict=True)
+            )
 
     def test_replaced_masks_come_back_with_their_live_weights(self, path: Path) -> None:
         cohort = Cohort(MOMENTUM, make_data(), DEVICE)
@@ -161,7 +168,9 @@ class TestResume:
         resumed = resume(path, MOMENTUM, make_data())
         stack, k = find_run(resumed, sick)
         with torch.no_grad():  # finite again, so that only the flag tells
-            for layer, weight, buffer in zip(stack.layers, healthy, momentum_buffers(stack), strict=True):
+            for layer, weight, buffer in zip(
+                stack.layers, healthy, momentum_buffers(stack), strict=True
+            ):
                 layer[k] = weight
                 buffer[k] = 0
         resumed.train(MOMENTUM.epochs)
@@ -188,7 +197,9 @@ class TestFiles:
         for _ in range(3):
             train_steps(cohort, 2)
             progress = save(path, cohort)
-            assert sorted(file.name for file in path.parent.iterdir()) == sorted([path.name, progress.tensors])
+            assert sorted(file.name for file in path.parent.iterdir()) == sorted(
+                [path.name, progress.tensors]
+            )
         save(path, cohort)  # once more at the same step
         assert path.with_name(progress.tensors).exists()
         remove_checkpoint(path)
@@ -200,7 +211,9 @@ class TestFiles:
         save(path, cohort)
         kept = save(other, cohort)
         remove_checkpoint(path)
-        assert sorted(file.name for file in path.parent.iterdir()) == sorted([other.name, kept.tensors])
+        assert sorted(file.name for file in path.parent.iterdir()) == sorted(
+            [other.name, kept.tensors]
+        )
 
     @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
     def test_damaged_tensors(self, path: Path, damage: str) -> None:
@@ -216,8 +229,13 @@ class TestFiles:
             tensors.write_bytes(content)
         else:
             tensors.unlink()
-        fresh, untouched = Cohort(MOMENTUM, make_data(), DEVICE), Cohort(MOMENTUM, make_data(), DEVICE)
-        with pytest.raises(CheckpointError, match="missing" if damage == "remove" else "damaged") as caught:
+        fresh, untouched = (
+            Cohort(MOMENTUM, make_data(), DEVICE),
+            Cohort(MOMENTUM, make_data(), DEVICE),
+        )
+        with pytest.raises(
+            CheckpointError, match="missing" if damage == "remove" else "damaged"
+        ) as caught:
             restore_checkpoint(path, progress, fresh)
         assert "\n" not in str(caught.value)
         assert_same_state(fresh, untouched)
@@ -235,7 +253,9 @@ class TestFiles:
             restore_checkpoint(path, progress, cohort)
         assert_same_state(cohort, untouched)
 
-    @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"rows": [[1]]}', '{"rows": [], "epoch": 1}'])
+    @pytest.mark.parametrize(
+        "content", [None, "", "{", "[]", "{}", '{"rows": [[1]]}', '{"rows": [], "epoch": 1}']
+    )
     def test_unreadable_progress_is_none(self, path: Path, content: str | None) -> None:
         if content is not None:
             path.parent.mkdir()

@@ -17,9 +17,16 @@ import pandas as pd
 import pytest
 from study_tables import make_study_table, write_study_table
 
-from gradflow.claim_activations import only_swish_negative_gradient
-from gradflow.claim_correlations import TABLE_1, dense_columns_alike, egf_is_highest, published_correlations
-from gradflow.claim_evidence import (
+from gradflow.analysis.runs import Artifact, read_rows
+from gradflow.analysis.tables import write_html, write_latex
+from gradflow.paper.claims.activations import only_swish_negative_gradient
+from gradflow.paper.claims.correlations import (
+    TABLE_1,
+    dense_columns_alike,
+    egf_is_highest,
+    published_correlations,
+)
+from gradflow.paper.claims.evidence import (
     ADAPTIVE,
     ALL_OPTIMIZERS,
     EWMA,
@@ -33,13 +40,22 @@ from gradflow.claim_evidence import (
     Evidence,
     summarise_with_probes,
 )
-from gradflow.claim_p_values import bn_favours_sparse_table, nr_favours_sparse_table, published_p_values
-from gradflow.claim_parts import Finding, signed_rank_part
-from gradflow.claims import CHECKS, COLUMNS, check_published, claim_cells, claims_page, load_claims
-from gradflow.runlog import MEASURES
-from gradflow.runs import Artifact, read_rows
-from gradflow.spec import PAPER_ACTIVATIONS, Configuration
-from gradflow.tables import write_html, write_latex
+from gradflow.paper.claims.p_values import (
+    bn_favours_sparse_table,
+    nr_favours_sparse_table,
+    published_p_values,
+)
+from gradflow.paper.claims.parts import Finding, signed_rank_part
+from gradflow.paper.claims.verdicts import (
+    CHECKS,
+    COLUMNS,
+    check_published,
+    claim_cells,
+    claims_page,
+    load_claims,
+)
+from gradflow.study.job import PAPER_ACTIVATIONS, Configuration
+from gradflow.training.run_log import MEASURES
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "workflow" / "published"
@@ -60,13 +76,19 @@ def configurations() -> Iterable[tuple[str, str, str, float, str, str]]:
         yield "cifar100", "mlp", optimizer, HIGH, name, "relu"
     for name in ("L2_BN", "DA_L2_SC_BN"):
         yield "cifar100", "mlp", "adamw", HIGH, name, "relu"
-    for rate, optimizer, activation in itertools.product((LOW, HIGH), ALL_OPTIMIZERS, PAPER_ACTIVATIONS):
+    for rate, optimizer, activation in itertools.product(
+        (LOW, HIGH), ALL_OPTIMIZERS, PAPER_ACTIVATIONS
+    ):
         name = "DA_L2_SC_BN" if rate == HIGH and optimizer in ("sgd", "momentum") else "DA_SC_BN"
         if activation != "relu":
             yield "cifar100", "mlp", optimizer, rate, name, activation
-    for optimizer, activation in itertools.product(("adam", "momentum"), ("srelu", "swish", "prelu")):
+    for optimizer, activation in itertools.product(
+        ("adam", "momentum"), ("srelu", "swish", "prelu")
+    ):
         yield "cifar10", "mlp", optimizer, LOW, "DA_SC_BN", activation
-    for optimizer, name in itertools.product(("adagrad", "adam", "momentum"), ("BN", "DA_BN", "L2_BN", "DA_L2_SC_BN")):
+    for optimizer, name in itertools.product(
+        ("adagrad", "adam", "momentum"), ("BN", "DA_BN", "L2_BN", "DA_L2_SC_BN")
+    ):
         yield "cifar100", "wide_resnet", optimizer, HIGH, name, "relu"
     for optimizer in ("adagrad", "adam", "momentum", "adamw"):
         yield "cifar100", "wide_resnet", optimizer, HIGH, "DA_L2_SC_BN", "swish"
@@ -85,7 +107,10 @@ def neutral_runs() -> pd.DataFrame:
         places = (
             itertools.product(("dense", "sparse"), PERCENTS, SEEDS)
             if is_mlp
-            else [("dense", 100, 0), *itertools.product(("sparse", "magnitude"), (1, 5, 10, 20, 50), (0,))]
+            else [
+                ("dense", 100, 0),
+                *itertools.product(("sparse", "magnitude"), (1, 5, 10, 20, 50), (0,)),
+            ]
         )
         for architecture, percent, seed in places:
             rows.append(
@@ -108,7 +133,13 @@ def neutral_runs() -> pd.DataFrame:
     runs[SPREAD] = runs[LOWEST] = 1.0
     # small, different in every run, and fixed: the pairs neither tie nor lean to a side
     noise = np.random.default_rng(7)
-    columns = ["test_accuracy", "test_loss", *(f"mean_{measure}" for measure in MEASURES), SPREAD, LOWEST]
+    columns = [
+        "test_accuracy",
+        "test_loss",
+        *(f"mean_{measure}" for measure in MEASURES),
+        SPREAD,
+        LOWEST,
+    ]
     for column in columns:
         runs[column] *= 1 + 0.002 * noise.standard_normal(len(runs))
     return runs
@@ -157,7 +188,10 @@ def follows_loss(measure: str, share: float, **wanted: object) -> World:
     def change(runs: pd.DataFrame) -> pd.DataFrame:
         chosen = where(runs, model="mlp", **wanted)
         # of |tau|, so that a share of one is the highest: the order is broken by swapping halves
-        rank = runs[chosen].groupby(["configuration", "dataset", "architecture"])["seed"].cumcount() + 1.0
+        rank = (
+            runs[chosen].groupby(["configuration", "dataset", "architecture"])["seed"].cumcount()
+            + 1.0
+        )
         broken = (rank * 7) % 16
         mixed = np.where(rank <= 15 * share, rank, 15 * share + broken)
         runs.loc[chosen, f"mean_{measure}"] = mixed
@@ -177,14 +211,29 @@ C100 = {**MLP, "stands_for": "cifar100"}
 WRN = {"model": "wide_resnet"}
 L2_BN = ("L2_BN", "DA_L2_SC_BN")
 
-sparse_wins_with_bn = better(3, **MLP, architecture="sparse", optimizer=NON_EWMA, regularization=WITH_BN)
-dense_wins_without_bn = better(3, **MLP, architecture="dense", optimizer=NON_EWMA, regularization=WITHOUT_BN)
-sparse_wins_nr = better(3, **MLP, architecture="sparse", optimizer=EWMA, regularization="NR", learning_rate=LOW)
+sparse_wins_with_bn = better(
+    3, **MLP, architecture="sparse", optimizer=NON_EWMA, regularization=WITH_BN
+)
+dense_wins_without_bn = better(
+    3, **MLP, architecture="dense", optimizer=NON_EWMA, regularization=WITHOUT_BN
+)
+sparse_wins_nr = better(
+    3, **MLP, architecture="sparse", optimizer=EWMA, regularization="NR", learning_rate=LOW
+)
 # the noise alone may make a few of BN's cells significant
-even_bn = better(-0.3, **MLP, architecture="sparse", optimizer=EWMA, regularization="BN", learning_rate=LOW)
+even_bn = better(
+    -0.3, **MLP, architecture="sparse", optimizer=EWMA, regularization="BN", learning_rate=LOW
+)
 swish_prelu_sparse = better(3, model="mlp", architecture="sparse", activation=("swish", "prelu"))
 l2_low = [
-    better(-4, **MLP, architecture="sparse", optimizer=ADAPTIVE, regularization="L2", width_percent=(10, 30, 50)),
+    better(
+        -4,
+        **MLP,
+        architecture="sparse",
+        optimizer=ADAPTIVE,
+        regularization="L2",
+        width_percent=(10, 30, 50),
+    ),
     better(-1, **MLP, architecture="sparse", optimizer=ADAPTIVE, regularization="L2"),
     better(2, **MLP, architecture="dense", optimizer=ADAPTIVE, regularization="L2"),
 ]
@@ -206,7 +255,9 @@ def opposed(optimizers: tuple[str, ...]) -> World:
 
     def change(runs: pd.DataFrame) -> pd.DataFrame:
         chosen = where(runs, **C100, optimizer=optimizers)
-        order = runs.loc[chosen, "regularization"].map({name: i for i, name in enumerate((*WITH_BN, *WITHOUT_BN))})
+        order = runs.loc[chosen, "regularization"].map(
+            {name: i for i, name in enumerate((*WITH_BN, *WITHOUT_BN))}
+        )
         runs.loc[chosen, "test_accuracy"] -= order
         runs.loc[chosen, "mean_egf_l2"] *= 2.0**order
         return runs
@@ -219,7 +270,9 @@ def unrelated(optimizers: tuple[str, ...]) -> World:
 
     def change(runs: pd.DataFrame) -> pd.DataFrame:
         chosen = where(runs, **C100, optimizer=optimizers)
-        order = runs.loc[chosen, "regularization"].map({name: i for i, name in enumerate((*WITH_BN, *WITHOUT_BN))})
+        order = runs.loc[chosen, "regularization"].map(
+            {name: i for i, name in enumerate((*WITH_BN, *WITHOUT_BN))}
+        )
         runs.loc[chosen, "test_accuracy"] += order
         runs.loc[chosen, "mean_egf_l2"] *= 2.0**order
         return runs
@@ -250,7 +303,10 @@ egf_wins = [
     follows_loss("egf_l2", 1, architecture="sparse", stands_for=("cifar10", "cifar100")),
     follows_loss("egf_l1", 1, architecture="sparse", stands_for="fashion_mnist"),
 ]
-norm_wins = [*all_measures(0.4, architecture="sparse"), follows_loss("grad_norm_l2", 1, architecture="sparse")]
+norm_wins = [
+    *all_measures(0.4, architecture="sparse"),
+    follows_loss("grad_norm_l2", 1, architecture="sparse"),
+]
 few = without(width_percent=(30, 50, 70, 90))
 
 # claim: (what satisfies it, what contradicts it, what leaves it undecided)
@@ -347,7 +403,9 @@ WORLDS: dict[str, tuple[list[World], list[World], list[World]]] = {
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_each_claim_is_reproduced_contradicted_or_left_open(name: str) -> None:
-    for world, verdict in zip(WORLDS[name], ("reproduced", "contradicted", "inconclusive"), strict=True):
+    for world, verdict in zip(
+        WORLDS[name], ("reproduced", "contradicted", "inconclusive"), strict=True
+    ):
         finding = CHECKS[name](made(*world))
         assert finding.verdict == verdict, (name, verdict, finding)
         assert "Too few" not in finding.explanation or verdict == "inconclusive"
@@ -363,13 +421,16 @@ def test_no_verdict_from_missing_runs(name: str) -> None:
 
 def test_only_swish_is_decided_by_the_functions() -> None:
     torch = pytest.importorskip("torch")
-    from gradflow.activations import ACTIVATION_FUNCTIONS
+    from gradflow.networks.activations import ACTIVATION_FUNCTIONS
 
     assert only_swish_negative_gradient().verdict == "reproduced"
     wavy = only_swish_negative_gradient({**ACTIVATION_FUNCTIONS, "elu": torch.sin})
     assert wavy.verdict == "contradicted"
     assert "elu" in wavy.explanation
-    assert only_swish_negative_gradient({**ACTIVATION_FUNCTIONS, "swish": torch.relu}).verdict == "contradicted"
+    assert (
+        only_swish_negative_gradient({**ACTIVATION_FUNCTIONS, "swish": torch.relu}).verdict
+        == "contradicted"
+    )
     incomplete = {name: f for name, f in ACTIVATION_FUNCTIONS.items() if name != "srelu"}
     assert only_swish_negative_gradient(incomplete).verdict == "inconclusive"
 
@@ -380,7 +441,9 @@ def test_every_claim_is_listed_and_checked() -> None:
     assert len(listed) == 24
     assert {*WORLDS, "only-swish-negative-gradient"} == set(listed)
     if CLAIMS_MD.exists():
-        ids = re.findall(r"^\| ([a-z0-9-]+) \|", CLAIMS_MD.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        ids = re.findall(
+            r"^\| ([a-z0-9-]+) \|", CLAIMS_MD.read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
         assert [name for name in ids if name != "id"] == listed
 
 
@@ -415,7 +478,10 @@ def test_on_fashion_mnist_and_cifar10_the_published_advantage_is_not_lost() -> N
 
 def test_checks_of_tables_can_be_contradicted_or_open() -> None:
     table = published_p_values(PUBLISHED)
-    assert bn_favours_sparse_table(table.assign(p_value=1 - table["p_value"])).verdict == "contradicted"
+    assert (
+        bn_favours_sparse_table(table.assign(p_value=1 - table["p_value"])).verdict
+        == "contradicted"
+    )
     assert bn_favours_sparse_table(table.assign(p_value=0.3)).verdict == "inconclusive"
     assert bn_favours_sparse_table(table.iloc[:30]).verdict == "inconclusive"
     taus = published_correlations(PUBLISHED)
@@ -428,7 +494,10 @@ def test_checks_of_tables_can_be_contradicted_or_open() -> None:
 
 def test_empty_input_is_inconclusive_everywhere() -> None:
     cells = claim_cells(
-        load_claims(ROOT / "workflow" / "claims.yaml"), summarise_with_probes(read_rows([])), ARTIFACT, {}
+        load_claims(ROOT / "workflow" / "claims.yaml"),
+        summarise_with_probes(read_rows([])),
+        ARTIFACT,
+        {},
     )
     assert list(cells) == COLUMNS
     of_runs = cells[cells["id"] != "only-swish-negative-gradient"]
@@ -444,12 +513,16 @@ def test_diverged_runs_take_the_outermost_rank() -> None:
 
 
 def test_spread_and_lowest_egf_over_the_probes() -> None:
-    rows = make_study_table(["adam"], ["NR"], percents=[10], seeds=[0], epochs=4, diverged=[("adam", "sparse", 0)])
+    rows = make_study_table(
+        ["adam"], ["NR"], percents=[10], seeds=[0], epochs=4, diverged=[("adam", "sparse", 0)]
+    )
     rows = rows.assign(stands_for="cifar100", study="made_up", egf_l2=rows["egf_l2"].astype(float))
     dense = rows["architecture"] == "dense"
     rows.loc[dense, "egf_l2"] = [0.5, 4.0, 1.0, 3.0]
     # a run that two studies share is there twice
-    runs = summarise_with_probes(pd.concat([rows, rows.assign(study="another")])).set_index("architecture")
+    runs = summarise_with_probes(pd.concat([rows, rows.assign(study="another")])).set_index(
+        "architecture"
+    )
     assert runs.loc["dense", SPREAD] == pytest.approx(np.std([0.5, 4.0, 1.0, 3.0]))
     assert runs.loc["dense", LOWEST] == 1.0
     assert runs.loc["sparse", SPREAD] == np.inf
@@ -457,14 +530,19 @@ def test_spread_and_lowest_egf_over_the_probes() -> None:
 
 def test_page_tells_the_verdict_by_word_mark_and_colour(tmp_path: Path) -> None:
     claims = load_claims(ROOT / "workflow" / "claims.yaml")
-    evidence = made(sparse_wins_with_bn, dense_wins_without_bn, *srelu_bad[1:], better(4, activation="srelu"))
+    evidence = made(
+        sparse_wins_with_bn, dense_wins_without_bn, *srelu_bad[1:], better(4, activation="srelu")
+    )
     cells = claim_cells(claims, evidence.runs, ARTIFACT, check_published(PUBLISHED))
     assert {"reproduced", "contradicted", "inconclusive"} <= set(cells["verdict"])
     page = claims_page(cells, evidence.runs, ARTIFACT)
     write_html(tmp_path / "claims.html", page)
     write_latex(tmp_path / "claims.tex", page)
     text = (tmp_path / "claims.html").read_text(encoding="utf-8")
-    assert all(word in text for word in ("✓ reproduced", "✗ contradicted", "– inconclusive", "#bdf0b0", "S &gt; D"))
+    assert all(
+        word in text
+        for word in ("✓ reproduced", "✗ contradicted", "– inconclusive", "#bdf0b0", "S &gt; D")
+    )
     latex = (tmp_path / "claims.tex").read_text(encoding="utf-8")
     assert "0 of 12" in latex and r"\parbox" in latex
 
@@ -482,15 +560,35 @@ def test_a_wrong_list_of_claims_is_refused(tmp_path: Path, text: str) -> None:
 def test_the_script_works_with_most_studies_missing(tmp_path: Path) -> None:
     rows = make_study_table(dataset="digits", seeds=(0,)).assign(variant="paper")
     table = write_study_table(tmp_path / "fashion_mnist_low.parquet", rows)
-    artifact = json.dumps({"name": "claims", "title": "Claims", "variant": "paper", "seeds": [0], "percents": PERCENTS})
-    outputs = [f"{kind}={tmp_path / 'claims'}.{kind.strip('-')}" for kind in ("--csv", "--html", "--tex")]
+    artifact = json.dumps(
+        {
+            "name": "claims",
+            "title": "Claims",
+            "variant": "paper",
+            "seeds": [0],
+            "percents": PERCENTS,
+        }
+    )
+    outputs = [
+        f"{kind}={tmp_path / 'claims'}.{kind.strip('-')}" for kind in ("--csv", "--html", "--tex")
+    ]
     subprocess.run(
-        [sys.executable, ROOT / "scripts" / "check_claims.py", "--artifact", artifact, "--runs", table, *outputs],
+        [
+            sys.executable,
+            ROOT / "scripts" / "check_claims.py",
+            "--artifact",
+            artifact,
+            "--runs",
+            table,
+            *outputs,
+        ],
         check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )
     cells = pd.read_csv(tmp_path / "claims.csv", keep_default_na=False)
     assert list(cells) == COLUMNS
-    assert set(cells.loc[cells["id"] != "only-swish-negative-gradient", "verdict"]) == {"inconclusive"}
+    assert set(cells.loc[cells["id"] != "only-swish-negative-gradient", "verdict"]) == {
+        "inconclusive"
+    }
     assert cells.loc[cells["id"] == "bn-lowers-egf", "explanation"].str.contains("80 of 80").all()
     assert isinstance(CHECKS["bn-interaction"](made()), Finding)

@@ -29,11 +29,11 @@ from plain import (
 )
 from torch import Tensor
 
-from gradflow.cohort import Cohort
-from gradflow.masks import capacity, mlp_layer_shapes
-from gradflow.spec import OPTIMIZERS, Job, Run, dense_width, probe_epochs
-from gradflow.stack import MaskUpdate, Stack, weight_decay
-from gradflow.steps import learning_rate_at
+from gradflow.networks.masks import capacity, mlp_layer_shapes
+from gradflow.study.job import OPTIMIZERS, Job, Run, dense_width, probe_epochs
+from gradflow.training.cohort import Cohort
+from gradflow.training.stack import MaskUpdate, Stack, weight_decay
+from gradflow.training.step import learning_rate_at
 
 THREE = (30, 50, 70)
 
@@ -46,14 +46,20 @@ class TestOracle:
     @pytest.mark.parametrize("percents", [(50,), THREE], ids=["K=1", "K=3"])
     @pytest.mark.parametrize("regularization", ["NR", "L2", "BN", "SC"])
     @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-    def test_every_optimizer(self, optimizer: str, regularization: str, percents: tuple[int, ...]) -> None:
-        assert_agrees_with_plain(make_job(optimizer, regularization, percents=percents), make_data())
+    def test_every_optimizer(
+        self, optimizer: str, regularization: str, percents: tuple[int, ...]
+    ) -> None:
+        assert_agrees_with_plain(
+            make_job(optimizer, regularization, percents=percents), make_data()
+        )
 
     @pytest.mark.parametrize("regularization", ["NR", "DA_L2_SC_BN"])
     @pytest.mark.parametrize("activation", ["prelu", "elu", "swish", "srelu", "sigmoid"])
     def test_every_other_activation(self, activation: str, regularization: str) -> None:
         # a sigmoid network without BatchNorm needs a higher rate to move at all
-        job = make_job("adam", regularization, activation=activation, percents=THREE, learning_rate=0.02)
+        job = make_job(
+            "adam", regularization, activation=activation, percents=THREE, learning_rate=0.02
+        )
         assert_agrees_with_plain(job, make_data())
 
     @pytest.mark.parametrize(
@@ -61,7 +67,11 @@ class TestOracle:
         [
             {"skip_place": "after_activation"},
             {"skip_overlap": True},
-            {"skip_overlap": True, "skip_place": "after_activation", "batchnorm_place": "after_activation"},
+            {
+                "skip_overlap": True,
+                "skip_place": "after_activation",
+                "batchnorm_place": "after_activation",
+            },
             {"batchnorm_place": "after_activation"},
             {"l2_scope": "weights"},
             {"probe_images": 33},  # in batches of 16, 16 and 1: see below
@@ -71,14 +81,18 @@ class TestOracle:
     def test_every_setting_that_changes_the_network(self, settings: dict[str, Any]) -> None:
         # BatchNorm cannot normalise a minibatch of one image, in PyTorch either
         regularization = "DA_L2_SC" if "probe_images" in settings else "DA_L2_SC_BN"
-        assert_agrees_with_plain(make_job("adam", regularization, percents=THREE, **settings), make_data())
+        assert_agrees_with_plain(
+            make_job("adam", regularization, percents=THREE, **settings), make_data()
+        )
 
     def test_rmsprop_alpha(self) -> None:
         assert_agrees_with_plain(make_job("rmsprop", "L2", rmsprop_alpha=0.9), make_data())
 
     @pytest.mark.parametrize("depth", [1, 2, 5])
     def test_other_depths(self, depth: int) -> None:
-        assert_agrees_with_plain(make_job("momentum", "SC_BN", depth=depth, percents=THREE), make_data())
+        assert_agrees_with_plain(
+            make_job("momentum", "SC_BN", depth=depth, percents=THREE), make_data()
+        )
 
     @pytest.mark.parametrize("architecture", ["sparse", "dense"])
     @pytest.mark.parametrize("optimizer", ["momentum", "adagrad", "adam"])
@@ -96,7 +110,9 @@ class TestOracle:
 
     def test_learned_activations_differ_from_network_to_network(self) -> None:
         cohort = train_cohort(make_job("adam", activation="prelu", percents=THREE), make_data())
-        slopes = torch.stack([run_tensors(cohort, run)["activations.0.slope"] for run in cohort.stacks[0].runs])
+        slopes = torch.stack(
+            [run_tensors(cohort, run)["activations.0.slope"] for run in cohort.stacks[0].runs]
+        )
         assert len(slopes.unique()) == len(THREE)
         assert torch.all(slopes != 0.25)
 
@@ -114,7 +130,10 @@ class TestSameCapacity:
                 assert [tuple(layer.shape[1:]) for layer in dense.layers] == shapes
                 assert [count[k].item() for count in sparse.active()] == capacity(shapes)
                 assert [count.item() for count in dense.active()] == capacity(shapes)
-                nonzero = [int(weight.count_nonzero()) for weight in layer_weights(cohort, Run("sparse", percent))]
+                nonzero = [
+                    int(weight.count_nonzero())
+                    for weight in layer_weights(cohort, Run("sparse", percent))
+                ]
                 assert nonzero == capacity(shapes)
 
         check()
@@ -130,7 +149,9 @@ class TestSameCapacity:
     def test_masked_weights_stay_zero(self, optimizer: str) -> None:
         """After 50 steps with L2; also where BatchNorm and learned activations join in."""
         for regularization, activation in (("L2", "relu"), ("L2_SC_BN", "srelu")):
-            job = make_job(optimizer, regularization, activation=activation, percents=THREE, epochs=10)
+            job = make_job(
+                optimizer, regularization, activation=activation, percents=THREE, epochs=10
+            )
             assert_masked_weights_zero(train_cohort(job, make_data()))
 
     def test_masked_weights_of_a_wide_resnet_stay_zero(self) -> None:
@@ -156,7 +177,9 @@ class TestCompany:
     def test_alone_as_in_the_cohort(
         self, optimizer: str, regularization: str, activation: str, precision: str, rtol: float
     ) -> None:
-        job = make_job(optimizer, regularization, activation=activation, percents=THREE, precision=precision)
+        job = make_job(
+            optimizer, regularization, activation=activation, percents=THREE, precision=precision
+        )
         cohort = train_cohort(job, make_data())
         for run in job.runs:
             alone = train_cohort(job.only(run), make_data())
@@ -171,20 +194,30 @@ class TestCompany:
     @pytest.mark.skipif(DEVICE.type == "cpu", reason="GRADFLOW_TEST_DEVICE names no GPU")
     @pytest.mark.parametrize(("precision", "rtol"), [("float64", 1e-8), ("float32", 1e-3)])
     @pytest.mark.parametrize(
-        ("optimizer", "regularization"), [("momentum", "BN"), ("adam", "DA_L2_SC_BN"), ("adagrad", "NR")]
+        ("optimizer", "regularization"),
+        [("momentum", "BN"), ("adam", "DA_L2_SC_BN"), ("adagrad", "NR")],
     )
-    def test_a_gpu_agrees_with_a_cpu(self, optimizer: str, regularization: str, precision: str, rtol: float) -> None:
+    def test_a_gpu_agrees_with_a_cpu(
+        self, optimizer: str, regularization: str, precision: str, rtol: float
+    ) -> None:
         """Masks, draws and order are equal, so a few epochs differ by rounding alone."""
         job = make_job(optimizer, regularization, percents=THREE, precision=precision)
-        on_gpu, on_cpu = train_cohort(job, make_data()), Cohort(job, make_data(), torch.device("cpu"))
+        on_gpu, on_cpu = (
+            train_cohort(job, make_data()),
+            Cohort(job, make_data(), torch.device("cpu")),
+        )
         assert on_cpu.train(job.epochs)
         for run in job.runs:
             for row, expected in zip(on_gpu.rows[run], on_cpu.rows[run], strict=True):
                 assert_rows_agree(row, expected, rtol)
 
     @pytest.mark.parametrize("precision", ["float64", "float32"])
-    @pytest.mark.parametrize(("optimizer", "regularization"), [("adam", "DA_L2_SC_BN"), ("momentum", "NR")])
-    def test_repeated_job_is_bit_identical(self, optimizer: str, regularization: str, precision: str) -> None:
+    @pytest.mark.parametrize(
+        ("optimizer", "regularization"), [("adam", "DA_L2_SC_BN"), ("momentum", "NR")]
+    )
+    def test_repeated_job_is_bit_identical(
+        self, optimizer: str, regularization: str, precision: str
+    ) -> None:
         job = make_job(optimizer, regularization, percents=THREE, precision=precision)
         first, second = train_cohort(job, make_data()), train_cohort(job, make_data())
         for run in job.runs:
@@ -202,7 +235,11 @@ class TestCompany:
         part = Cohort(job, make_data(), DEVICE, runs=[wanted])
         part.train(job.epochs)
         # a stack is trained whole
-        together = [wanted] if wanted.architecture == "dense" else [Run("sparse", percent) for percent in THREE]
+        together = (
+            [wanted]
+            if wanted.architecture == "dense"
+            else [Run("sparse", percent) for percent in THREE]
+        )
         assert list(part.rows) == together
         for run in together:
             assert_same_bits(part, everything, run)
@@ -219,7 +256,9 @@ class TestCompany:
             stack.network.register_forward_pre_hook(record)
         train_steps(cohort, 3)
         for percent in THREE:
-            for sparse, dense in zip(seen[Run("sparse", percent)], seen[Run("dense", percent)], strict=True):
+            for sparse, dense in zip(
+                seen[Run("sparse", percent)], seen[Run("dense", percent)], strict=True
+            ):
                 assert torch.equal(sparse, dense)
         assert not torch.equal(seen[Run("sparse", 30)][0], seen[Run("sparse", 50)][0])
 
@@ -233,7 +272,8 @@ class TestFailure:
         assert any(rows[-1]["diverged"] for rows in cohort.rows.values())
         for rows in cohort.rows.values():
             assert len(rows) == 11
-            # the weights grow without bound, unless every unit dies first: then the logits are zero for good
+            # the weights grow without bound, unless every unit dies first: then the logits are zero
+            # for good
             assert rows[-1]["diverged"] != rows[-1]["collapsed"]
             for row in rows:
                 if row["diverged"]:
@@ -243,7 +283,9 @@ class TestFailure:
 
     @pytest.mark.parametrize("value", [math.inf, math.nan])
     @pytest.mark.parametrize("regularization", ["NR", "DA_L2_SC_BN"])
-    def test_a_diverged_network_does_not_touch_its_stack(self, regularization: str, value: float) -> None:
+    def test_a_diverged_network_does_not_touch_its_stack(
+        self, regularization: str, value: float
+    ) -> None:
         job = make_job("adam", regularization, percents=THREE)
         sick, data = Run("sparse", 50), make_data()
         untouched, poked = Cohort(job, data, DEVICE), Cohort(job, data, DEVICE)
@@ -288,7 +330,9 @@ class TestFailure:
 
     def test_collapsed_never_left_chance(self) -> None:
         chance = math.log(5)
-        still = train_cohort(make_job("sgd", "BN", activation="sigmoid", learning_rate=0.0), make_data())
+        still = train_cohort(
+            make_job("sgd", "BN", activation="sigmoid", learning_rate=0.0), make_data()
+        )
         for run in still.rows:
             with torch.no_grad():  # logits of zero: the loss is log C exactly
                 stack, k = find_run(still, run)
@@ -348,7 +392,9 @@ class TestMaskUpdate:
         stack = cohort.stacks[0]
         old = [mask.clone() for mask in stack.masks or []]
         weights = [layer.detach().clone() for layer in stack.layers]
-        states = [[tensor.clone() for tensor in stack.optimizer.state_of(layer)] for layer in stack.layers]
+        states = [
+            [tensor.clone() for tensor in stack.optimizer.state_of(layer)] for layer in stack.layers
+        ]
         stack.replace_masks(self.moved(old))
         for layer, weight, state, mask in zip(stack.layers, weights, states, old, strict=True):
             kept = mask.bool() & self.moved([mask])[0].bool()
@@ -367,7 +413,9 @@ class TestMaskUpdate:
         cohort = train_cohort(self.JOB, make_data(), mask_update=MaskUpdate(look))
         reference = train_cohort(self.JOB, make_data())
         assert [steps for _, steps in calls] == list(range(20))
-        assert {runs for runs, _ in calls} == {cohort.stacks[0].runs}  # dense networks have nothing to move
+        assert {runs for runs, _ in calls} == {
+            cohort.stacks[0].runs
+        }  # dense networks have nothing to move
         for run in self.JOB.runs:
             assert_same_bits(cohort, reference, run)
 
@@ -376,7 +424,9 @@ class TestMaskUpdate:
         stack = cohort.stacks[0]
         masks = self.moved(stack.masks or [])
         masks[1] = masks[1].clone()
-        masks[1][2].view(-1)[masks[1][2].view(-1).nonzero()[0]] = 0  # one weight of one network fewer
+        masks[1][2].view(-1)[masks[1][2].view(-1).nonzero()[0]] = (
+            0  # one weight of one network fewer
+        )
         with pytest.raises(ValueError, match="keep the number of active weights"):
             stack.replace_masks(masks)
 
@@ -402,14 +452,18 @@ class TestSchedule:
     def test_schedules_are_settings(self) -> None:
         constant = self.wide_resnet(200, wide_resnet_schedule="constant")
         assert {learning_rate_at(constant, epoch) for epoch in range(200)} == {0.1}
-        assert {learning_rate_at(make_job("sgd", epochs=200), epoch) for epoch in range(200)} == {LEARNING_RATES["sgd"]}
+        assert {learning_rate_at(make_job("sgd", epochs=200), epoch) for epoch in range(200)} == {
+            LEARNING_RATES["sgd"]
+        }
         stepping = make_job("sgd", learning_rate=1.0, epochs=200, mlp_schedule="steps")
         assert learning_rate_at(stepping, 199) == pytest.approx(0.008)
 
     def test_the_cohort_follows_it(self) -> None:
         """The last fifth of the epochs moves SGD by 0.008 of what the first rate would."""
         data = make_data()
-        job = make_job("sgd", epochs=5, mlp_schedule="steps", learning_rate=0.5, architectures=("dense",))
+        job = make_job(
+            "sgd", epochs=5, mlp_schedule="steps", learning_rate=0.5, architectures=("dense",)
+        )
         run = job.runs[0]
         cohort = Cohort(job, data, DEVICE)
         cohort.train(4)
@@ -417,8 +471,12 @@ class TestSchedule:
         train_steps(cohort, 1)
         images, labels = training_batch(cohort.batches, cohort.batches.epoch(4), 0)
         torch.nn.functional.cross_entropy(network(images[0]), labels[0]).backward()
-        for old, new, weight in zip(before, layer_weights(cohort, run), network.weights, strict=True):
-            torch.testing.assert_close(old - new, 0.5 * 0.2**3 * weight.grad.T, rtol=1e-9, atol=1e-16)
+        for old, new, weight in zip(
+            before, layer_weights(cohort, run), network.weights, strict=True
+        ):
+            torch.testing.assert_close(
+                old - new, 0.5 * 0.2**3 * weight.grad.T, rtol=1e-9, atol=1e-16
+            )
 
     @pytest.mark.parametrize(
         ("epochs", "expected"),
@@ -444,7 +502,9 @@ class TestRows:
     def test_l2_in_use(self) -> None:
         assert weight_decay(make_job("sgd", "L2_BN", l2=0.25)) == 0.25
         assert weight_decay(make_job("sgd", "DA_SC_BN", l2=0.25)) == 0.0
-        assert weight_decay(make_wide_resnet_job("sgd", "L2_BN", l2=0.25, wide_resnet_l2=0.5)) == 0.5
+        assert (
+            weight_decay(make_wide_resnet_job("sgd", "L2_BN", l2=0.25, wide_resnet_l2=0.5)) == 0.5
+        )
 
     def test_identity_columns(self) -> None:
         job = make_job("adam", "DA_L2", percents=(30, 70), epochs=1)

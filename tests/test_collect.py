@@ -5,24 +5,36 @@ from contextlib import suppress
 import pyarrow.parquet as pq
 import pytest
 
-from gradflow.collect import collect_runs
-from gradflow.grid import Plan
-from gradflow.runlog import PROVENANCE_SCHEMA, STUDY_SCHEMA, RunLogError, read_log, write_log
-from gradflow.spec import Configuration, Settings
+from gradflow.analysis.collect import collect_runs
+from gradflow.study.job import Configuration, Settings
+from gradflow.study.plan import Plan
+from gradflow.training.run_log import (
+    PROVENANCE_SCHEMA,
+    STUDY_SCHEMA,
+    RunLogError,
+    read_log,
+    write_log,
+)
 
 
 @pytest.fixture
 def plan():
     configuration = Configuration("digits", "mlp", 4, 0, "relu", "adam", 0.001, "NR")
     variants = (("paper", Settings()),)
-    return Plan("smoke", "tiny", "cifar10", (configuration,), variants, (0, 1), 2, (30, 70), 20, 1, False)
+    return Plan(
+        "smoke", "tiny", "cifar10", (configuration,), variants, (0, 1), 2, (30, 70), 20, 1, False
+    )
 
 
 @pytest.fixture
 def results(plan, tmp_path):
     """All logs of the plan, each with one row that tells its seed."""
     for job, run in plan.runs():
-        row = {"seed": job.seed, "architecture": run.architecture, "layer_egf_l1": [1.0, float("inf")]}
+        row = {
+            "seed": job.seed,
+            "architecture": run.architecture,
+            "layer_egf_l1": [1.0, float("inf")],
+        }
         write_log(tmp_path / job.log_path(run), [row], {"spec": job.only(run).to_json()})
     return tmp_path
 
@@ -49,24 +61,41 @@ def test_all_runs_in_the_plans_order(plan, results):
 
 def test_where_the_runs_come_from(plan, results):
     job, run = list(plan.runs())[3]
-    said = {"engine_version": "1", "device": "a CPU", "device_type": "cpu", "torch_version": "2", "seconds": "1.500"}
+    said = {
+        "engine_version": "1",
+        "device": "a CPU",
+        "device_type": "cpu",
+        "torch_version": "2",
+        "seconds": "1.500",
+    }
     spec = job.only(run).to_json()
     write_log(results / job.log_path(run), [{"seed": 0}], {"spec": spec, **said})
-    collect_runs(plan, results, results / "study.parquet", results / "provenance.parquet", partial=False)
+    collect_runs(
+        plan, results, results / "study.parquet", results / "provenance.parquet", partial=False
+    )
     table = pq.read_table(results / "provenance.parquet")
     assert table.schema.remove_metadata() == PROVENANCE_SCHEMA
     assert table.schema.metadata[b"plan"].decode() == plan.to_json()
     rows = table.to_pylist()
     assert [row["log"] for row in rows] == [job.log_path(run) for job, run in plan.runs()]
     row = rows[3]
-    assert (row["spec"], row["device"], row["seconds"], row["engine_version"]) == (spec, "a CPU", 1.5, 1)
+    assert (row["spec"], row["device"], row["seconds"], row["engine_version"]) == (
+        spec,
+        "a CPU",
+        1.5,
+        1,
+    )
     assert (row["torch_version"], row["numpy_version"], row["study"], row["stands_for"]) == (
         "2",
         None,
         "tiny",
         "cifar10",
     )
-    assert (row["architecture"], row["width_percent"], row["density_percent"]) == (run.architecture, run.percent, None)
+    assert (row["architecture"], row["width_percent"], row["density_percent"]) == (
+        run.architecture,
+        run.percent,
+        None,
+    )
     assert rows[0]["device"] is None
 
 

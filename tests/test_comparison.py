@@ -16,20 +16,29 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.multitest import multipletests
 from study_tables import make_study_table, write_study_table
 
-from gradflow.agreement import agreement_rows, effect_rows, kappa_of, p_of_chance, p_values_of_rows, seeds_to_decide
-from gradflow.comparison import Runs, mean_rows, p_value_rows, pairs_of_cells, read_runs
-from gradflow.nulls import PERMUTATIONS, correlation_rows, correlations_of, tau_b
-from gradflow.published import distinct_p_values, load_correlations, load_means, load_p_values
-from gradflow.runlog import MEASURES
-from gradflow.runs import Artifact, pair_twins, summarise_runs
-from gradflow.scorecard import verdict_of_p_values
-from gradflow.stats import mean_absolute_tau, signed_rank_test
+from gradflow.analysis.runs import Artifact, pair_twins, summarise_runs
+from gradflow.analysis.stats import mean_absolute_tau, signed_rank_test
+from gradflow.paper.agreement import (
+    agreement_rows,
+    effect_rows,
+    kappa_of,
+    p_of_chance,
+    p_values_of_rows,
+    seeds_to_decide,
+)
+from gradflow.paper.comparison import Runs, mean_rows, p_value_rows, pairs_of_cells, read_runs
+from gradflow.paper.permutation_null import PERMUTATIONS, correlation_rows, correlations_of, tau_b
+from gradflow.paper.published import distinct_p_values, load_correlations, load_means, load_p_values
+from gradflow.report.scorecard import verdict_of_p_values
+from gradflow.training.run_log import MEASURES
 
 pytestmark = pytest.mark.filterwarnings("error")
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "workflow" / "published"
 CELLS = distinct_p_values(load_p_values(PUBLISHED))
-ARTIFACT = Artifact("comparison", "Ours & theirs", "paper", seeds=(1, 2, 3), percents=(10, 30, 50, 70, 90))
+ARTIFACT = Artifact(
+    "comparison", "Ours & theirs", "paper", seeds=(1, 2, 3), percents=(10, 30, 50, 70, 90)
+)
 EWMA = ("adam", "rmsprop")
 TABLE_4 = ("adagrad", "adam", "momentum")
 REGULARIZATIONS = ("NR", "BN", "DA_SC_BN")
@@ -83,19 +92,32 @@ class TestPValues:
     def test_every_cell_has_a_row_and_ours_where_there_are_runs(self, rows: pd.DataFrame) -> None:
         assert len(rows) == 209
         # Table 4: 3 x 3; 6a: 2 x 3; 3b: 2 x 2; 6b: 2 x 2
-        assert rows.groupby("dataset")["ours"].count().to_dict() == {"cifar10": 0, "cifar100": 14, "fashion_mnist": 9}
+        assert rows.groupby("dataset")["ours"].count().to_dict() == {
+            "cifar10": 0,
+            "cifar100": 14,
+            "fashion_mnist": 9,
+        }
         missing = rows[rows["ours"].isna()]
         assert (missing["n"] == 0).all()
         assert missing[["same_decision", "same_side", "our_regularization"]].isna().all(axis=None)
         assert missing["theirs"].notna().all()
 
-    def test_a_cell_has_the_statistics_of_its_pairs(self, rows: pd.DataFrame, tables: list[pd.DataFrame]) -> None:
+    def test_a_cell_has_the_statistics_of_its_pairs(
+        self, rows: pd.DataFrame, tables: list[pd.DataFrame]
+    ) -> None:
         row = one(rows, tables="4", optimizer="adam", regularization="BN")
         pairs = pair_twins(summarise_runs(tables[0]))
         pairs = pairs[(pairs["optimizer"] == "adam") & (pairs["regularization"] == "BN")]
         test = signed_rank_test(pairs["test_accuracy_sparse"] - pairs["test_accuracy_dense"])
-        assert (row["ours"], row["ours_normal"], row["n"]) == (test.p_value, test.p_value_normal, 15)
-        assert (row["rank_biserial"], row["median_difference"]) == (test.rank_biserial, test.median_difference)
+        assert (row["ours"], row["ours_normal"], row["n"]) == (
+            test.p_value,
+            test.p_value_normal,
+            15,
+        )
+        assert (row["rank_biserial"], row["median_difference"]) == (
+            test.rank_biserial,
+            test.median_difference,
+        )
         assert row["theirs"] == 0.020
         assert row["same_decision"] == ((test.p_value < 0.05) == (0.020 < 0.05))
         assert row["same_side"] == (test.p_value < 0.5)
@@ -109,9 +131,15 @@ class TestPValues:
 
     def test_several_regularizations_for_an_open_one_are_refused(self) -> None:
         table = make_study_table(
-            ("adam",), ("BN", "DA_SC_BN"), study="cifar100_low_activations", stands_for="cifar100", epochs=1
+            ("adam",),
+            ("BN", "DA_SC_BN"),
+            study="cifar100_low_activations",
+            stands_for="cifar100",
+            epochs=1,
         )
-        with pytest.raises(ValueError, match="adam, relu has several regularizations, BN, DA_SC_BN"):
+        with pytest.raises(
+            ValueError, match="adam, relu has several regularizations, BN, DA_SC_BN"
+        ):
             pairs_of_cells(CELLS, made_runs(table))
 
     def test_diverged_runs_are_counted(self, rows: pd.DataFrame) -> None:
@@ -122,9 +150,13 @@ class TestPValues:
         in_6a = rows[rows["tables"].str.contains("6a")]
         assert len(in_6a) == 50
         assert (in_6a["table"] == "6a").all()
-        np.testing.assert_allclose(in_6a["holm_theirs"], multipletests(in_6a["theirs"], method="holm")[1])
+        np.testing.assert_allclose(
+            in_6a["holm_theirs"], multipletests(in_6a["theirs"], method="holm")[1]
+        )
         ours = in_6a["ours"].dropna()
-        np.testing.assert_allclose(in_6a["holm_ours"].dropna(), multipletests(ours, method="holm")[1])
+        np.testing.assert_allclose(
+            in_6a["holm_ours"].dropna(), multipletests(ours, method="holm")[1]
+        )
         # the ReLU cells of 3c belong to its family, though they count in 3b
         in_3c = rows[rows["tables"].str.contains("3c")]
         family = pd.Series(multipletests(in_3c["theirs"], method="holm")[1], index=in_3c.index)
@@ -139,7 +171,9 @@ class TestMeans:
         assert len(rows) == 48
         row = one(rows, optimizer="adam", regularization="NR", architecture="sparse")
         last = tables[1][(tables[1]["epoch"] == 1) & (tables[1]["optimizer"] == "adam")]
-        accuracy = last.loc[(last["regularization"] == "NR") & (last["architecture"] == "sparse"), "test_accuracy"]
+        accuracy = last.loc[
+            (last["regularization"] == "NR") & (last["architecture"] == "sparse"), "test_accuracy"
+        ]
         assert row["mean_ours"] == pytest.approx(accuracy.mean())
         assert row["std_ours"] == pytest.approx(accuracy.std())
         assert row["difference"] == pytest.approx((accuracy.mean() - 22.713) / 3.209)
@@ -159,7 +193,9 @@ class TestCorrelations:
             x[x > 1] = np.inf  # diverged runs
         taus = tau_b(x, y)
         for place in np.ndindex(6, 4, 2):
-            expected = scipy.stats.kendalltau(scipy.stats.rankdata(x[place[:2]]), y[place[2]]).statistic
+            expected = scipy.stats.kendalltau(
+                scipy.stats.rankdata(x[place[:2]]), y[place[2]]
+            ).statistic
             assert taus[place] == pytest.approx(expected)
 
     def test_tau_b_without_variation_is_undefined(self) -> None:
@@ -170,20 +206,34 @@ class TestCorrelations:
         rows = correlation_rows(load_correlations(PUBLISHED), runs, ARTIFACT)
         assert len(rows) == 48
         for architecture in ("sparse", "dense"):
-            chosen = runs.together["stands_for"].eq("cifar100") & runs.together["architecture"].eq(architecture)
+            chosen = runs.together["stands_for"].eq("cifar100") & runs.together["architecture"].eq(
+                architecture
+            )
             for measure in MEASURES:
                 expected = mean_absolute_tau(runs.together[chosen], measure, "test_accuracy")
-                row = one(rows, dataset="cifar100", architecture=architecture, target="test_accuracy", measure=measure)
+                row = one(
+                    rows,
+                    dataset="cifar100",
+                    architecture=architecture,
+                    target="test_accuracy",
+                    measure=measure,
+                )
                 assert row["ours"] == pytest.approx(expected.mean_abs_kendall_tau)
                 assert row["configurations"] == expected.configurations
-        assert rows.loc[rows["dataset"] == "cifar10", ["ours", "null_mean", "order_tau"]].isna().all(axis=None)
+        assert (
+            rows.loc[rows["dataset"] == "cifar10", ["ours", "null_mean", "order_tau"]]
+            .isna()
+            .all(axis=None)
+        )
 
     def test_width_alone_gives_a_null_as_high_as_ours(self) -> None:
         taus = correlations_of(self._runs(lambda width, seed, noise: width + 0.3 * noise))
         assert taus.null.shape == (PERMUTATIONS, 4, 2)
         assert taus.ours.mean() > 0.7
         assert taus.null.mean() == pytest.approx(taus.ours.mean(), abs=0.1)
-        assert taus.within_null[0, 0] == pytest.approx(5 / 9, abs=0.02)  # of three: 1, 1/3, 1/3, 1/3, 1/3, 1
+        assert taus.within_null[0, 0] == pytest.approx(
+            5 / 9, abs=0.02
+        )  # of three: 1, 1/3, 1/3, 1/3, 1/3, 1
 
     def test_a_relation_within_width_is_above_its_null(self) -> None:
         taus = correlations_of(self._runs(lambda width, seed, noise: 0.3 * seed + noise * 0.001))
@@ -196,7 +246,9 @@ class TestCorrelations:
         expected = []
         for _, of_width in runs.groupby("width_percent"):
             means = of_width.groupby("configuration")[["mean_egf_l2", "test_loss"]].mean()
-            expected.append(abs(scipy.stats.kendalltau(means["mean_egf_l2"], means["test_loss"]).statistic))
+            expected.append(
+                abs(scipy.stats.kendalltau(means["mean_egf_l2"], means["test_loss"]).statistic)
+            )
         assert correlations_of(runs).across[3, 0] == pytest.approx(np.mean(expected))
 
     def test_one_seed_has_no_null(self) -> None:
@@ -208,13 +260,16 @@ class TestCorrelations:
     def test_order_of_the_measures(self) -> None:
         runs = self._runs(lambda width, seed, noise: noise)
         runs["stands_for"], runs["architecture"] = "cifar100", "sparse"
-        # a measure that is more of the target has the higher tau; the published order is l1 < egf_l1 < l2 < egf_l2 here
+        # a measure that is more of the target has the higher tau; the published order is l1 <
+        # egf_l1 < l2 < egf_l2 here
         noise = np.random.default_rng(5).normal(size=len(runs))
         for measure, share in zip(MEASURES, (0.2, 0.8, 0.5, 1.0), strict=True):
             runs[f"mean_{measure}"] = share * runs["test_loss"] + (1 - share) * noise
         rows = correlation_rows(load_correlations(PUBLISHED), Runs(runs, {}), ARTIFACT)
         block = rows[
-            (rows["dataset"] == "cifar100") & (rows["architecture"] == "sparse") & (rows["target"] == "test_loss")
+            (rows["dataset"] == "cifar100")
+            & (rows["architecture"] == "sparse")
+            & (rows["target"] == "test_loss")
         ]
         assert block["same_order"].eq(True).all() and block["same_best"].eq(True).all()
         assert block["order_tau"].tolist() == [1.0] * 4
@@ -223,7 +278,9 @@ class TestCorrelations:
         ].to_numpy()
         rows = correlation_rows(load_correlations(PUBLISHED), Runs(runs, {}), ARTIFACT)
         block = rows[
-            (rows["dataset"] == "cifar100") & (rows["architecture"] == "sparse") & (rows["target"] == "test_loss")
+            (rows["dataset"] == "cifar100")
+            & (rows["architecture"] == "sparse")
+            & (rows["target"] == "test_loss")
         ]
         assert block["same_order"].eq(False).all() and block["same_best"].eq(False).all()
 
@@ -234,8 +291,14 @@ class TestCorrelations:
         assert callable(value)
         rows = [
             {"configuration": f"c{c:02}", "width_percent": width, "seed": seed}
-            | {f"mean_{measure}": value(width / 20, seed, generator.normal()) for measure in MEASURES}
-            | {target: value(width / 20, seed, generator.normal()) for target in ("test_loss", "test_accuracy")}
+            | {
+                f"mean_{measure}": value(width / 20, seed, generator.normal())
+                for measure in MEASURES
+            }
+            | {
+                target: value(width / 20, seed, generator.normal())
+                for target in ("test_loss", "test_accuracy")
+            }
             for c in range(20)
             for width in (10, 30, 50, 70, 90)
             for seed in (1, 2, 3)
@@ -245,14 +308,17 @@ class TestCorrelations:
 
 class TestAgreement:
     def test_kappa_by_hand(self) -> None:
-        # yes-yes 20, yes-no 5, no-yes 10, no-no 15: observed 0.7, chance 0.5 * 0.6 + 0.5 * 0.4 = 0.5
+        # yes-yes 20, yes-no 5, no-yes 10, no-no 15: observed 0.7, chance 0.5 * 0.6 + 0.5 * 0.4 =
+        # 0.5
         ours = [True] * 25 + [False] * 25
         theirs = [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15
         assert kappa_of(ours, theirs) == pytest.approx((0.7, 0.5, 0.4))
         assert kappa_of(ours, theirs)[2] == pytest.approx(cohens_kappa([[20, 5], [10, 15]]).kappa)
         assert math.isnan(kappa_of([True, True], [True, True])[2])
         assert all(map(math.isnan, kappa_of([], [])))
-        by_chance = scipy.stats.hypergeom(50, 25, 30).sf(19)  # at least 20 of theirs' 30 among ours' 25
+        by_chance = scipy.stats.hypergeom(50, 25, 30).sf(
+            19
+        )  # at least 20 of theirs' 30 among ours' 25
         assert p_of_chance(ours, theirs) == pytest.approx(by_chance)
         assert math.isnan(p_of_chance([], []))
 
@@ -290,7 +356,18 @@ class TestAgreement:
 
     def test_counts_are_those_of_the_p_values(self, runs: Runs, rows: pd.DataFrame) -> None:
         table = agreement_rows(CELLS, runs)
-        assert list(table["table"].unique()) == ["3a", "3b", "3c", "4", "5a", "5b", "5c", "6a", "6b", "all"]
+        assert list(table["table"].unique()) == [
+            "3a",
+            "3b",
+            "3c",
+            "4",
+            "5a",
+            "5b",
+            "5c",
+            "6a",
+            "6b",
+            "all",
+        ]
         whole = one(table, table="all", criterion="p < 0.05")
         there = rows[rows["ours"].notna()]
         assert (whole["cells"], whole["cells_ours"]) == (209, 23)
@@ -300,12 +377,22 @@ class TestAgreement:
         assert whole["kappa"] == pytest.approx(cohens_kappa(counts.to_numpy()).kappa)
         assert one(table, table="3c", criterion="p < 0.05")["cells_ours"] == 2
         assert 0.5 < whole["ceiling_agreement"] <= 1
-        assert whole["ceiling_agreement_low"] <= whole["ceiling_agreement"] <= whole["ceiling_agreement_high"]
+        assert (
+            whole["ceiling_agreement_low"]
+            <= whole["ceiling_agreement"]
+            <= whole["ceiling_agreement_high"]
+        )
         empty = one(table, table="5a", criterion="p < 0.05")
-        assert empty["cells_ours"] == 0 and math.isnan(empty["agreement"]) and math.isnan(empty["ceiling_kappa"])
+        assert (
+            empty["cells_ours"] == 0
+            and math.isnan(empty["agreement"])
+            and math.isnan(empty["ceiling_kappa"])
+        )
 
     def test_a_clear_advantage_has_a_ceiling_of_one(self) -> None:
-        table = make_study_table(dataset="fashion_mnist", study="fashion_mnist_low", advantage=30, epochs=1)
+        table = make_study_table(
+            dataset="fashion_mnist", study="fashion_mnist_low", advantage=30, epochs=1
+        )
         result = agreement_rows(CELLS, made_runs(table))
         assert one(result, table="4", criterion="p < 0.05")["ceiling_agreement"] == 1
 
@@ -328,15 +415,25 @@ class TestEffects:
             0.78 < (p_values < 0.05).mean() < 0.9
         )  # the formula takes the variance under no effect: a little too many
 
-    def test_a_row_per_cell_and_width(self, runs: Runs, tables: list[pd.DataFrame], rows: pd.DataFrame) -> None:
+    def test_a_row_per_cell_and_width(
+        self, runs: Runs, tables: list[pd.DataFrame], rows: pd.DataFrame
+    ) -> None:
         effects = effect_rows(CELLS, runs, ARTIFACT)
         assert len(effects) == 209 * 5
         row = one(effects, tables="4", optimizer="adam", regularization="BN", width_percent=30)
         pairs = pair_twins(summarise_runs(tables[0]))
-        chosen = pairs["optimizer"].eq("adam") & pairs["regularization"].eq("BN") & pairs["width_percent"].eq(30)
-        differences = pairs.loc[chosen, "test_accuracy_sparse"] - pairs.loc[chosen, "test_accuracy_dense"]
+        chosen = (
+            pairs["optimizer"].eq("adam")
+            & pairs["regularization"].eq("BN")
+            & pairs["width_percent"].eq(30)
+        )
+        differences = (
+            pairs.loc[chosen, "test_accuracy_sparse"] - pairs.loc[chosen, "test_accuracy_dense"]
+        )
         assert row["median_difference"] == pytest.approx(differences.median())
-        assert (row["interval_low"], row["interval_high"]) == pytest.approx((differences.min(), differences.max()))
+        assert (row["interval_low"], row["interval_high"]) == pytest.approx(
+            (differences.min(), differences.max())
+        )
         assert (row["n"], row["planned"]) == (3, 3)
         whole = one(rows, tables="4", optimizer="adam", regularization="BN")
         assert row["p_value"] == pytest.approx(whole["ours"])
@@ -350,17 +447,34 @@ class TestEffects:
 @pytest.mark.parametrize("given", ["all", "one study", "no runs"])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts(
-    script: str, given: str, tables: list[pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: str,
+    given: str,
+    tables: list[pd.DataFrame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chosen = tables if given == "all" else [tables[0] if given == "one study" else tables[0].iloc[:0]]
-    paths = [write_study_table(tmp_path / f"{place}.parquet", table) for place, table in enumerate(chosen)]
+    chosen = (
+        tables if given == "all" else [tables[0] if given == "one study" else tables[0].iloc[:0]]
+    )
+    paths = [
+        write_study_table(tmp_path / f"{place}.parquet", table)
+        for place, table in enumerate(chosen)
+    ]
     where = {"optimizer": ["adagrad", "adam", "momentum", "rmsprop"]}
-    artifact = {"name": "x", "title": "Ours & theirs", "variant": "paper", "kind": script, "where": where}
+    artifact = {
+        "name": "x",
+        "title": "Ours & theirs",
+        "variant": "paper",
+        "kind": script,
+        "where": where,
+    }
     artifact |= {"seeds": [1, 2, 3], "percents": [10, 30, 50, 70, 90]}
     outputs = {kind: tmp_path / f"x.{kind}" for kind in ("csv", "html", "tex")}
     arguments = [f"--{kind}={path}" for kind, path in outputs.items()]
     monkeypatch.setattr(
-        sys, "argv", [script, "--artifact", json.dumps(artifact), *arguments, "--runs", *map(str, paths)]
+        sys,
+        "argv",
+        [script, "--artifact", json.dumps(artifact), *arguments, "--runs", *map(str, paths)],
     )
     runpy.run_path(str(ROOT / "scripts" / f"{script}.py"), run_name="__main__")
     assert len(pd.read_csv(outputs["csv"])) == SCRIPTS[script]
@@ -374,9 +488,14 @@ def test_scripts(
 
 
 def test_a_shared_run_is_in_each_of_its_studies(tables: list[pd.DataFrame], tmp_path: Path) -> None:
-    paths = [write_study_table(tmp_path / f"{place}.parquet", table) for place, table in enumerate(tables)]
+    paths = [
+        write_study_table(tmp_path / f"{place}.parquet", table)
+        for place, table in enumerate(tables)
+    ]
     runs = read_runs(paths, ARTIFACT)
-    shared = runs.together[(runs.together["optimizer"] == "adam") & (runs.together["regularization"] == "DA_SC_BN")]
+    shared = runs.together[
+        (runs.together["optimizer"] == "adam") & (runs.together["regularization"] == "DA_SC_BN")
+    ]
     low_relu = shared[shared["learning_rate"].eq(0.001) & shared["activation"].eq("relu")]
     assert len(low_relu[low_relu["stands_for"] == "cifar100"]) == 30
     assert len(runs.by_study["cifar100_low_activations"]) == 2 * 2 * 30

@@ -14,10 +14,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gradflow import spec
-from gradflow.config import RESERVED, ConfigError, load_config, settings_of
-from gradflow.grid import Grid, Plan
-from gradflow.spec import Configuration, Job, Settings, dense_width
+from gradflow.study import job as spec
+from gradflow.study.config import RESERVED, ConfigError, load_config, settings_of
+from gradflow.study.job import Configuration, Job, Settings, dense_width
+from gradflow.study.plan import Grid, Plan
 
 ROOT = Path(__file__).parents[1]
 SHIPPED: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -60,7 +60,7 @@ def a_job(**changes: Any) -> Job:
     return dataclasses.replace(job, **changes)
 
 
-# --- the grid ---------------------------------------------------------------------------------------------------------
+# --- the grid -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", ["quick", "paper"])
@@ -71,12 +71,26 @@ def test_the_mlp_study_is_the_shape_of_table_4(shipped: Grid, scale: str) -> Non
     assert len(list(plan.runs())) == len(set(shipped.logs(scale, MLP))) == 3 * 7 * 5 * 3 * 2 == 630
 
 
-def test_a_wide_resnet_is_sparse_and_magnitude_below_full_density_and_dense_at_it(shipped: Grid) -> None:
+def test_a_wide_resnet_is_sparse_and_magnitude_below_full_density_and_dense_at_it(
+    shipped: Grid,
+) -> None:
     assert len(shipped.plan("paper", WIDE).configurations) == 3 * 4 + 4
     assert len(shipped.logs("paper", WIDE)) == 16 * (2 * 5 + 1)
-    folders = [f"quick/runs/paper/digits/wrn10x1-relu-adam-lr0.1-{name}/seed0" for name in ("BN", "L2_BN")]
-    names = ["sparse-d5", "magnitude-d5", "sparse-d20", "magnitude-d20", "sparse-d50", "magnitude-d50", "dense-d100"]
-    assert shipped.logs("quick", WIDE) == [f"{folder}/{name}.parquet" for folder in folders for name in names]
+    folders = [
+        f"quick/runs/paper/digits/wrn10x1-relu-adam-lr0.1-{name}/seed0" for name in ("BN", "L2_BN")
+    ]
+    names = [
+        "sparse-d5",
+        "magnitude-d5",
+        "sparse-d20",
+        "magnitude-d20",
+        "sparse-d50",
+        "magnitude-d50",
+        "dense-d100",
+    ]
+    assert shipped.logs("quick", WIDE) == [
+        f"{folder}/{name}.parquet" for folder in folders for name in names
+    ]
 
 
 def test_every_artifact_is_made_at_scales_paper_and_smoke(shipped: Grid) -> None:
@@ -86,7 +100,16 @@ def test_every_artifact_is_made_at_scales_paper_and_smoke(shipped: Grid) -> None
 
 def test_a_scale_makes_the_artifacts_of_which_it_has_a_study(shipped: Grid) -> None:
     made = set(shipped.artifacts("quick"))
-    assert {"table1", "table2", "table4", "figure5", "figure14", "figure15", "claims", "comparison_p_values"} <= made
+    assert {
+        "table1",
+        "table2",
+        "table4",
+        "figure5",
+        "figure14",
+        "figure15",
+        "claims",
+        "comparison_p_values",
+    } <= made
     assert not {"table3a", "figure2a", "comparison_means", "calibration_scores"} & made
     assert shipped.studies("quick", "table1") == [MLP]
 
@@ -115,7 +138,9 @@ def test_dense_widths_are_the_papers(shipped: Grid, dataset: str, widths: list[i
 
 def test_the_variant_paper_holds_the_defaults(shipped: Grid) -> None:
     assert settings_of(shipped.config, "paper", "paper") == Settings()
-    assert set(SHIPPED["variants"]["paper"]) == {field.name for field in dataclasses.fields(Settings)}
+    assert set(SHIPPED["variants"]["paper"]) == {
+        field.name for field in dataclasses.fields(Settings)
+    }
 
 
 def test_a_variant_differs_from_paper_in_what_it_names_alone() -> None:
@@ -126,7 +151,9 @@ def test_a_variant_differs_from_paper_in_what_it_names_alone() -> None:
 
 
 def test_percents_may_stand_in_any_order(shipped: Grid) -> None:
-    assert grid_of(changed("percents", [90, 10, 50, 30, 70])).plan("quick", MLP) == shipped.plan("quick", MLP)
+    assert grid_of(changed("percents", [90, 10, 50, 30, 70])).plan("quick", MLP) == shipped.plan(
+        "quick", MLP
+    )
 
 
 def test_the_plan_comes_back_from_its_json(shipped: Grid) -> None:
@@ -146,22 +173,30 @@ def test_studies_that_overlap_share_their_jobs() -> None:
 
 def test_blocks_that_overlap_give_each_configuration_once(shipped: Grid) -> None:
     blocks = SHIPPED["studies"][MLP]["blocks"] * 2
-    assert grid_of(changed(f"studies.{MLP}.blocks", blocks)).plan("paper", MLP) == shipped.plan("paper", MLP)
+    assert grid_of(changed(f"studies.{MLP}.blocks", blocks)).plan("paper", MLP) == shipped.plan(
+        "paper", MLP
+    )
 
 
 @pytest.mark.parametrize("difference", [{"epochs": 1}, {"seeds": [0, 1]}])
-def test_studies_may_differ_in_seeds_but_not_in_how_a_path_is_trained(difference: dict[str, Any]) -> None:
+def test_studies_may_differ_in_seeds_but_not_in_how_a_path_is_trained(
+    difference: dict[str, Any],
+) -> None:
     raw = changed("studies.second", SHIPPED["studies"][MLP])
-    raw["scales"]["quick"]["studies"]["second"] = raw["scales"]["quick"]["studies"][MLP] | difference
+    raw["scales"]["quick"]["studies"]["second"] = (
+        raw["scales"]["quick"]["studies"][MLP] | difference
+    )
     if "seeds" in difference:
         grid_of(raw)
     else:
         message = refusal(raw)
-        assert message.startswith("scales.quick.studies.second: paper/digits/mlp4-relu-adagrad-lr0.001-NR/seed0")
+        assert message.startswith(
+            "scales.quick.studies.second: paper/digits/mlp4-relu-adagrad-lr0.001-NR/seed0"
+        )
         assert "\n" not in message
 
 
-# --- the identity of a job --------------------------------------------------------------------------------------------
+# --- the identity of a job ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", list(SHIPPED["scales"]))
@@ -179,16 +214,24 @@ def test_the_json_is_canonical() -> None:
     assert text == json.dumps(plain, sort_keys=True, separators=(",", ":"))
     assert plain["engine"] == spec.ENGINE_VERSION
     assert plain["settings"] == {}
-    assert json.loads(a_job(settings=Settings(batch_size=64)).to_json())["settings"] == {"batch_size": 64}
+    assert json.loads(a_job(settings=Settings(batch_size=64)).to_json())["settings"] == {
+        "batch_size": 64
+    }
     assert a_job(settings=Settings(batch_size=128)).to_json() == text
 
 
-def test_a_setting_added_later_leaves_every_identity_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_added_later_leaves_every_identity_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     jobs = [a_job(), a_job(settings=Settings(l2=0.01))]
     before = [job.to_json() for job in jobs]
-    more = dataclasses.make_dataclass("More", [("dropout", float, 0.0)], bases=(Settings,), frozen=True)
+    more = dataclasses.make_dataclass(
+        "More", [("dropout", float, 0.0)], bases=(Settings,), frozen=True
+    )
     monkeypatch.setattr(spec, "Settings", more)
-    after = [dataclasses.replace(job, settings=more(**dataclasses.asdict(job.settings))) for job in jobs]
+    after = [
+        dataclasses.replace(job, settings=more(**dataclasses.asdict(job.settings))) for job in jobs
+    ]
     assert [job.to_json() for job in after] == before
     assert [Job.from_json(text) for text in before] == after
     assert a_job(settings=more(dropout=0.5)).to_json() not in before
@@ -202,14 +245,16 @@ def test_another_engine_version_is_another_identity(monkeypatch: pytest.MonkeyPa
         Job.from_json(text)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", '{"engine": 1}', '{"engine": 1, "configuration": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "nonsense", '{"engine": 1}', '{"engine": 1, "configuration": 3}']
+)
 def test_what_is_no_job_is_refused_in_a_line(text: str) -> None:
     with pytest.raises(ValueError, match="not a job specification") as caught:
         Job.from_json(text)
     assert "\n" not in str(caught.value)
 
 
-# --- wrong configurations ---------------------------------------------------------------------------------------------
+# --- wrong configurations -------------------------------------------------------------------------
 
 BLOCK, WIDE_BLOCK = f"studies.{MLP}.blocks.0", f"studies.{WIDE}.blocks.0"
 AT_BLOCK, AT_WIDE_BLOCK = BLOCK.replace(".0", "[0]"), WIDE_BLOCK.replace(".0", "[0]")
@@ -375,7 +420,11 @@ def test_every_mistake_has_its_line() -> None:
     raw["scales"]["quick"]["seeds"] = []
     raw["artifacts"]["table4"]["kind"] = "table"
     lines = refusal(raw).splitlines()
-    assert [line.split(":")[0] for line in lines] == ["percents[1]", "scales.quick.seeds", "artifacts.table4.kind"]
+    assert [line.split(":")[0] for line in lines] == [
+        "percents[1]",
+        "scales.quick.seeds",
+        "artifacts.table4.kind",
+    ]
 
 
 @pytest.mark.parametrize("raw", [None, [], "text", 3, {}])
@@ -396,17 +445,35 @@ def test_every_rule_is_a_reserved_name() -> None:
     assert rules <= RESERVED
 
 
-# --- any configuration ------------------------------------------------------------------------------------------------
+# --- any configuration ----------------------------------------------------------------------------
 
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
-    st.sampled_from([0, 1, -1, 7, 10**40, 10**400, 0.0, 1.5, -2.0, 1e300, float("nan"), float("inf"), -float("inf")]),
+    st.sampled_from(
+        [
+            0,
+            1,
+            -1,
+            7,
+            10**40,
+            10**400,
+            0.0,
+            1.5,
+            -2.0,
+            1e300,
+            float("nan"),
+            float("inf"),
+            -float("inf"),
+        ]
+    ),
     st.sampled_from(["", "a\nb", "paper", "adam", "1e-1", "é", "data", "x" * 500]),
     st.dates(),  # as YAML has them
 )
 KEYS = st.one_of(
-    st.sampled_from(["epochs", "paper", "seeds", "a\nb", "Ünknown", "", "studies", "[key]", "x" * 200]),
+    st.sampled_from(
+        ["epochs", "paper", "seeds", "a\nb", "Ünknown", "", "studies", "[key]", "x" * 200]
+    ),
     st.integers(0, 3),
     st.booleans(),
     st.none(),
@@ -420,7 +487,13 @@ JUNK = st.recursive(
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Every (container, key) within a configuration."""
-    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items: Any = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, inner in list(items):
         yield value, key
         yield from places(inner)
@@ -451,7 +524,9 @@ def double(container: Any, key: Any, draw: Callable[[Any], Any]) -> None:
 MUTATIONS = st.sampled_from([drop, replace, misspell, double])
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
 @given(st.data())
 def test_no_mutation_breaks_anything_but_the_configuration(data: st.DataObject) -> None:
     raw = copy.deepcopy(SHIPPED)
@@ -462,6 +537,8 @@ def test_no_mutation_breaks_anything_but_the_configuration(data: st.DataObject) 
         grid = grid_of(raw)
     except (ConfigError, ValueError) as error:
         lines = str(error).split("\n")
-        assert all(": " in line and line.isprintable() and len(line) < 1000 for line in lines), lines
+        assert all(": " in line and line.isprintable() and len(line) < 1000 for line in lines), (
+            lines
+        )
     else:
         assert all(grid.jobs(scale) for scale in grid.config.scales)

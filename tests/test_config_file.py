@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gradflow.config import ConfigError
-from gradflow.config_file import check_config_file
+from gradflow.study.config import ConfigError
+from gradflow.study.config_file import check_config_file
 
 ROOT = Path(__file__).parents[1]
 

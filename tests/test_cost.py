@@ -15,8 +15,9 @@ import pytest
 from plain import make_data, make_job, make_wide_resnet_job, train_cohort
 from project import ROOT, new_project
 
-from gradflow import cost, masks, wide_resnet
-from gradflow.cost import (
+from gradflow.networks import masks, wide_resnet
+from gradflow.study import cost
+from gradflow.study.cost import (
     CostModel,
     checkpoint_bytes,
     disk_bytes,
@@ -29,16 +30,18 @@ from gradflow.cost import (
     weighted_median,
     work_of,
 )
-from gradflow.job_runner import read_job_list
-from gradflow.pruning import pretraining_epochs
-from gradflow.spec import PAPER_OPTIMIZERS, Configuration, Job, Settings
+from gradflow.study.job import PAPER_OPTIMIZERS, Configuration, Job, Settings
+from gradflow.training.magnitude_pruning import pretraining_epochs
+from gradflow.workflow.job_list import read_job_list
 
 PLAN = ROOT / "scripts" / "plan.py"
 
 
 def paper_job(optimizer: str = "adam", **changes: object) -> Job:
     configuration = Configuration("cifar100", "mlp", 4, 0, "relu", optimizer, 0.001, "NR")
-    job = Job("paper", "paper", configuration, 0, 1000, ("dense", "sparse"), (10, 30, 50, 70, 90), 3076)
+    job = Job(
+        "paper", "paper", configuration, 0, 1000, ("dense", "sparse"), (10, 30, 50, 70, 90), 3076
+    )
     return dataclasses.replace(job, **changes)
 
 
@@ -48,35 +51,49 @@ def with_configuration(job: Job, **changes: object) -> Job:
 
 def one_job(raw: dict[str, Any]) -> None:
     """One small MLP at scale smoke, one seed, one epoch."""
-    block = {"depths": [1], "learning_rates": [0.001], "optimizers": ["adam"], "regularizations": ["NR"]}
+    block = {
+        "depths": [1],
+        "learning_rates": [0.001],
+        "optimizers": ["adam"],
+        "regularizations": ["NR"],
+    }
     study = {"epochs": 1, "blocks": [{**block, "activations": ["relu"]}]}
     raw["scales"]["smoke"]["studies"] = {"fashion_mnist_low": study}
     raw["artifacts"] = {"table4": raw["artifacts"]["table4"]}
 
 
 def plan(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, PLAN, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, PLAN, *arguments], capture_output=True, text=True, check=False
+    )
 
 
-# --- size ------------------------------------------------------------------------------------------------------------
+# --- size -----------------------------------------------------------------------------------------
 
 
 def test_work_of_a_small_mlp_by_hand() -> None:
     job = make_job("sgd", depth=1, percents=(50,), architectures=("dense",), max_width=10)
-    job = dataclasses.replace(job, settings=Settings(batch_size=479))  # 1437 images of 64 pixels in 3 minibatches
+    job = dataclasses.replace(
+        job, settings=Settings(batch_size=479)
+    )  # 1437 images of 64 pixels in 3 minibatches
     (stack,) = stacks_of(job)
     assert [layer.weights for layer in stack.layers] == [64 * 5, 5 * 10]
     epoch = cost.step_work(job, stack, images=1437, steps=3)
-    # the first layer forward and for its own gradient, the second one also for the gradient of its inputs
+    # the first layer forward and for its own gradient, the second one also for the gradient of its
+    # inputs
     assert epoch.flops == 1437 * 2 * (2 * 320 + 3 * 50)
-    assert epoch.product_bytes == 4 * (3 * (2 * 320 + 3 * 50) + 1437 * (2 * (64 + 5) + 3 * (5 + 10)))
+    assert epoch.product_bytes == 4 * (
+        3 * (2 * 320 + 3 * 50) + 1437 * (2 * (64 + 5) + 3 * (5 + 10))
+    )
     # update: gradient and weight read, weight written; activation: five passes; images: six
     assert epoch.other_bytes == 4 * (3 * 3 * 370 + 1437 * (5 * 15 + 6 * 64))
 
 
 def test_a_subset_takes_its_share_of_the_time_and_less_memory() -> None:
     whole = make_job("sgd", depth=1, epochs=1000, batch_size=7, probe_images=1)
-    half = dataclasses.replace(whole, settings=dataclasses.replace(whole.settings, train_images=720))
+    half = dataclasses.replace(
+        whole, settings=dataclasses.replace(whole.settings, train_images=720)
+    )
     # the probe epochs' test images, 11 times 360, are the same in both
     assert work_of(half).flops / work_of(whole).flops == pytest.approx(720 / 1437, rel=0.01)
     large = paper_job(settings=Settings(train_images=1000))
@@ -99,7 +116,9 @@ def test_layers_are_those_that_are_trained() -> None:
     for depth, factor in ((10, 1), (16, 4), (28, 10)):
         ours = cost.wide_resnet_layers(depth, factor, 3, 32, 100)
         theirs = wide_resnet.wide_resnet_layers(depth, factor, 3, 100)
-        assert [layer.weights for layer in ours] == masks.capacity([layer.shape for layer in theirs])
+        assert [layer.weights for layer in ours] == masks.capacity(
+            [layer.shape for layer in theirs]
+        )
     # of WRN-28-10: 36.5 million weights and 5.2 billion multiplications an image
     assert sum(layer.weights for layer in ours) == pytest.approx(36.5e6, rel=0.01)
     assert sum(layer.weights * layer.positions for layer in ours) == pytest.approx(5.24e9, rel=0.01)
@@ -114,20 +133,25 @@ def test_checkpoints_have_the_predicted_size(make, optimizer: str) -> None:
     held = sum(
         tensor.numel() * (1 if ".mask." in name else tensor.element_size())
         for name, tensor in tensors.items()
-        if tensor.numel() > 1 and (".layers." in name or ".mask." in name or ".optimizer.0." in name)
+        if tensor.numel() > 1
+        and (".layers." in name or ".mask." in name or ".optimizer.0." in name)
     )
     assert held == checkpoint_bytes(job)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("job", [paper_job(), make_wide_resnet_job("adam", "BN")], ids=["mlp", "wide_resnet"])
+@pytest.mark.parametrize(
+    "job", [paper_job(), make_wide_resnet_job("adam", "BN")], ids=["mlp", "wide_resnet"]
+)
 def test_monotone_in_size(job: Job, device) -> None:
     model = CostModel()
     larger = [
         dataclasses.replace(job, epochs=job.epochs * 2),
         with_configuration(job, depth=job.configuration.depth + 6),
         with_configuration(job, regularization="DA_L2_SC_BN"),
-        with_configuration(job, dataset="cifar100") if job.max_width == 0 else paper_job(percents=(50, *job.percents)),
+        with_configuration(job, dataset="cifar100")
+        if job.max_width == 0
+        else paper_job(percents=(50, *job.percents)),
     ]
     if job.max_width:
         larger.append(dataclasses.replace(job, max_width=2 * job.max_width))
@@ -146,13 +170,16 @@ def test_monotone_in_size(job: Job, device) -> None:
 @pytest.mark.parametrize("epochs", [1, 2, 3, 200])
 def test_pretraining_and_finetuning_share_the_epochs(epochs: int) -> None:
     job = make_wide_resnet_job(architecture="magnitude", epochs=epochs)
-    first, second = epochs_of(job.pretraining(), pretraining=True), epochs_of(job, pretraining=False)
+    first, second = (
+        epochs_of(job.pretraining(), pretraining=True),
+        epochs_of(job, pretraining=False),
+    )
     assert len(first) == pretraining_epochs(job)
     assert [*first, *second] == list(range(epochs))
     assert epochs_of(job.pretraining(), pretraining=False) == range(epochs)
 
 
-# --- calibration -----------------------------------------------------------------------------------------------------
+# --- calibration ----------------------------------------------------------------------------------
 
 
 def test_finished_jobs_correct_the_prediction(tmp_path: Path) -> None:
@@ -162,7 +189,9 @@ def test_finished_jobs_correct_the_prediction(tmp_path: Path) -> None:
         record_job(tmp_path, job, job.runs, factor * training, "cuda")
     model = CostModel.of_results(tmp_path)
     assert model.factor("mlp", "cuda") == cost.Factor(pytest.approx(2.0, rel=1e-6), 3)
-    assert model.seconds(job, "cuda") - plain.seconds(job, "cuda") == pytest.approx(training, rel=1e-6)
+    assert model.seconds(job, "cuda") - plain.seconds(job, "cuda") == pytest.approx(
+        training, rel=1e-6
+    )
     # neither another device nor another model
     assert model.seconds(job, "cpu") == plain.seconds(job, "cpu")
     wide = make_wide_resnet_job()
@@ -185,7 +214,9 @@ def test_what_cannot_calibrate_is_passed_over(tmp_path: Path) -> None:
     older = json.loads(line)
     older["spec"] = older["spec"].replace('"engine":', '"engine":9')
     unknown = json.loads(line) | {"device_type": "tpu"}
-    path.write_text("\n".join([json.dumps(older), json.dumps(unknown), "[1]", "null", line, line[:40]]))
+    path.write_text(
+        "\n".join([json.dumps(older), json.dumps(unknown), "[1]", "null", line, line[:40]])
+    )
     assert CostModel.of_results(tmp_path).factor("mlp", "cuda").jobs == 1
 
 
@@ -209,12 +240,14 @@ def test_thousands_of_records_are_read_in_a_moment(tmp_path: Path) -> None:
     ("name", "elsewhere", "device"),
     [("cpu", True, "cpu"), ("cuda:1", False, "cuda"), ("auto", True, "cuda")],
 )
-def test_the_planned_device(monkeypatch: pytest.MonkeyPatch, name: str, elsewhere: bool, device: str) -> None:
+def test_the_planned_device(
+    monkeypatch: pytest.MonkeyPatch, name: str, elsewhere: bool, device: str
+) -> None:
     monkeypatch.setenv("GRADFLOW_DEVICE", name)
     assert planned_device(elsewhere) == device
 
 
-# --- the plan --------------------------------------------------------------------------------------------------------
+# --- the plan -------------------------------------------------------------------------------------
 
 
 def cells(output: str, name: str) -> list[str]:
@@ -236,8 +269,17 @@ def test_plan_of_the_paper(tmp_path: Path) -> None:
     assert cells(done.stdout, "Wide ResNets, magnitude")[:4] == ["16", "80", "0", "80"]
     assert cells(done.stdout, "their pretrainings")[:4] == ["16", "16", "0", "0"]
     assert cells(done.stdout, "fashion_mnist_low")[:4] == ["21", "63", "0", "630"]
-    parts = ("MLPs of the paper", "Wide ResNets, random", "Wide ResNets, magnitude", "their pret", "other variants")
-    rows = [next(line for line in done.stdout.splitlines() if line.strip().startswith(part)) for part in parts]
+    parts = (
+        "MLPs of the paper",
+        "Wide ResNets, random",
+        "Wide ResNets, magnitude",
+        "their pret",
+        "other variants",
+    )
+    rows = [
+        next(line for line in done.stdout.splitlines() if line.strip().startswith(part))
+        for part in parts
+    ]
     jobs = [int(row[33:39].replace(",", "")) for row in rows]
     assert sum(jobs) == int(cells(done.stdout, "total, shared ones once")[1].replace(",", ""))
     assert done.stdout.count("not calibrated, no finished job") == 4
@@ -276,8 +318,14 @@ def test_the_job_list_has_each_job_once_and_a_configurations_seeds_together(tmp_
 
 
 def test_shared_configurations_count_once(tmp_path: Path) -> None:
-    one, both = (plan(*targets, "--results", str(tmp_path)).stdout for targets in (["table3b"], ["table3b", "table3c"]))
-    alone = [int(cells(one, "total, shared ones once")[0]), int(cells(both, "cifar100_high_activations")[0])]
+    one, both = (
+        plan(*targets, "--results", str(tmp_path)).stdout
+        for targets in (["table3b"], ["table3b", "table3c"])
+    )
+    alone = [
+        int(cells(one, "total, shared ones once")[0]),
+        int(cells(both, "cifar100_high_activations")[0]),
+    ]
     # ReLU with the regularization of the activations is in both studies, once an optimizer
     assert int(cells(both, "total, shared ones once")[0]) == sum(alone) - 5
 
@@ -288,13 +336,18 @@ def test_shared_configurations_count_once(tmp_path: Path) -> None:
         (["tabel3a"], "there is no target tabel3a; did you mean table3a?"),
         (["cifar10_hihg"], "there is no target cifar10_hihg; did you mean cifar10_high?"),
         (["results/papr/tables/table4.csv"], "there is no scale papr; did you mean paper?"),
-        (["results/paper/tables/tabel4.csv"], "scale paper has no artifact tabel4; did you mean table4?"),
+        (
+            ["results/paper/tables/tabel4.csv"],
+            "scale paper has no artifact tabel4; did you mean table4?",
+        ),
         (["results/paper/runs/x.parquet"], "no job makes this file"),
         (["cifar10_low", "--scale", "quick"], "scale quick has no study cifar10_low"),
         (["table4", "--scale", "papre"], "there is no scale papre"),
     ],
 )
-def test_an_unknown_target_is_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+def test_an_unknown_target_is_one_sentence(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
     done = plan(*arguments, "--results", str(tmp_path))
     assert done.returncode != 0
     assert done.stdout == ""
@@ -311,12 +364,19 @@ def test_finished_jobs_are_seen_and_resources_retrain_nothing(tmp_path: Path) ->
     project.make("smoke")
     (record,) = records(project.results)
     assert record["device_type"] == "cpu" and record["seconds"] > 0
-    done = plan("smoke", "--results", str(project.results), "--configfile", str(project.folder / "config.yaml"))
+    done = plan(
+        "smoke",
+        "--results",
+        str(project.results),
+        "--configfile",
+        str(project.folder / "config.yaml"),
+    )
     assert cells(done.stdout, "fashion_mnist_low")[:4] == ["1", "1", "1", "10"]
     assert "Left: 0.00 GPU h, or 0.00 CPU h." in done.stdout
     assert "MLPs on a CPU: calibrated by 1 finished job, times" in done.stdout
 
-    # slower by a thousand, and the weights are to be kept: other resources, another command, nothing to do
+    # slower by a thousand, and the weights are to be kept: other resources, another command,
+    # nothing to do
     record["seconds"] *= 1000
     costs = project.results / "smoke" / "state" / "costs.jsonl"
     costs.write_text(json.dumps(record) + "\n")
@@ -325,5 +385,7 @@ def test_finished_jobs_are_seen_and_resources_retrain_nothing(tmp_path: Path) ->
     log = next(project.results.glob("smoke/runs/**/dense-w10.parquet"))
     log.unlink()
     project.make(str(log.relative_to(project.folder)))
-    (weights,) = project.results.glob("smoke/runs/**/*.safetensors")  # of the one run that was trained again
+    (weights,) = project.results.glob(
+        "smoke/runs/**/*.safetensors"
+    )  # of the one run that was trained again
     assert weights == log.with_suffix(".safetensors")

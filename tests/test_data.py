@@ -13,9 +13,10 @@ import pytest
 import torch
 from small_cifar import SmallCifar, pickled
 
-from gradflow import cifar, data, sources
-from gradflow.data import DataError, ImageData, fetch_dataset, load_dataset
-from gradflow.datasets import SHAPES
+from gradflow.data import cifar, sources
+from gradflow.data import store as data
+from gradflow.data.store import DataError, ImageData, fetch_dataset, load_dataset
+from gradflow.study.datasets import SHAPES
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_dataset.py"
 
@@ -51,7 +52,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "download", fail)
 
 
-# --- digits ----------------------------------------------------------------------------------------------------------
+# --- digits ---------------------------------------------------------------------------------------
 
 
 def test_digits_are_split_by_class_and_always_alike(out: Path) -> None:
@@ -68,11 +69,15 @@ def test_digits_are_split_by_class_and_always_alike(out: Path) -> None:
     assert digits.train_images.dtype == torch.uint8 and digits.train_images.shape == (1437, 1, 8, 8)
     assert digits.test_labels.dtype == torch.int64 and digits.test_images.shape == (360, 1, 8, 8)
     assert int(digits.train_images.max()) == 16
-    shares = torch.bincount(digits.test_labels) / torch.bincount(torch.cat([digits.train_labels, digits.test_labels]))
+    shares = torch.bincount(digits.test_labels) / torch.bincount(
+        torch.cat([digits.train_labels, digits.test_labels])
+    )
     assert (shares - 360 / 1797).abs().max() < 0.005
     pixels = digits.train_images.double()
     torch.testing.assert_close(digits.mean, pixels.mean((0, 2, 3)), rtol=1e-12, atol=0)
-    torch.testing.assert_close(digits.std, pixels.std((0, 2, 3), unbiased=False), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        digits.std, pixels.std((0, 2, 3), unbiased=False), rtol=1e-12, atol=0
+    )
 
 
 def test_digits_split_otherwise_are_refused(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,11 +85,12 @@ def test_digits_split_otherwise_are_refused(out: Path, monkeypatch: pytest.Monke
     assert "scikit-learn" in refusal("digits", out)
 
 
-# --- Fashion-MNIST ---------------------------------------------------------------------------------------------------
+# --- Fashion-MNIST --------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(
-    not sources.DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed"
+    not sources.DEBIAN_FASHION_MNIST.is_dir(),
+    reason="Debian's package dataset-fashion-mnist is not installed",
 )
 def test_fashion_mnist_of_the_debian_package(out: Path) -> None:
     path, manifest = fetch("fashion_mnist", out)
@@ -135,7 +141,9 @@ def test_fashion_mnist_of_the_users_folder(
     assert fashion.test_labels.tolist() == list(range(10))
 
 
-def test_fashion_mnist_uncompressed(out: Path, tmp_path: Path, small_fashion: dict[str, bytes]) -> None:
+def test_fashion_mnist_uncompressed(
+    out: Path, tmp_path: Path, small_fashion: dict[str, bytes]
+) -> None:
     for name, content in small_fashion.items():
         (tmp_path / name).write_bytes(content)
     fetch("fashion_mnist", out, tmp_path)
@@ -154,12 +162,21 @@ NAME = "t10k-images-idx3-ubyte"
     ("damage", "said"),
     [
         (lambda path, content: path.write_bytes(path.read_bytes()[:-100]), "cannot be read"),
-        (lambda path, content: path.write_bytes(b""), "holds 0 bytes of content where 7856 are expected"),
+        (
+            lambda path, content: path.write_bytes(b""),
+            "holds 0 bytes of content where 7856 are expected",
+        ),
         (lambda path, content: path.write_bytes(b"no gzip"), "cannot be read"),
-        (lambda path, content: flip(path, 200), "cannot be read"),  # gzip's own checksum, or its structure
+        (
+            lambda path, content: flip(path, 200),
+            "cannot be read",
+        ),  # gzip's own checksum, or its structure
         (lambda path, content: path.write_bytes(gzip.compress(content[:-1] + b"\0")), "has sha256"),
         (lambda path, content: path.write_bytes(gzip.compress(content[:-784])), "holds 7072 bytes"),
-        (lambda path, content: path.write_bytes(gzip.compress(content + b"\0")), "more than 7856 bytes"),
+        (
+            lambda path, content: path.write_bytes(gzip.compress(content + b"\0")),
+            "more than 7856 bytes",
+        ),
         (lambda path, content: path.unlink(), "lacks"),
     ],
 )
@@ -172,14 +189,22 @@ def test_a_damaged_fashion_mnist_is_a_sentence(
     assert said in message and f"{NAME}.gz" in message and "GRADFLOW_DATA" in message
 
 
-def test_a_missing_data_set_names_every_place_tried(out: Path, tmp_path: Path, small_fashion: dict[str, bytes]) -> None:
+def test_a_missing_data_set_names_every_place_tried(
+    out: Path, tmp_path: Path, small_fashion: dict[str, bytes]
+) -> None:
     message = refusal("fashion_mnist", out, tmp_path)
-    for place in (str(tmp_path), "no-package", "http://example.invalid", "set GRADFLOW_DATA", "dataset-fashion-mnist"):
+    for place in (
+        str(tmp_path),
+        "no-package",
+        "http://example.invalid",
+        "set GRADFLOW_DATA",
+        "dataset-fashion-mnist",
+    ):
         assert place in message
     assert "does not exist" in refusal("fashion_mnist", out, tmp_path / "misspelt")
 
 
-# --- CIFAR -----------------------------------------------------------------------------------------------------------
+# --- CIFAR ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["cifar10", "cifar100"])
@@ -211,10 +236,15 @@ def test_cifar_of_an_archive(small: SmallCifar, out: Path, mine: Path) -> None:
 @pytest.mark.parametrize("named", ["the parent", "itself"])
 def test_cifar_of_an_extracted_folder(named: str, small: SmallCifar, out: Path, mine: Path) -> None:
     small.write_folder(mine / small.files.folder)
-    check_small(small, *fetch(small.dataset, out, mine if named == "the parent" else mine / small.files.folder))
+    check_small(
+        small,
+        *fetch(small.dataset, out, mine if named == "the parent" else mine / small.files.folder),
+    )
 
 
-@pytest.mark.parametrize("change", [lambda path: flip(path, 100), lambda path: path.write_bytes(b"\x1f\x8b")])
+@pytest.mark.parametrize(
+    "change", [lambda path: flip(path, 100), lambda path: path.write_bytes(b"\x1f\x8b")]
+)
 def test_a_damaged_archive_is_a_sentence(change, small: SmallCifar, out: Path, mine: Path) -> None:
     path = small.write_archive(mine)
     change(path)
@@ -231,19 +261,27 @@ def test_a_damaged_or_missing_batch_is_a_sentence(small: SmallCifar, out: Path, 
     assert f"lacks {batch}" in refusal(small.dataset, out, mine)
 
 
-def test_members_outside_the_archives_folder_are_never_written(small: SmallCifar, out: Path, mine: Path) -> None:
+def test_members_outside_the_archives_folder_are_never_written(
+    small: SmallCifar, out: Path, mine: Path
+) -> None:
     small.write_archive(mine, {"../evil": b"evil", f"{mine.parent}/evil": b"evil"})
     before = set(mine.parent.rglob("*"))
     fetch(small.dataset, out, mine)
-    assert {path for path in mine.parent.rglob("*") if out.parent not in (path, *path.parents)} == before
+    assert {
+        path for path in mine.parent.rglob("*") if out.parent not in (path, *path.parents)
+    } == before
 
     (batch,) = small.files.test_md5
     small.write_archive(mine, {f"../{batch}": small.batches.pop(batch)})
     assert f"lacks {batch}" in refusal(small.dataset, out.parent / "again", mine)
 
 
-@pytest.mark.parametrize("attack", [b"cos\nsystem\n(S'touch %s'\ntR.", b'cbuiltins\nexec\n(S\'open("%s", "w")\'\ntR.'])
-def test_a_malicious_pickle_is_refused(attack: bytes, small: SmallCifar, out: Path, mine: Path) -> None:
+@pytest.mark.parametrize(
+    "attack", [b"cos\nsystem\n(S'touch %s'\ntR.", b'cbuiltins\nexec\n(S\'open("%s", "w")\'\ntR.']
+)
+def test_a_malicious_pickle_is_refused(
+    attack: bytes, small: SmallCifar, out: Path, mine: Path
+) -> None:
     target = mine.parent / "owned"
     (batch,) = small.files.test_md5
     small.batches[batch] = attack % os.fsencode(target)
@@ -252,32 +290,51 @@ def test_a_malicious_pickle_is_refused(attack: bytes, small: SmallCifar, out: Pa
     assert not target.exists()
 
     flip(path, 100)  # and nothing at all is unpickled when the checksum is wrong
-    small.monkeypatch.setattr(cifar, "_unpickle", lambda *_: pytest.fail("unpickled before verification"))
+    small.monkeypatch.setattr(
+        cifar, "_unpickle", lambda *_: pytest.fail("unpickled before verification")
+    )
     assert "has md5" in refusal(small.dataset, out, mine)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (lambda small: small.batch(10, 13), "3 test images and 3 labels where 4 of each are expected"),
+        (
+            lambda small: small.batch(10, 13),
+            "3 test images and 3 labels where 4 of each are expected",
+        ),
         (lambda small: pickled({b"data": small.images[10:]}), "is not laid out as"),
         (lambda small: pickled([1, 2]), "is not laid out as"),
-        (lambda small: pickled({b"data": small.images[10:], small.files.labels_key: [0, 1, 2, 200]}), "label 200"),
-        (lambda small: pickled({b"data": small.images[10:], small.files.labels_key: [0, 1, 2, 300]}), "not laid out"),
+        (
+            lambda small: pickled(
+                {b"data": small.images[10:], small.files.labels_key: [0, 1, 2, 200]}
+            ),
+            "label 200",
+        ),
+        (
+            lambda small: pickled(
+                {b"data": small.images[10:], small.files.labels_key: [0, 1, 2, 300]}
+            ),
+            "not laid out",
+        ),
         (lambda small: small.batch(10, 14)[:-20], "is refused as a pickle"),
     ],
 )
-def test_batches_of_other_content_are_a_sentence(content, said: str, small: SmallCifar, out: Path, mine: Path) -> None:
+def test_batches_of_other_content_are_a_sentence(
+    content, said: str, small: SmallCifar, out: Path, mine: Path
+) -> None:
     (batch,) = small.files.test_md5
     small.batches[batch] = content(small)
     small.write_archive(mine)
     assert said in refusal(small.dataset, out, mine)
 
 
-# --- download --------------------------------------------------------------------------------------------------------
+# --- download -------------------------------------------------------------------------------------
 
 
-def test_a_download_is_read_and_its_folder_removed(small: SmallCifar, out: Path, mine: Path) -> None:
+def test_a_download_is_read_and_its_folder_removed(
+    small: SmallCifar, out: Path, mine: Path
+) -> None:
     archive = small.write_archive(mine).read_bytes()
 
     def download(dataset: str, folder: Path) -> str:
@@ -308,7 +365,9 @@ def test_torchvision_is_asked_for_files_with_our_checksums(
     monkeypatch.setattr(utils, "download_url", record)
     data.download(dataset, tmp_path)
     if dataset == "fashion_mnist":
-        assert [name for name, _ in asked] == [f"{name}.gz" for name in sources.FASHION_MNIST_SHA256]
+        assert [name for name, _ in asked] == [
+            f"{name}.gz" for name in sources.FASHION_MNIST_SHA256
+        ]
     else:
         assert asked == [(cifar.CIFAR[dataset].archive, cifar.CIFAR[dataset].archive_md5)]
     assert socket.getdefaulttimeout() is None
@@ -321,10 +380,12 @@ def test_torchvision_is_asked_for_files_with_our_checksums(
         data.download(dataset, tmp_path)
 
 
-# --- reading and the script ------------------------------------------------------------------------------------------
+# --- reading and the script -----------------------------------------------------------------------
 
 
-def test_flipped_bits_and_lost_files_are_named_on_reading(small: SmallCifar, out: Path, mine: Path) -> None:
+def test_flipped_bits_and_lost_files_are_named_on_reading(
+    small: SmallCifar, out: Path, mine: Path
+) -> None:
     small.write_archive(mine)
     path, _ = fetch(small.dataset, out, mine)
     flip(path, -10)
@@ -341,7 +402,9 @@ def test_flipped_bits_and_lost_files_are_named_on_reading(small: SmallCifar, out
         load_dataset(path)
 
 
-def test_a_result_that_cannot_be_written_is_a_sentence(small: SmallCifar, tmp_path: Path, mine: Path) -> None:
+def test_a_result_that_cannot_be_written_is_a_sentence(
+    small: SmallCifar, tmp_path: Path, mine: Path
+) -> None:
     small.write_archive(mine)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="cannot be read or written"):
@@ -359,7 +422,10 @@ def test_the_script_fails_in_one_line(tmp_path: Path) -> None:
         "--manifest",
         tmp_path / "o.json",
     ]
-    environment = os.environ | {"GRADFLOW_DATA": str(tmp_path), "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
+    environment = os.environ | {
+        "GRADFLOW_DATA": str(tmp_path),
+        "PYTHONPATH": str(SCRIPT.parents[1] / "src"),
+    }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "c58f30108f718f92721af3b95e74349a" in done.stderr
@@ -372,18 +438,28 @@ def test_the_script_writes_both_files(small: SmallCifar, out: Path, mine: Path) 
     script = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(script)
     path = out / f"{small.dataset}.safetensors"
-    arguments = [small.dataset, "--output", path, "--manifest", path.with_suffix(".json"), "--folder", mine]
+    arguments = [
+        small.dataset,
+        "--output",
+        path,
+        "--manifest",
+        path.with_suffix(".json"),
+        "--folder",
+        mine,
+    ]
     assert script.main([str(argument) for argument in arguments]) == 0
     assert load_dataset(path).name == small.dataset
 
 
 def test_fetching_needs_no_torch() -> None:
-    code = "import sys, gradflow.data; sys.exit('torch' in sys.modules)"
+    code = "import sys, gradflow.data.store; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1] / "src")}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    )
 
 
-# --- a subset --------------------------------------------------------------------------------------------------------
+# --- a subset -------------------------------------------------------------------------------------
 
 
 def test_a_subset_has_each_classs_share_and_the_data_sets_statistics(out: Path) -> None:
@@ -403,19 +479,24 @@ def test_a_subset_has_each_classs_share_and_the_data_sets_statistics(out: Path) 
     assert rows(whole.subset(400)) == rows(some) and rows(whole.subset(1437)) == keys
     for name in ("test_images", "test_labels", "mean", "std"):
         assert getattr(some, name) is getattr(whole, name)
-    with pytest.raises(ValueError, match="train_images is 1438, but digits has 1437 training images"):
+    with pytest.raises(
+        ValueError, match="train_images is 1438, but digits has 1437 training images"
+    ):
         whole.subset(1438)
 
 
 def rows(data: ImageData) -> list[tuple[bytes, int]]:
     """The training images with their labels."""
     return [
-        (image.numpy().tobytes(), int(label)) for image, label in zip(data.train_images, data.train_labels, strict=True)
+        (image.numpy().tobytes(), int(label))
+        for image, label in zip(data.train_images, data.train_labels, strict=True)
     ]
 
 
 def test_a_balanced_data_set_has_balanced_subsets(out: Path) -> None:
     labels = torch.arange(600) % 10
     images = torch.arange(600).to(torch.uint8).view(-1, 1, 1, 1)
-    data = ImageData("fashion_mnist", 10, images, labels, images, labels, torch.zeros(1), torch.ones(1))
+    data = ImageData(
+        "fashion_mnist", 10, images, labels, images, labels, torch.zeros(1), torch.ones(1)
+    )
     assert torch.bincount(data.subset(100).train_labels).tolist() == [10] * 10

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gradflow import devices
-from gradflow.training import Stopped
+from gradflow.training import devices
+from gradflow.training.train_job import Stopped
 
 
 class Job:
@@ -131,7 +131,10 @@ def test_a_job_that_waits_can_be_stopped(start: Start, number: signal.Signals) -
     second.waits()
     second.send(number)
     assert second.reap() == 143
-    assert second.told.read() == "stopped while waiting for a GPU; the same command goes on from there\n"
+    assert (
+        second.told.read()
+        == "stopped while waiting for a GPU; the same command goes on from there\n"
+    )
 
 
 def test_slots_are_filled_evenly_and_the_least_loaded_gpu_comes_first(start: Start) -> None:
@@ -140,7 +143,8 @@ def test_slots_are_filled_evenly_and_the_least_loaded_gpu_comes_first(start: Sta
         jobs.append(start(GRADFLOW_GPU_SLOTS="2"))
         got.append(jobs[-1].device())
     assert got == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
-    # GPU 0 keeps a job in its second slot and GPU 1 has none: the next goes to GPU 1, though GPU 0's first slot is free
+    # GPU 0 keeps a job in its second slot and GPU 1 has none: the next goes to GPU 1, though GPU
+    # 0's first slot is free
     for job in (jobs[0], jobs[1], jobs[3]):
         job.end()
     assert start(GRADFLOW_GPU_SLOTS="2").device() == "cuda:1"
@@ -153,7 +157,8 @@ def test_a_gpu_is_the_same_one_under_another_index(start: Start) -> None:
 
 
 def test_allocations_do_not_exclude_each_other(start: Start) -> None:
-    # a scheduler may put two allocations on one GPU, and on a cluster it may give both the same name
+    # a scheduler may put two allocations on one GPU, and on a cluster it may give both the same
+    # name
     assert start("GPU-a", SLURM_JOB_ID="7").device() == "cuda:0"
     assert start("GPU-a", SLURM_JOB_ID="8").device() == "cuda:0"
     assert start("GPU-a", SLURM_JOB_ID="7").waits().endswith("waiting")
@@ -194,7 +199,9 @@ def test_many_jobs_at_once_never_exceed_the_slots(start: Start) -> None:
         ("GRADFLOW_GPU_SLOTS", "two", "GRADFLOW_GPU_SLOTS is two; it must be a whole number"),
     ],
 )
-def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str) -> None:
+def test_a_wrong_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(devices, "gpu_name", str)
@@ -210,7 +217,9 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         devices.choose_device()
 
 
-def test_a_folder_of_someone_else_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_folder_of_someone_else_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
     folder = tmp_path / f"gradflow-slots-{os.getuid()}"
     folder.symlink_to(tmp_path / "elsewhere", target_is_directory=True)

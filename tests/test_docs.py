@@ -1,6 +1,7 @@
 """Every command that README and docs/ name works, run by the real shell in a project where `quick` is small.
 
-What trains for hours is planned (`snakemake -n`). A command that stands in neither list below fails the test.
+What trains for hours is planned (`snakemake -n`). A command that stands in neither list below fails
+the test.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ import pytest
 from project import ROOT, Project, environment, new_project
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
-PAGES = sorted(path for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if path.name != "tutorial.md")
+PAGES = sorted(
+    path
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    if path.name != "tutorial.md"
+)
 PROGRAMS = r"snakemake|python3?|uv|sbatch|srun"
 # in the order in which they are run: what comes first makes what the later ones read
 RUN = (
@@ -69,7 +74,10 @@ ELSEWHERE = {
     # of the same script, in tests/test_benchmark.py
     "python scripts/benchmark.py --networks fashion_mnist --optimizers sgd --precisions tf32 --seconds 300": "a GPU",
     "python scripts/benchmark.py --networks fashion_mnist cifar100 --stacks 1 10 --seconds 480": "a GPU",
-    **{f"python examples/{name}.py": "tests/test_examples.py" for name in ("masks", "gradient_flow", "comparison")},
+    **{
+        f"python examples/{name}.py": "tests/test_examples.py"
+        for name in ("masks", "gradient_flow", "comparison")
+    },
     "snakemake quick results/quick/figures/flow_over_training/... --report report.html": "tests/test_report.py",
 }
 
@@ -79,7 +87,9 @@ def commands_in(text: str) -> list[str]:
     indented = re.findall(rf"^    ((?:{PROGRAMS})(?: .*)?)$", text, flags=re.MULTILINE)
     inline = re.findall(rf"`((?:{PROGRAMS})(?: [^`]*)?)`", text)
     found = [re.sub(r"\s{2,}#.*$", "", command).strip() for command in [*indented, *inline]]
-    return [" ".join(command.split()) for command in found if command not in ("python", "python3", "uv")]
+    return [
+        " ".join(command.split()) for command in found if command not in ("python", "python3", "uv")
+    ]
 
 
 def small(raw: dict[str, Any]) -> None:
@@ -87,13 +97,19 @@ def small(raw: dict[str, Any]) -> None:
     block = {**raw["studies"]["fashion_mnist_low"]["blocks"][0], "optimizers": ["adagrad", "adam"]}
     for name, regularizations in {"quick": ["NR", "BN", "DA_SC_BN"], "smoke": ["DA_BN"]}.items():
         study = {"epochs": 1, "blocks": [{**block, "regularizations": regularizations}]}
-        raw["scales"][name] |= {"studies": {"fashion_mnist_low": study}, "max_widths": {"digits": 40}, "seeds": [0]}
+        raw["scales"][name] |= {
+            "studies": {"fashion_mnist_low": study},
+            "max_widths": {"digits": 40},
+            "seeds": [0],
+        }
     raw["scales"]["fashion_mnist_reduced"] |= {
         "stand_ins": {"fashion_mnist": "digits"},
         "max_widths": {"digits": 40},
         "settings": {"train_images": 400, "probe_images": 100},
         "seeds": [0],
-        "studies": {"fashion_mnist_low": {"epochs": 1, "blocks": [{**block, "regularizations": ["NR"]}]}},
+        "studies": {
+            "fashion_mnist_low": {"epochs": 1, "blocks": [{**block, "regularizations": ["NR"]}]}
+        },
     }
 
 

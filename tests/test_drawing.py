@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gradflow.drawing import LIBRARIES
-from gradflow.warm import DRAWER
+from gradflow.workflow.draw import LIBRARIES
+from gradflow.workflow.warm import DRAWER
 
 SOURCE = str(Path(__file__).parents[1] / "src")
 SCRIPT = textwrap.dedent(
@@ -34,7 +34,7 @@ def settings(tmp_path_factory):
     socket = tmp_path_factory.mktemp("server") / "folder" / "socket"
     socket.parent.mkdir()
     server = subprocess.Popen(
-        [sys.executable, "-P", "-m", "gradflow.warm", DRAWER, str(socket)],
+        [sys.executable, "-P", "-m", "gradflow.workflow.warm", DRAWER, str(socket)],
         stdin=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": SOURCE},
     )
@@ -50,16 +50,25 @@ def settings(tmp_path_factory):
 def run(folder, settings, *arguments):
     (folder / "script.py").write_text(SCRIPT)
     kept = {name: value for name, value in os.environ.items() if name != DRAWER}
-    command = [sys.executable, "-P", "-m", "gradflow.drawing", "script.py", *arguments]
+    command = [sys.executable, "-P", "-m", "gradflow.workflow.draw", "script.py", *arguments]
     return subprocess.run(
-        command, cwd=folder, env={**kept, "PYTHONPATH": SOURCE, **settings}, capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env={**kept, "PYTHONPATH": SOURCE, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
-@pytest.mark.parametrize(("what", "code", "said"), [("go", 0, ""), ("stop", 1, "no runs"), ("raise", 1, "planted")])
+@pytest.mark.parametrize(
+    ("what", "code", "said"), [("go", 0, ""), ("stop", 1, "no runs"), ("raise", 1, "planted")]
+)
 def test_forked_or_not_a_script_does_the_same(tmp_path, settings, what, code, said):
     alone, forked = run(tmp_path, {}, what, "a b"), run(tmp_path, settings, what, "a b")
-    assert [alone.stdout, forked.stdout] == [f"['script.py', '{what}', 'a b'] {state}\n" for state in (False, True)]
+    assert [alone.stdout, forked.stdout] == [
+        f"['script.py', '{what}', 'a b'] {state}\n" for state in (False, True)
+    ]
     for done in (alone, forked):
         assert done.returncode == code
         assert done.stderr.strip().endswith(said)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from project import ROOT, environment
 
-from gradflow.spec import Configuration, Settings
+from gradflow.study.job import Configuration, Settings
 from gradflow.twins import tensor_data, train_twins
 
 CELLS = [Configuration("any", "mlp", 1, 0, "relu", "adam", 0.01, "NR")]
@@ -47,7 +47,9 @@ def test_masks(tmp_path: Path) -> None:
 
 
 def test_gradient_flow(tmp_path: Path) -> None:
-    rows = [[float(value) for value in line.split()] for line in printed("gradient_flow", tmp_path)[1:]]
+    rows = [
+        [float(value) for value in line.split()] for line in printed("gradient_flow", tmp_path)[1:]
+    ]
     assert [row[0] for row in rows] == [0, 1, 2, 3, 4]
     assert rows[-1][1] < 0.3 * rows[0][1]  # it learns
     for _, _, norm, egf, *layers in rows:
@@ -57,7 +59,9 @@ def test_gradient_flow(tmp_path: Path) -> None:
 
 def test_comparison(tmp_path: Path) -> None:
     first, _, _, *rows = printed("comparison", tmp_path)
-    found = re.fullmatch(r"n = 15, median difference ([+-][\d.]+) points, p = (0\.\d+|1\.0+)", first)
+    found = re.fullmatch(
+        r"n = 15, median difference ([+-][\d.]+) points, p = (0\.\d+|1\.0+)", first
+    )
     assert found
     assert [int(row.split()[0]) for row in rows] == [6, 18, 30, 42, 54]
     dense = [float(row.split()[1]) for row in rows]
@@ -73,7 +77,12 @@ def test_twins_are_paired_and_repeat() -> None:
     options = {"max_width": 20, "epochs": 40, "seeds": (4, 5), "percents": (30, 50)}
     pairs, again = (train_twins(data, CELLS[0], **options) for _ in range(2))
     assert pairs.equals(again)
-    assert sorted(zip(pairs["seed"], pairs["width_percent"], strict=True)) == [(4, 30), (4, 50), (5, 30), (5, 50)]
+    assert sorted(zip(pairs["seed"], pairs["width_percent"], strict=True)) == [
+        (4, 30),
+        (4, 50),
+        (5, 30),
+        (5, 50),
+    ]
     assert list(pairs["dataset"].unique()) == ["two"] and (pairs["test_accuracy_dense"] > 60).any()
     assert pairs[["mean_egf_l2_dense", "mean_egf_l2_sparse"]].gt(0).all(axis=None)
 
@@ -89,5 +98,7 @@ def test_mistakes_are_sentences() -> None:
     data = tensor_data("good", x, y, x, y)
     with pytest.raises(ValueError, match="max_width is 9: 5 % of it is less than one unit"):
         train_twins(data, CELLS[0], max_width=9, epochs=1, percents=(5, 50))
-    with pytest.raises(ValueError, match="a batch_size of 3 leaves a last minibatch of one input out of 4"):
+    with pytest.raises(
+        ValueError, match="a batch_size of 3 leaves a last minibatch of one input out of 4"
+    ):
         train_twins(data, CELLS[0], max_width=20, epochs=1, settings=Settings(batch_size=3))

@@ -15,12 +15,12 @@ from faults import Trainer, job_of, leftovers, rows_of, state_of, with_data
 from plain import DEVICE, make_data, make_job, train_steps
 from project import STUDY, TABLE, Project, copy_of, wait_for
 
-from gradflow.checkpoint import read_progress, save_checkpoint
-from gradflow.cohort import Cohort
-from gradflow.data import DataError
-from gradflow.runlog import RunLogError, WrongLogError, read_log, write_log
-from gradflow.runs import StudyTableError, read_rows
-from gradflow.training import load_job_data
+from gradflow.analysis.runs import StudyTableError, read_rows
+from gradflow.data.store import DataError
+from gradflow.training.checkpoint import read_progress, save_checkpoint
+from gradflow.training.cohort import Cohort
+from gradflow.training.run_log import RunLogError, WrongLogError, read_log, write_log
+from gradflow.training.train_job import load_job_data
 
 pytestmark = pytest.mark.workflow
 
@@ -41,7 +41,7 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
 
 
-# --- files alone: bit by bit ------------------------------------------------------------------------------------------
+# --- files alone: bit by bit ----------------------------------------------------------------------
 
 
 def flips(path: Path, count: int) -> list[bytes]:
@@ -66,8 +66,13 @@ def refusal(read: Callable[[], object], refused: type[Exception]) -> str:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    rows = [{"seed": 3, "epoch": epoch, "test_loss": 0.5 * epoch, "layer_egf_l1": [1.0, 2.0]} for epoch in range(11)]
-    write_log(tmp_path / "log.parquet", rows, {"spec": '{"a":1}', "seconds": "12.5", "device": "a DEVICE"})
+    rows = [
+        {"seed": 3, "epoch": epoch, "test_loss": 0.5 * epoch, "layer_egf_l1": [1.0, 2.0]}
+        for epoch in range(11)
+    ]
+    write_log(
+        tmp_path / "log.parquet", rows, {"spec": '{"a":1}', "seconds": "12.5", "device": "a DEVICE"}
+    )
     return tmp_path / "log.parquet"
 
 
@@ -100,7 +105,10 @@ def test_a_log_from_before_checksums_is_read(log: Path) -> None:
 
 
 def test_a_log_that_cannot_be_read_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path / "none.parquet", "does not exist"), (tmp_path, "cannot be read|damaged")):
+    for path, reason in (
+        (tmp_path / "none.parquet", "does not exist"),
+        (tmp_path, "cannot be read|damaged"),
+    ):
         with pytest.raises(RunLogError, match=reason) as caught:
             read_log(path)
         assert path == tmp_path or not isinstance(caught.value, WrongLogError)
@@ -132,7 +140,9 @@ def project(undisturbed: Project, tmp_path: Path) -> Project:
     return copy_of(undisturbed, tmp_path / "project")
 
 
-def test_no_flipped_bit_of_the_data_or_its_manifest_is_believed(undisturbed: Project, tmp_path: Path) -> None:
+def test_no_flipped_bit_of_the_data_or_its_manifest_is_believed(
+    undisturbed: Project, tmp_path: Path
+) -> None:
     results = with_data(undisturbed, tmp_path)
     job, data = job_of(undisturbed, 1), results / "data" / "digits.safetensors"
     manifest = data.with_suffix(".json")
@@ -164,7 +174,7 @@ def test_no_flipped_bit_of_a_study_table_is_believed(project: Project) -> None:
             read_rows([table])
 
 
-# --- through snakemake ------------------------------------------------------------------------------------------------
+# --- through snakemake ----------------------------------------------------------------------------
 
 
 def fails_once_then_makes_it(project: Project, undisturbed: Project, *named: str) -> None:
@@ -185,7 +195,9 @@ def test_a_damaged_log(project: Project, undisturbed: Project) -> None:
     folder = f"results/smoke/runs/paper/digits/{CONFIGURATION}/seed0"
     for name, damage in (("sparse-w30", flip), ("dense-w70", truncate)):
         damage(project.folder / folder / f"{name}.parquet")
-    fails_once_then_makes_it(project, undisturbed, f"{folder}/sparse-w30.parquet: the log is damaged", "(and 1 more)")
+    fails_once_then_makes_it(
+        project, undisturbed, f"{folder}/sparse-w30.parquet: the log is damaged", "(and 1 more)"
+    )
 
 
 def test_a_damaged_study_table(project: Project, undisturbed: Project) -> None:
@@ -197,12 +209,27 @@ def test_a_damaged_study_table(project: Project, undisturbed: Project) -> None:
     assert not project.plan().counts
 
 
-@pytest.mark.parametrize(("file", "damage"), [("digits.safetensors", flip), ("digits.json", truncate)])
-def test_a_damaged_data_file(project: Project, undisturbed: Project, file: str, damage: Damage) -> None:
+@pytest.mark.parametrize(
+    ("file", "damage"), [("digits.safetensors", flip), ("digits.json", truncate)]
+)
+def test_a_damaged_data_file(
+    project: Project, undisturbed: Project, file: str, damage: Damage
+) -> None:
     damage(project.results / "data" / file)
     (project.folder / TABLE).unlink()
-    shutil.rmtree(project.results / "smoke" / "tables")  # else nothing asks for the rows, and nothing for the data
-    (project.results / "smoke" / "runs" / "paper" / "digits" / CONFIGURATION / "seed0" / "dense-w10.parquet").unlink()
+    shutil.rmtree(
+        project.results / "smoke" / "tables"
+    )  # else nothing asks for the rows, and nothing for the data
+    (
+        project.results
+        / "smoke"
+        / "runs"
+        / "paper"
+        / "digits"
+        / CONFIGURATION
+        / "seed0"
+        / "dense-w10.parquet"
+    ).unlink()
     fails_once_then_makes_it(project, undisturbed, f"results/data/{file}")
 
 
@@ -220,7 +247,9 @@ def stopped(undisturbed: Project, warm: Trainer, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="module")
-def whole(undisturbed: Project, warm: Trainer, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def whole(
+    undisturbed: Project, warm: Trainer, tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
     """The logs of that job, when nothing happens to it."""
     results = with_data(undisturbed, tmp_path_factory.mktemp("whole") / "results")
     job = job_of(undisturbed, EPOCHS)
@@ -261,9 +290,14 @@ def test_without_snakemakes_records_a_changed_configuration_is_noticed(project: 
     shutil.rmtree(project.folder / ".snakemake")
     code, output = project.snakemake("smoke")
     assert code != 0
-    assert "the log is of another specification; it is removed, to be trained anew (and 9 more)" in output
+    assert (
+        "the log is of another specification; it is removed, to be trained anew (and 9 more)"
+        in output
+    )
     project.make("smoke")
-    epochs = pq.read_table(project.folder / TABLE, columns=["epochs"])["epochs"].unique().to_pylist()
+    epochs = (
+        pq.read_table(project.folder / TABLE, columns=["epochs"])["epochs"].unique().to_pylist()
+    )
     assert epochs == [2]
     assert not project.plan().counts
 
@@ -276,4 +310,6 @@ def test_the_trainer_of_its_own_finds_a_stale_log(undisturbed: Project, tmp_path
     code, said = Trainer().run(long, results)
     assert code == 0
     assert said.count("the log is of another specification; it is trained again now") == 10
-    assert all(read_log(results / long.log_path(run), long.only(run).to_json()) for run in long.runs)
+    assert all(
+        read_log(results / long.log_path(run), long.only(run).to_json()) for run in long.runs
+    )

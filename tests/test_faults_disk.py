@@ -12,7 +12,7 @@ import pytest
 from faults import Trainer, job_of, leftovers, one_table, rows_of, state_of, with_data
 from project import Project, new_project
 
-from gradflow.spec import Job
+from gradflow.study.job import Job
 
 pytestmark = [pytest.mark.workflow]
 
@@ -26,7 +26,9 @@ def mount() -> Iterator[Mount]:
     mounted: list[str] = []
 
     def do(folder: Path, *options: str) -> None:
-        done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["mount", *options, str(folder)], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             pytest.skip(f"needs the right to mount: {done.stderr.strip()}")
         mounted.append(str(folder))
@@ -59,7 +61,9 @@ def job(undisturbed: Project) -> Job:
 
 
 @pytest.fixture(scope="module")
-def whole(undisturbed: Project, warm: Trainer, job: Job, tmp_path_factory: pytest.TempPathFactory) -> ROWS:
+def whole(
+    undisturbed: Project, warm: Trainer, job: Job, tmp_path_factory: pytest.TempPathFactory
+) -> ROWS:
     """The job's logs."""
     results = with_data(undisturbed, tmp_path_factory.mktemp("whole") / "results")
     assert warm.run(job, results)[0] == 0
@@ -102,7 +106,9 @@ def test_a_full_disk(
     assert leftovers(disk) == []
 
 
-def test_a_results_folder_that_cannot_be_written(undisturbed: Project, tmp_path: Path, mount: Mount) -> None:
+def test_a_results_folder_that_cannot_be_written(
+    undisturbed: Project, tmp_path: Path, mount: Mount
+) -> None:
     project = new_project(tmp_path / "my project", one_table)
     project.results.mkdir()
     mount(project.results, "-t", "tmpfs", "-o", "ro", "tmpfs")
@@ -116,7 +122,9 @@ def test_a_results_folder_that_cannot_be_written(undisturbed: Project, tmp_path:
     assert state_of(project.results) == state_of(undisturbed.results)
 
 
-def test_a_trainer_on_a_disk_that_cannot_be_written(undisturbed: Project, tmp_path: Path, mount: Mount) -> None:
+def test_a_trainer_on_a_disk_that_cannot_be_written(
+    undisturbed: Project, tmp_path: Path, mount: Mount
+) -> None:
     results = tmp_path / "results"
     results.mkdir()
     mount(results, "-t", "tmpfs", "-o", "ro", "tmpfs")

@@ -17,7 +17,7 @@ import pytest
 from faults import Trainer, job_of, leftovers, one_table, rows_of, state_of, waiting, with_data
 from project import SNAKEMAKE, STUDY, Project, copy_of, environment, new_project, wait_for
 
-from gradflow.spec import Job
+from gradflow.study.job import Job
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -48,11 +48,17 @@ def logs(results: Path, job: Job) -> dict[str, str]:
 
 
 def disturb(
-    trainer: Trainer, undisturbed: Project, whole: Whole, folder: Path, moments: list[float], *signals: signal.Signals
+    trainer: Trainer,
+    undisturbed: Project,
+    whole: Whole,
+    folder: Path,
+    moments: list[float],
+    *signals: signal.Signals,
 ) -> list[tuple[int, str]]:
     """Start a job again and again and stop it so many seconds later; what each attempt came to.
 
-    Whenever the job was finished before, it is compared with the undisturbed one, and another folder begun.
+    Whenever the job was finished before, it is compared with the undisturbed one, and another
+    folder begun.
     """
     attempts, results = [], None
     for attempt, moment in enumerate(moments):
@@ -78,7 +84,9 @@ def random_moments(count: int, earliest: float, latest: float) -> list[float]:
     return [chance.uniform(earliest, latest) for _ in range(count)]
 
 
-def test_a_trainer_killed_at_twenty_moments(warm: Trainer, undisturbed: Project, whole: Whole, tmp_path: Path) -> None:
+def test_a_trainer_killed_at_twenty_moments(
+    warm: Trainer, undisturbed: Project, whole: Whole, tmp_path: Path
+) -> None:
     moments = random_moments(20, 0, whole.seconds)
     attempts = disturb(warm, undisturbed, whole, tmp_path, moments, signal.SIGKILL)
     assert sum(code == -signal.SIGKILL for code, _ in attempts) >= 10
@@ -87,7 +95,9 @@ def test_a_trainer_killed_at_twenty_moments(warm: Trainer, undisturbed: Project,
 
 
 @pytest.fixture(scope="module")
-def seconds_alone(undisturbed: Project, whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> float:
+def seconds_alone(
+    undisturbed: Project, whole: Whole, tmp_path_factory: pytest.TempPathFactory
+) -> float:
     """How long the job takes when it imports torch itself; it ends at the same logs."""
     results = with_data(undisturbed, tmp_path_factory.mktemp("alone") / "results")
     began = time.monotonic()
@@ -106,12 +116,23 @@ def test_a_trainer_of_its_own_killed_from_import_to_end(
 
 @pytest.mark.parametrize("forked", [True, False], ids=["warm", "cold"])
 def test_a_trainer_asked_to_stop_keeps_a_checkpoint(
-    forked: bool, warm: Trainer, undisturbed: Project, whole: Whole, seconds_alone: float, tmp_path: Path
+    forked: bool,
+    warm: Trainer,
+    undisturbed: Project,
+    whole: Whole,
+    seconds_alone: float,
+    tmp_path: Path,
 ) -> None:
     trainer = warm if forked else Trainer()
     # Python itself, before the script's first line, answers Ctrl-C with a traceback
-    moments = random_moments(8, 0.3, whole.seconds) if forked else random_moments(4, seconds_alone / 4, seconds_alone)
-    attempts = disturb(trainer, undisturbed, whole, tmp_path, moments, signal.SIGTERM, signal.SIGINT)
+    moments = (
+        random_moments(8, 0.3, whole.seconds)
+        if forked
+        else random_moments(4, seconds_alone / 4, seconds_alone)
+    )
+    attempts = disturb(
+        trainer, undisturbed, whole, tmp_path, moments, signal.SIGTERM, signal.SIGINT
+    )
     # before training began or after its end there is nothing to say
     silent = {0, -signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT}
     for code, said in attempts:
@@ -138,7 +159,9 @@ def test_a_script_stopped_while_it_imports_says_nothing(
     assert not (results / "smoke").exists()
 
 
-def test_killed_before_any_file_is_put_in_its_place(warm: Trainer, undisturbed: Project, tmp_path: Path) -> None:
+def test_killed_before_any_file_is_put_in_its_place(
+    warm: Trainer, undisturbed: Project, tmp_path: Path
+) -> None:
     job = job_of(undisturbed, epochs=1, batch_size=500)  # a checkpoint at each of its three steps
     whole = with_data(undisturbed, tmp_path / "whole")
     assert warm.run(job, whole, seconds=0)[0] == 0
@@ -149,7 +172,9 @@ def test_killed_before_any_file_is_put_in_its_place(warm: Trainer, undisturbed: 
         if code == 0:
             break
         published = [run for run in job.runs if (results / job.log_path(run)).exists()]
-        assert all(rows_of(results / job.log_path(run)) == expected[job.run_name(run)] for run in published)
+        assert all(
+            rows_of(results / job.log_path(run)) == expected[job.run_name(run)] for run in published
+        )
         assert warm.run(job, results, seconds=0)[0] == 0
         assert logs(results, job) == expected
         assert leftovers(results) == []
@@ -157,7 +182,9 @@ def test_killed_before_any_file_is_put_in_its_place(warm: Trainer, undisturbed: 
     assert place > 15  # two files a checkpoint, and ten logs
 
 
-def test_never_two_trainers_on_one_cohort(warm: Trainer, undisturbed: Project, whole: Whole, tmp_path: Path) -> None:
+def test_never_two_trainers_on_one_cohort(
+    warm: Trainer, undisturbed: Project, whole: Whole, tmp_path: Path
+) -> None:
     results = with_data(undisturbed, tmp_path / "results")
     state = results / whole.job.state_path
     first = Trainer().start(whole.job, results)
@@ -183,7 +210,7 @@ def trainers(project: Project) -> list[int]:
         try:
             if folder.name.isdigit() and (folder / "cwd").readlink() == project.folder:
                 command = (folder / "cmdline").read_bytes()
-                if b"train_mlp.py" in command or b"gradflow.warm" in command:
+                if b"train_mlp.py" in command or b"gradflow.workflow.warm" in command:
                     found.append(int(folder.name))
         except OSError:
             continue
@@ -202,8 +229,10 @@ def kill(processes: list[int]) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project of two jobs of some seconds, with checkpoints all the time, of which everything is made."""
     project = new_project(tmp_path_factory.mktemp("finished") / "project", one_table)
-    project.edit_config(lambda raw: raw["scales"]["smoke"]["studies"][STUDY].update(epochs=40, seeds=[0, 1]))
-    source = project.folder / "src" / "gradflow" / "training.py"
+    project.edit_config(
+        lambda raw: raw["scales"]["smoke"]["studies"][STUDY].update(epochs=40, seeds=[0, 1])
+    )
+    source = project.folder / "src" / "gradflow" / "training" / "train_job.py"
     text = source.read_text()
     for old, new in (("SECONDS = 300.0", "SECONDS = 0.1"), ("SHARE = 0.015", "SHARE = 1e9")):
         assert f"CHECKPOINT_{old}" in text
@@ -225,7 +254,9 @@ def test_snakemake_killed_with_and_without_its_trainers(finished: Project, tmp_p
                 [SNAKEMAKE, "smoke"], cwd=project.folder, env=environment(), stdout=output, stderr=output,
                 start_new_session=True,
             )  # fmt: skip
-        if attempt % 5:  # the others are killed at snakemake's own start, these when jobs are under way
+        if (
+            attempt % 5
+        ):  # the others are killed at snakemake's own start, these when jobs are under way
             wait_for(lambda: "rule train_mlp:" in said.read_text() or process.poll() is not None)  # noqa: B023
         time.sleep(moment)
         process.kill()
@@ -235,7 +266,9 @@ def test_snakemake_killed_with_and_without_its_trainers(finished: Project, tmp_p
             kill(trainers(project))
         text = said.read_text()
         assert not re.search("Another snakemake|LockException|unlock|Traceback", text), text
-        assert state_of(project.results).items() <= expected.items()  # nothing half-written, nothing else
+        assert (
+            state_of(project.results).items() <= expected.items()
+        )  # nothing half-written, nothing else
         if ended == 0:
             assert state_of(project.results) == expected
             begin_anew(project)

@@ -16,11 +16,17 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from study_tables import make_study_table, write_study_table
 
-from gradflow.activations import functions_at_start
-from gradflow.figures import DENSE_SPARSE, figure_by_density, figure_of_activations, save_figure, scale_y
-from gradflow.figures_by_width import figure_by_width
-from gradflow.runs import Artifact, summarise_runs
-from gradflow.spec import Settings
+from gradflow.analysis.figures import (
+    DENSE_SPARSE,
+    figure_by_density,
+    figure_of_activations,
+    save_figure,
+    scale_y,
+)
+from gradflow.analysis.figures_by_width import figure_by_width
+from gradflow.analysis.runs import Artifact, summarise_runs
+from gradflow.networks.activations import functions_at_start
+from gradflow.study.job import Settings
 
 pytestmark = pytest.mark.filterwarnings("error")
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -34,13 +40,21 @@ def texts(figure: Figure) -> str:
     for part in (figure, *figure.subfigs):
         found += [] if part._suptitle is None else [part._suptitle.get_text()]
         for legend in part.legends:
-            found += [legend.get_title().get_text(), *(text.get_text() for text in legend.get_texts())]
+            found += [
+                legend.get_title().get_text(),
+                *(text.get_text() for text in legend.get_texts()),
+            ]
     return "\n".join(found).replace("\n", " ")
 
 
 def wide_resnets() -> pd.DataFrame:
     architectures = ("dense", "sparse", "magnitude")
-    options = {"model": "wide_resnet", "percents": DENSITIES, "seeds": (1,), "architectures": architectures}
+    options = {
+        "model": "wide_resnet",
+        "percents": DENSITIES,
+        "seeds": (1,),
+        "architectures": architectures,
+    }
     relu = make_study_table(("adagrad", "adam"), ("L2_BN", "BN"), **options)
     swish = make_study_table(("adam", "adamw"), ("BN",), ("swish",), **options)
     return summarise_runs(pd.concat([relu, swish]))
@@ -55,8 +69,14 @@ def test_by_width_shows_the_mean_over_seeds() -> None:
     assert [panel.get_ylabel() for panel in accuracy[::2]] == ["Adam", "Mom (0.9)"]
     assert {panel.get_yscale() for panel in flow} == {"log"}
     dense, sparse = accuracy[1].lines
-    own = runs[(runs["optimizer"] == "adam") & (runs["regularization"] == "BN") & (runs["architecture"] == "sparse")]
-    np.testing.assert_allclose(sparse.get_ydata(), own.groupby("dense_width")["test_accuracy"].mean())
+    own = runs[
+        (runs["optimizer"] == "adam")
+        & (runs["regularization"] == "BN")
+        & (runs["architecture"] == "sparse")
+    ]
+    np.testing.assert_allclose(
+        sparse.get_ydata(), own.groupby("dense_width")["test_accuracy"].mean()
+    )
     assert list(dense.get_xdata()) == [26, 77, 128, 179, 230]
     assert "(a) Test accuracy" in texts(figure) and "(b) Gradient flow" in texts(figure)
     for attribute in ("color", "marker", "linestyle"):
@@ -74,7 +94,9 @@ def test_by_width_with_diverged_and_missing_runs() -> None:
 
 
 def test_by_width_with_activations_in_the_listed_order() -> None:
-    artifact = Artifact("f", "F", "paper", panels="activation", where={"activation": ["swish", "relu", "prelu"]})
+    artifact = Artifact(
+        "f", "F", "paper", panels="activation", where={"activation": ["swish", "relu", "prelu"]}
+    )
     runs = summarise_runs(make_study_table(("adam",), ("BN",), ("relu", "swish")))
     figure = figure_by_width(runs, artifact)
     assert [panel.get_title() for panel in figure.axes] == ["Swish", "ReLU", "PReLU"]
@@ -86,7 +108,9 @@ def test_a_line_of_two_configurations_is_refused() -> None:
         figure_by_width(runs, BY_WIDTH)
 
 
-@pytest.mark.parametrize("other", [{"dataset": "fashion_mnist"}, {"learning_rate": 0.1}, {"depth": 2}])
+@pytest.mark.parametrize(
+    "other", [{"dataset": "fashion_mnist"}, {"learning_rate": 0.1}, {"depth": 2}]
+)
 def test_a_line_of_two_data_sets_rates_or_depths_is_refused(other: dict[str, object]) -> None:
     rows = [make_study_table(("adam",), ("BN",), **options) for options in ({}, other)]
     with pytest.raises(ValueError, match="a line would mix"):
@@ -115,7 +139,18 @@ def test_rows_of_depths_show_equal_runs_where_there_is_nothing_to_skip() -> None
     assert "nothing to skip" not in texts(only_deep)
 
 
-REGULARIZATIONS = ("NR", "DA", "L2", "SC", "BN", "DA_BN", "L2_BN", "SC_BN", "DA_SC_BN", "DA_L2_SC_BN")
+REGULARIZATIONS = (
+    "NR",
+    "DA",
+    "L2",
+    "SC",
+    "BN",
+    "DA_BN",
+    "L2_BN",
+    "SC_BN",
+    "DA_SC_BN",
+    "DA_L2_SC_BN",
+)
 TWO, FIVE = ("adam", "momentum"), ("adagrad", "adam", "rmsprop", "sgd", "momentum")
 
 
@@ -124,7 +159,9 @@ def as_wide_as_cifar(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def figure_10() -> Figure:
-    return figure_by_width(as_wide_as_cifar(summarise_runs(make_study_table(FIVE, REGULARIZATIONS))), BY_WIDTH)
+    return figure_by_width(
+        as_wide_as_cifar(summarise_runs(make_study_table(FIVE, REGULARIZATIONS))), BY_WIDTH
+    )
 
 
 def figure_19() -> Figure:
@@ -147,18 +184,26 @@ def figure_23() -> Figure:
 def figure_5() -> Figure:
     options = {"model": "wide_resnet", "percents": (1, 5, 10, 20, 50), "seeds": (1,)}
     rows = [
-        make_study_table(("adagrad", "adam", "momentum"), ("BN", "DA_BN", "L2_BN", "DA_L2_SC_BN"), **options),
+        make_study_table(
+            ("adagrad", "adam", "momentum"), ("BN", "DA_BN", "L2_BN", "DA_L2_SC_BN"), **options
+        ),
         make_study_table(("adam", "adamw"), ("DA_L2_SC_BN",), ("swish",), **options),
     ]
-    return figure_by_density(summarise_runs(pd.concat(rows)), Artifact("f", "F", "paper", measures=BY_WIDTH.measures))
+    return figure_by_density(
+        summarise_runs(pd.concat(rows)), Artifact("f", "F", "paper", measures=BY_WIDTH.measures)
+    )
 
 
 def figure_14() -> Figure:
-    return figure_of_activations(functions_at_start(Settings()), "Activation functions and their derivatives")
+    return figure_of_activations(
+        functions_at_start(Settings()), "Activation functions and their derivatives"
+    )
 
 
 @pytest.mark.parametrize("make", [figure_3, figure_5, figure_10, figure_14, figure_19, figure_23])
-def test_printed_as_wide_as_the_paper_s_text_all_is_legible(make, tmp_path: Path, monkeypatch) -> None:
+def test_printed_as_wide_as_the_paper_s_text_all_is_legible(
+    make, tmp_path: Path, monkeypatch
+) -> None:
     """No letter below 6 points, none cut off, none over another."""
     drawn: dict[int, tuple[Text, Bbox]] = {}
     draw = Text.draw
@@ -176,16 +221,22 @@ def test_printed_as_wide_as_the_paper_s_text_all_is_legible(make, tmp_path: Path
     assert len(drawn) > 10
     assert min(text.get_fontsize() for text, _ in drawn.values()) >= 6
     for text, box in drawn.values():
-        assert min(box.x0, box.y0) >= 0 and max(box.x1, box.y1) <= 1, f"{text.get_text()} is cut off"
+        assert min(box.x0, box.y0) >= 0 and max(box.x1, box.y1) <= 1, (
+            f"{text.get_text()} is cut off"
+        )
     for (text, box), (other, other_box) in itertools.combinations(drawn.values(), 2):
         assert not box.overlaps(other_box), f"{text.get_text()} and {other.get_text()} overlap"
 
 
 def test_a_shared_axis_and_one_part_without_a_letter() -> None:
     artifact = Artifact("f", "EGF_1 and ||g||_2", "paper", measures=("egf_l1",))
-    runs = summarise_runs(make_study_table(("adam", "adamw"), ("L2_BN", "DA_L2_SC_BN"), learning_rate=0.1))
+    runs = summarise_runs(
+        make_study_table(("adam", "adamw"), ("L2_BN", "DA_L2_SC_BN"), learning_rate=0.1)
+    )
     figure = figure_by_width(runs, artifact)
-    assert len({panel.get_ylim() for panel in figure.axes}) == 1  # two rows are set against each other
+    assert (
+        len({panel.get_ylim() for panel in figure.axes}) == 1
+    )  # two rows are set against each other
     assert "(a)" not in texts(figure)
     assert r"$\mathrm{EGF}_1$ and $\|g\|_2$" in texts(figure)
 
@@ -197,23 +248,33 @@ def test_the_note_says_what_the_figure_is_made_of() -> None:
         make_study_table(("adam",), ("DA_SC_BN",), ("relu", "swish"), **options),
         make_study_table(("sgd",), ("DA_L2_SC_BN",), ("relu", "swish"), **options),
     ]
-    written = texts(figure_by_width(summarise_runs(pd.concat([*rows, rows[0].assign(study="b")])), artifact))
-    assert "CIFAR-100 (Digits stands in): 120 of 100 planned runs of 5 epochs. Line: mean of 3 seeds" in written
+    written = texts(
+        figure_by_width(summarise_runs(pd.concat([*rows, rows[0].assign(study="b")])), artifact)
+    )
+    assert (
+        "CIFAR-100 (Digits stands in): 120 of 100 planned runs of 5 epochs. Line: mean of 3 seeds"
+        in written
+    )
     assert "Regularization: DA SC BN (Adam); DA L2 SC BN (SGD)." in written
     some = rows[0][(rows[0]["seed"] > 1) | (rows[0]["architecture"] == "dense")]
-    assert "Line: mean of 2 to 3 seeds; band" in texts(figure_by_width(summarise_runs(some), artifact))
+    assert "Line: mean of 2 to 3 seeds; band" in texts(
+        figure_by_width(summarise_runs(some), artifact)
+    )
     one = rows[0][rows[0]["seed"] == 1]
     assert "One seed." in texts(figure_by_width(summarise_runs(one), artifact))
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0.012, 0.16), (0.9, 1.1), (1e-3, 1e30), (3, 40), (2.01, 2.2), (1e-9, 2e-9), (1e-15, 1e-14)]
+    ("low", "high"),
+    [(0.012, 0.16), (0.9, 1.1), (1e-3, 1e30), (3, 40), (2.01, 2.2), (1e-9, 2e-9), (1e-15, 1e-14)],
 )
 def test_logarithmic_axes_have_a_few_round_ticks(low: float, high: float) -> None:
     panel = Figure().subplots()
     panel.plot([0, 1], [low, high])
     scale_y(panel, "egf_l2", ticks=3)
-    ticks = [tick for tick in panel.get_yticks() if panel.get_ylim()[0] <= tick <= panel.get_ylim()[1]]
+    ticks = [
+        tick for tick in panel.get_yticks() if panel.get_ylim()[0] <= tick <= panel.get_ylim()[1]
+    ]
     assert 2 <= len(ticks) <= 3
 
 
@@ -223,11 +284,18 @@ def test_by_density(other: str) -> None:
     figure = figure_by_density(runs, Artifact("f", "F", "paper", architectures=("dense", other)))
     (part,) = figure.subfigs
     assert [panel.get_title() for panel in part.axes] == ["Adagrad", "Adam"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["BN", "L2 BN", "Swish", "Swish (AdamW)"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "BN",
+        "L2 BN",
+        "Swish",
+        "Swish (AdamW)",
+    ]
     assert [len(panel.lines) for panel in part.axes] == [2, 4]
     line = part.axes[0].lines[0]
     assert list(line.get_xdata()) == [5, 20, 50, 100]
-    own = runs[(runs["optimizer"] == "adagrad") & (runs["regularization"] == "BN")].set_index("density_percent")
+    own = runs[(runs["optimizer"] == "adagrad") & (runs["regularization"] == "BN")].set_index(
+        "density_percent"
+    )
     dense, below = (own[own["architecture"] == name]["test_accuracy"] for name in ("dense", other))
     np.testing.assert_allclose(line.get_ydata(), [*below, *dense])
     assert [tick.get_text() for tick in part.axes[0].get_xticklabels()] == ["5", "20", "50", "100"]
@@ -235,7 +303,10 @@ def test_by_density(other: str) -> None:
 
 def test_by_density_takes_one_kind_of_pruning() -> None:
     with pytest.raises(ValueError, match="dense and one other"):
-        figure_by_density(wide_resnets(), Artifact("f", "F", "paper", architectures=("dense", "sparse", "magnitude")))
+        figure_by_density(
+            wide_resnets(),
+            Artifact("f", "F", "paper", architectures=("dense", "sparse", "magnitude")),
+        )
 
 
 @pytest.mark.parametrize("draw", [figure_by_width, figure_by_density])
@@ -245,13 +316,17 @@ def test_no_runs_at_all(draw) -> None:
 
 def test_activations_and_derivatives() -> None:
     torch = pytest.importorskip("torch")
-    figure = figure_of_activations({"relu": torch.relu, "swish": torch.nn.functional.silu}, "Figure 14")
+    figure = figure_of_activations(
+        {"relu": torch.relu, "swish": torch.nn.functional.silu}, "Figure 14"
+    )
     functions, derivatives = figure.axes
     x = functions.lines[0].get_xdata()
     np.testing.assert_allclose(functions.lines[0].get_ydata(), np.maximum(x, 0))
     np.testing.assert_allclose(derivatives.lines[0].get_ydata(), x > 0)
     sigmoid = 1 / (1 + np.exp(-x))
-    np.testing.assert_allclose(derivatives.lines[1].get_ydata(), sigmoid * (1 + x * (1 - sigmoid)), atol=1e-12)
+    np.testing.assert_allclose(
+        derivatives.lines[1].get_ydata(), sigmoid * (1 + x * (1 - sigmoid)), atol=1e-12
+    )
 
 
 def test_files_are_deterministic_and_hold_their_fonts(tmp_path: Path) -> None:
@@ -274,10 +349,28 @@ def test_files_are_deterministic_and_hold_their_fonts(tmp_path: Path) -> None:
 def test_scripts(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     is_mlp = script == "plot_by_width"
     options = {} if is_mlp else {"model": "wide_resnet", "percents": DENSITIES}
-    study = write_study_table(tmp_path / "study.parquet", make_study_table(("adam",), ("NR", "BN"), **options))
-    artifact = {"name": "f", "title": "F", "kind": script, "variant": "paper", "measures": ["test_accuracy"]}
+    study = write_study_table(
+        tmp_path / "study.parquet", make_study_table(("adam",), ("NR", "BN"), **options)
+    )
+    artifact = {
+        "name": "f",
+        "title": "F",
+        "kind": script,
+        "variant": "paper",
+        "measures": ["test_accuracy"],
+    }
     pdf, png = tmp_path / "f.pdf", tmp_path / "f.png"
-    command = [script, "--artifact", json.dumps(artifact), "--runs", study, "--pdf", pdf, "--png", png]
+    command = [
+        script,
+        "--artifact",
+        json.dumps(artifact),
+        "--runs",
+        study,
+        "--pdf",
+        pdf,
+        "--png",
+        png,
+    ]
     monkeypatch.setattr(sys, "argv", [str(word) for word in command])
     runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
     assert pdf.stat().st_size > 5_000 and png.stat().st_size > 10_000

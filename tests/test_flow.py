@@ -21,9 +21,9 @@ from plain import (
 )
 from torch import Tensor, nn
 
-from gradflow.cohort import Cohort
 from gradflow.flow import GradientFlow, gradient_flow, measure_gradient_flow, norm, norm_by_rows
-from gradflow.spec import Job, Run
+from gradflow.study.job import Job, Run
+from gradflow.training.cohort import Cohort
 
 F64 = torch.float64
 
@@ -69,7 +69,9 @@ class TestByHand:
             def forward(self, x: Tensor) -> Tensor:
                 return x @ self.a @ self.b
 
-        flow = measure_gradient_flow(Net(), lambda y, _: y.mean(), [(x, torch.zeros(1))], ["a", "b"], {"a": mask})
+        flow = measure_gradient_flow(
+            Net(), lambda y, _: y.mean(), [(x, torch.zeros(1))], ["a", "b"], {"a": mask}
+        )
         # by A: [[5, -1], [10, -2]]; by B, at A with its 2 masked: [1 + 6, 0 + 8]
         assert flow.layer_grad_norm[1].tolist() == [18, 15]
         assert flow.layer_egf[1].tolist() == [17, 15]
@@ -78,7 +80,9 @@ class TestByHand:
         assert flow.egf(2).item() == pytest.approx((math.sqrt(129) + math.sqrt(113)) / 2)
 
     def test_stacked(self) -> None:
-        flow = GradientFlow({2: tensor([3.0, 4.0], [5.0, 12.0])}, {2: tensor([1.0, 2.0], [3.0, 5.0])})
+        flow = GradientFlow(
+            {2: tensor([3.0, 4.0], [5.0, 12.0])}, {2: tensor([1.0, 2.0], [3.0, 5.0])}
+        )
         assert flow.grad_norm(2).tolist() == [5, 13]
         assert flow.egf(2).tolist() == [1.5, 4]
 
@@ -92,11 +96,15 @@ class TestNorms:
         found = function(x, p)
         assert found.dtype == F64
         expected = [torch.linalg.vector_norm(network.double(), p).item() for network in x]
-        assert found.tolist() == pytest.approx(expected, rel=1e-6 if function is norm_by_rows else 1e-12)
+        assert found.tolist() == pytest.approx(
+            expected, rel=1e-6 if function is norm_by_rows else 1e-12
+        )
 
     def test_float64_accumulation(self) -> None:
         assert norm(torch.tensor([[2.0**24, 1.0]]), 1).item() == 2**24 + 1  # 2 ** 24 in float32
-        assert norm(torch.tensor([[1e30, 1e30]]), 2).item() == pytest.approx(math.sqrt(2) * 1e30)  # else infinite
+        assert norm(torch.tensor([[1e30, 1e30]]), 2).item() == pytest.approx(
+            math.sqrt(2) * 1e30
+        )  # else infinite
 
 
 class Small(nn.Module):
@@ -125,7 +133,10 @@ def module() -> Small:
 def batches() -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     return [
-        (torch.randn(size, 6, generator=generator, dtype=F64), torch.randint(3, (size,), generator=generator))
+        (
+            torch.randn(size, 6, generator=generator, dtype=F64),
+            torch.randint(3, (size,), generator=generator),
+        )
         for size in (5, 8, 2)
     ]
 
@@ -133,10 +144,15 @@ def batches() -> list[tuple[Tensor, Tensor]]:
 @pytest.fixture
 def masks() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(2)
-    return {"first.weight": torch.rand(8, 6, generator=generator) < 0.5, "second.weight": torch.ones(3, 8)}
+    return {
+        "first.weight": torch.rand(8, 6, generator=generator) < 0.5,
+        "second.weight": torch.ones(3, 8),
+    }
 
 
-def gradients_by_hand(module: Small, batches: list[tuple[Tensor, Tensor]], masks: dict[str, Tensor]) -> list[Tensor]:
+def gradients_by_hand(
+    module: Small, batches: list[tuple[Tensor, Tensor]], masks: dict[str, Tensor]
+) -> list[Tensor]:
     """Mean over the examples of plain autograd's gradient at the masked weights."""
     copy = Small().double()
     copy.load_state_dict(module.state_dict())
@@ -182,7 +198,9 @@ class TestAnyModule:
         assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
         assert module.training == module.norm.training == training
         assert torch.equal(module.first.weight.grad, torch.ones_like(module.first.weight))
-        assert all(p.grad is None for name, p in module.named_parameters() if name != "first.weight")
+        assert all(
+            p.grad is None for name, p in module.named_parameters() if name != "first.weight"
+        )
         second = measure_gradient_flow(module, F.cross_entropy, batches, LAYERS, masks)
         assert first.egf(1) == second.egf(1)
 
@@ -228,7 +246,10 @@ def measure_run(cohort: Cohort, run: Run) -> GradientFlow:
     network = plain_network(cohort, run, masked=False)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     layers = [names[id(weight)] for weight in network.weights]
-    masks = {name: as_torch_weight(mask) for name, mask in zip(layers, layer_masks(cohort, run), strict=True)}
+    masks = {
+        name: as_torch_weight(mask)
+        for name, mask in zip(layers, layer_masks(cohort, run), strict=True)
+    }
     batches = [(images[0], labels[0]) for images, labels in probe_batches(cohort.batches)]
     assert len({len(labels) for _, labels in batches}) > 1, "batches of unequal size are wanted"
     return measure_gradient_flow(network, F.cross_entropy, batches, layers, masks)
@@ -248,15 +269,24 @@ class TestTheLogs:
         ids=lambda job: f"{job.configuration.name}-K={len(job.percents)}",
     )
     def test_are_what_the_public_function_measures(self, job: Job) -> None:
-        cohort = Cohort(job, make_data(train=70 if job.configuration.model == "mlp" else 38, test=10), DEVICE)
+        cohort = Cohort(
+            job, make_data(train=70 if job.configuration.model == "mlp" else 38, test=10), DEVICE
+        )
         assert cohort.train(job.epochs)
         for run, rows in cohort.rows.items():
             flow, row = measure_run(cohort, run), rows[-1]
             for p in (1, 2):
                 assert row[f"grad_norm_l{p}"] == pytest.approx(flow.grad_norm(p).item(), rel=1e-10)
                 assert row[f"egf_l{p}"] == pytest.approx(flow.egf(p).item(), rel=1e-10)
-                assert_close(row[f"layer_grad_norm_l{p}"], flow.layer_grad_norm[p].tolist(), 1e-10, f"l{p} of {run}")
-                assert_close(row[f"layer_egf_l{p}"], flow.layer_egf[p].tolist(), 1e-10, f"l{p} of {run}")
+                assert_close(
+                    row[f"layer_grad_norm_l{p}"],
+                    flow.layer_grad_norm[p].tolist(),
+                    1e-10,
+                    f"l{p} of {run}",
+                )
+                assert_close(
+                    row[f"layer_egf_l{p}"], flow.layer_egf[p].tolist(), 1e-10, f"l{p} of {run}"
+                )
 
     def test_egf_is_the_mean_norm_of_a_dense_network_and_less_of_a_sparse_one(self) -> None:
         job = make_job("adam", "L2_BN", percents=(30, 50, 70))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from project import ROOT, Project, new_project, tiny
 from snakemake.common.configfile import _load_configfile
 
-from gradflow.config import ConfigError, load_config
-from gradflow.config_file import check_config_file
-from gradflow.grid import Grid
+from gradflow.study.config import ConfigError, load_config
+from gradflow.study.config_file import check_config_file
+from gradflow.study.plan import Grid
 
 SMALL: dict[str, Any] = Project(ROOT).config()
 tiny(SMALL)
@@ -64,9 +64,13 @@ def texts(draw: st.DrawFn) -> bytes:
     return content
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(
+    max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
 @given(texts())
-def test_any_text_is_a_configuration_or_refused_in_sentences(tmp_path: Path, content: bytes) -> None:
+def test_any_text_is_a_configuration_or_refused_in_sentences(
+    tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
     for line in refusal(path):

@@ -18,12 +18,12 @@ from plain import (
     train_steps,
 )
 
-from gradflow.checkpoint import read_progress, restore_checkpoint, save_checkpoint
-from gradflow.cohort import Cohort
-from gradflow.graphs import SWITCH, PythonGraph, Replayer
-from gradflow.spec import OPTIMIZERS, Job
-from gradflow.stack import MaskUpdate, Stack
-from gradflow.steps import learning_rate_at
+from gradflow.study.job import OPTIMIZERS, Job
+from gradflow.training.checkpoint import read_progress, restore_checkpoint, save_checkpoint
+from gradflow.training.cohort import Cohort
+from gradflow.training.cuda_graphs import SWITCH, PythonGraph, Replayer
+from gradflow.training.stack import MaskUpdate, Stack
+from gradflow.training.step import learning_rate_at
 
 THREE = (30, 50, 70)
 
@@ -39,24 +39,31 @@ def both_ways(job: Job, monkeypatch: pytest.MonkeyPatch) -> tuple[Cohort, Cohort
 def assert_same_cohort(first: Cohort, second: Cohort) -> None:
     for run in first.rows:
         assert_same_bits(first, second, run)
-    for (name, ours), theirs in zip(first.tensors().items(), second.tensors().values(), strict=True):
+    for (name, ours), theirs in zip(
+        first.tensors().items(), second.tensors().values(), strict=True
+    ):
         assert torch.equal(ours, theirs), name
 
 
 @pytest.mark.parametrize("regularization", ["NR", "DA_L2_SC_BN"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_same_bits_with_and_without(optimizer: str, regularization: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_bits_with_and_without(
+    optimizer: str, regularization: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain, replayed = both_ways(make_job(optimizer, regularization, percents=THREE), monkeypatch)
     assert_same_cohort(plain, replayed)
 
 
 @pytest.mark.parametrize(
-    "change", [{"activation": "srelu"}, {"mlp_schedule": "steps", "epochs": 10}, {"probe_images": 33}]
+    "change",
+    [{"activation": "srelu"}, {"mlp_schedule": "steps", "epochs": 10}, {"probe_images": 33}],
 )
 def test_learned_activations_schedules_and_short_probes(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert_same_cohort(*both_ways(make_job("momentum", "DA", percents=THREE, **change), monkeypatch))
+    assert_same_cohort(
+        *both_ways(make_job("momentum", "DA", percents=THREE, **change), monkeypatch)
+    )
 
 
 def test_a_wide_resnet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +77,12 @@ def test_what_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     cohort = train_cohort(job, make_data())
     rates = {learning_rate_at(job, epoch) for epoch in range(job.epochs)}
     assert len(rates) == 4
-    steps = {("train", size, rate, probing) for size in (16, 6) for rate in rates for probing in (True, False)}
+    steps = {
+        ("train", size, rate, probing)
+        for size in (16, 6)
+        for rate in rates
+        for probing in (True, False)
+    }
     captured = cohort._replayer.graphs
     assert {key for key in captured if key[0] == "train"} == steps
     assert {key for key in captured if key[0] == "probe"} == {("probe", 16), ("probe", 6)}
@@ -129,7 +141,8 @@ def test_mixed_precision_trains_near_float32() -> None:
     job = make_job("momentum", percents=THREE, precision="float32", epochs=1)
     exact = train_cohort(job, make_data())
     mixed = train_cohort(
-        dataclasses.replace(job, settings=dataclasses.replace(job.settings, precision="bf16")), make_data()
+        dataclasses.replace(job, settings=dataclasses.replace(job.settings, precision="bf16")),
+        make_data(),
     )
     for run in exact.rows:
         ours, theirs = mixed.rows[run][0], exact.rows[run][0]

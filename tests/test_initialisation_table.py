@@ -36,11 +36,20 @@ def rows() -> pd.DataFrame:
     names = ("adam", "momentum"), ("NR", "BN")
     fast = make_study_table(["momentum"], ["BN"], learning_rate=0.01, advantage=20)
     few = make_study_table(
-        ["momentum"], ["BN"], learning_rate=0.01, advantage=20, seeds=(2,), percents=(10, 30, 50, 70)
+        ["momentum"],
+        ["BN"],
+        learning_rate=0.01,
+        advantage=20,
+        seeds=(2,),
+        percents=(10, 30, 50, 70),
     )
     active = [make_study_table(*names, advantage=-20), few]
     return pd.concat(
-        [make_study_table(*names, advantage=20), fast, *(one.assign(variant="active_fan_in") for one in active)]
+        [
+            make_study_table(*names, advantage=20),
+            fast,
+            *(one.assign(variant="active_fan_in") for one in active),
+        ]
     )
 
 
@@ -49,7 +58,13 @@ def made(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """The files of the real script."""
     folder = tmp_path_factory.mktemp("made")
     files = {ending: folder / f"i.{ending}" for ending in ("csv", "html", "tex")}
-    words = ["x", "--artifact", json.dumps(ARTIFACT, sort_keys=True), "--runs", write_study_table(folder / "s", rows)]
+    words = [
+        "x",
+        "--artifact",
+        json.dumps(ARTIFACT, sort_keys=True),
+        "--runs",
+        write_study_table(folder / "s", rows),
+    ]
     words += [word for ending, path in files.items() for word in (f"--{ending}", path)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(word) for word in words])
@@ -57,7 +72,9 @@ def made(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return files
 
 
-def test_every_statistic_is_that_of_the_cells_pairs(made: dict[str, Path], rows: pd.DataFrame) -> None:
+def test_every_statistic_is_that_of_the_cells_pairs(
+    made: dict[str, Path], rows: pd.DataFrame
+) -> None:
     table = pd.read_csv(made["csv"])
     grouped = [PLACES[0], PLACES[2], PLACES[1], PLACES[3], PLACES[4]]  # NR's together, and BN's
     expected = [(*place, variant) for place in grouped for variant in ("paper", "active_fan_in")]
@@ -66,18 +83,26 @@ def test_every_statistic_is_that_of_the_cells_pairs(made: dict[str, Path], rows:
     last = rows[rows["epoch"] == rows["epoch"].max()]
     for cell in table.to_dict("records"):
         own = last[(last[keys] == pd.Series({key: cell[key] for key in keys})).all(axis=1)]
-        wide = own.pivot(index=["seed", "width_percent"], columns="architecture", values="test_accuracy")
+        wide = own.pivot(
+            index=["seed", "width_percent"], columns="architecture", values="test_accuracy"
+        )
         differences = (wide["sparse"] - wide["dense"]).round(9)
         assert cell["n"] == len(wide) and cell["planned"] == 15
         assert cell["median_difference"] == pytest.approx(differences.median())
         assert cell["mean_difference"] == pytest.approx(differences.mean())
-        assert (cell["mean_dense"], cell["mean_sparse"]) == pytest.approx((wide["dense"].mean(), wide["sparse"].mean()))
+        assert (cell["mean_dense"], cell["mean_sparse"]) == pytest.approx(
+            (wide["dense"].mean(), wide["sparse"].mean())
+        )
         if cell["ties"] == cell["zeros"] == 0:
-            assert cell["p_value"] == pytest.approx(scipy.stats.wilcoxon(differences, alternative="greater").pvalue)
+            assert cell["p_value"] == pytest.approx(
+                scipy.stats.wilcoxon(differences, alternative="greater").pvalue
+            )
     assert table["initialisation"].tolist() == ["shared_dense_fan_in", "active_fan_in"] * 5
     of_paper, of_active = (table[table["variant"] == name] for name in ("paper", "active_fan_in"))
     assert of_paper["changes"].isna().all() and set(of_paper["conclusion"]) == {"sparse better"}
-    assert of_active["conclusion"].tolist() == ["dense better"] * 4 + ["undecided"]  # four pairs decide nothing
+    assert of_active["conclusion"].tolist() == ["dense better"] * 4 + [
+        "undecided"
+    ]  # four pairs decide nothing
     assert of_active["changes"].all()
 
 
@@ -88,6 +113,9 @@ def test_the_page_shows_both_side_by_side(made: dict[str, Path]) -> None:
     assert [row[-9:][0] for row in page.rows[1:2]] == ["accuracy"]
     assert len(page.rows) == 7 and "(n=4)" in page.rows[-1][-4]
     assert "Digits: 278 of 300 planned runs of 5 epochs on 400 of the training images." in html
-    assert "changes the conclusion" in html and "in 5 of 5 comparisons: NR Adam 0.001; NR Mom (0.9) 0.001;" in html
+    assert (
+        "changes the conclusion" in html
+        and "in 5 of 5 comparisons: NR Adam 0.001; NR Mom (0.9) 0.001;" in html
+    )
     latex = made["tex"].read_text(encoding="utf-8")
     assert r"shared\_dense\_fan\_in" in latex and latex.count("{") == latex.count("}")

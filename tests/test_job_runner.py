@@ -17,10 +17,17 @@ import pytest
 from plain import make_job, make_wide_resnet_job
 from project import ROOT, Project, environment, new_project, tiny, wait_for
 
-from gradflow.data import fetch_dataset
-from gradflow.job_runner import COMPLETE, FAILED, LEFT, commands_of, read_job_list, write_job_list
-from gradflow.runlog import read_log
-from gradflow.spec import Job
+from gradflow.data.store import fetch_dataset
+from gradflow.study.job import Job
+from gradflow.training.run_log import read_log
+from gradflow.workflow.job_list import (
+    COMPLETE,
+    FAILED,
+    LEFT,
+    commands_of,
+    read_job_list,
+    write_job_list,
+)
 
 RUN_JOBS = ROOT / "scripts" / "run_jobs.py"
 STOPPED = 143
@@ -42,7 +49,17 @@ def small_job(seed: int = 0, epochs: int = 2, **changes: Any) -> Job:
 def command(jobs: Sequence[Job], results: Path, *options: str) -> list[str]:
     path = results / "jobs.jsonl"
     write_job_list(path, jobs)
-    words = [sys.executable, RUN_JOBS, "--jobs", path, "--results", results, "--processes", "2", *options]
+    words = [
+        sys.executable,
+        RUN_JOBS,
+        "--jobs",
+        path,
+        "--results",
+        results,
+        "--processes",
+        "2",
+        *options,
+    ]
     return [str(word) for word in words]
 
 
@@ -58,7 +75,9 @@ def rows(job: Job, results: Path) -> list[bytes]:
     """The job's logs as bytes, without the metadata, which tell seconds."""
     found = []
     for one in job.runs:
-        table = read_log(results / job.log_path(one), job.only(one).to_json()).replace_schema_metadata(None)
+        table = read_log(
+            results / job.log_path(one), job.only(one).to_json()
+        ).replace_schema_metadata(None)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
@@ -94,7 +113,9 @@ def test_a_job_that_fails_leaves_the_others_to_finish(machine: Path) -> None:
     code, output = run([broken, small_job()], machine)
     assert code == FAILED
     last = output.splitlines()
-    assert f"FAILED  {broken.key}: train_images is 2000, but digits has 1437 training images" in last
+    assert (
+        f"FAILED  {broken.key}: train_images is 2000, but digits has 1437 training images" in last
+    )
     assert last[-1] == "1 of 2 jobs are done; 1 failed"
     assert rows(small_job(), machine)
     assert run([small_job()], machine) == (
@@ -103,10 +124,14 @@ def test_a_job_that_fails_leaves_the_others_to_finish(machine: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_saves_a_checkpoint_of_every_running_job(machine: Path, number: signal.Signals) -> None:
+def test_a_signal_saves_a_checkpoint_of_every_running_job(
+    machine: Path, number: signal.Signals
+) -> None:
     """SIGKILL reaches the runner alone, and its jobs notice."""
     jobs = [small_job(seed, epochs=100_000) for seed in (0, 1, 2)]
-    process = subprocess.Popen(command(jobs, machine), env=environment(), text=True, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command(jobs, machine), env=environment(), text=True, stdout=subprocess.PIPE
+    )
     wait_for(lambda: len(running_jobs(process.pid)) == 2)
     children = running_jobs(process.pid)
     time.sleep(1)
@@ -143,7 +168,10 @@ def alive(process: int) -> bool:
 
 def test_two_runners_of_one_list_train_each_job_once(machine: Path) -> None:
     jobs = [small_job(seed, epochs=20) for seed in (0, 1)]
-    both = [subprocess.Popen(command(jobs, machine), env=environment(), stdout=subprocess.DEVNULL) for _ in range(2)]
+    both = [
+        subprocess.Popen(command(jobs, machine), env=environment(), stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
     assert [process.wait(120) for process in both] == [COMPLETE, COMPLETE]
     costs = (machine / "smoke" / "state" / "costs.jsonl").read_text().splitlines()
     assert len(costs) == 2  # a line a trained job
@@ -151,7 +179,16 @@ def test_two_runners_of_one_list_train_each_job_once(machine: Path) -> None:
 
 def test_it_needs_torch_numpy_pyarrow_and_safetensors_alone(machine: Path, tmp_path: Path) -> None:
     """As on a machine without the workflow's other packages."""
-    absent = ("pydantic", "yaml", "sklearn", "scipy", "matplotlib", "snakemake", "torchvision", "statsmodels")
+    absent = (
+        "pydantic",
+        "yaml",
+        "sklearn",
+        "scipy",
+        "matplotlib",
+        "snakemake",
+        "torchvision",
+        "statsmodels",
+    )
     start = tmp_path / "without.py"
     start.write_text(
         f"import runpy, sys\nsys.modules |= dict.fromkeys({absent!r})\n"
@@ -165,11 +202,20 @@ def test_it_needs_torch_numpy_pyarrow_and_safetensors_alone(machine: Path, tmp_p
 
 def test_missing_data_and_broken_lists_are_a_sentence(tmp_path: Path) -> None:
     code, output = run([small_job()], tmp_path)
-    assert code == FAILED and output.count("\n") == 1 and "snakemake results/data/digits.safetensors" in output
-    for text, sentence in (("{}\n", "jobs.jsonl, line 1: not a job specification"), (None, "No such file")):
+    assert (
+        code == FAILED
+        and output.count("\n") == 1
+        and "snakemake results/data/digits.safetensors" in output
+    )
+    for text, sentence in (
+        ("{}\n", "jobs.jsonl, line 1: not a job specification"),
+        (None, "No such file"),
+    ):
         path = tmp_path / "jobs.jsonl"
         path.unlink() if text is None else path.write_text(text)
-        done = subprocess.run([sys.executable, RUN_JOBS, "--jobs", path], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, RUN_JOBS, "--jobs", path], capture_output=True, text=True, check=False
+        )
         assert done.returncode == FAILED and done.stdout == "" and done.stderr.count("\n") == 1
         assert sentence in done.stderr
 
@@ -205,5 +251,7 @@ def test_snakemake_finds_the_logs_up_to_date(tmp_path: Path) -> None:
 def planned_jobs(project: Project, path: Path) -> list[Job]:
     """What plan.py writes."""
     plan = [sys.executable, "scripts/plan.py", "smoke", "--scale", "smoke", "--jobs", path]
-    subprocess.run(plan, cwd=project.folder, env=environment(), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        plan, cwd=project.folder, env=environment(), check=True, stdout=subprocess.DEVNULL
+    )
     return read_job_list(path)

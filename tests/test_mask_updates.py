@@ -23,12 +23,12 @@ from plain import (
 )
 from torch import Tensor
 
-from gradflow.checkpoint import read_progress, restore_checkpoint, save_checkpoint
-from gradflow.cohort import Cohort
-from gradflow.config import ConfigError, load_config
-from gradflow.graphs import SWITCH
-from gradflow.mask_updates import sparse_evolutionary_training
-from gradflow.spec import Job, Run, Settings
+from gradflow.study.config import ConfigError, load_config
+from gradflow.study.job import Job, Run, Settings
+from gradflow.training.checkpoint import read_progress, restore_checkpoint, save_checkpoint
+from gradflow.training.cohort import Cohort
+from gradflow.training.cuda_graphs import SWITCH
+from gradflow.training.mask_updates import sparse_evolutionary_training
 
 ROOT = Path(__file__).parents[1]
 THREE = (30, 50, 70)
@@ -71,7 +71,9 @@ def test_a_free_place_is_never_kept_for_an_active_weight_of_zero() -> None:
     with torch.no_grad():
         for layer in stack.layers:
             layer.zero_()
-    for old, new in zip(stack.masks or [], sparse_evolutionary_training(stack, 1, cohort.job), strict=True):
+    for old, new in zip(
+        stack.masks or [], sparse_evolutionary_training(stack, 1, cohort.job), strict=True
+    ):
         assert torch.equal(old, new)
 
 
@@ -87,7 +89,9 @@ def test_masks_move_between_epochs_alone_and_keep_capacity(interval: int) -> Non
             train_steps(cohort, 1)
         else:
             cohort.train(job.epochs)
-        if not all(torch.equal(old, new) for old, new in zip(before, masks_of(cohort), strict=True)):
+        if not all(
+            torch.equal(old, new) for old, new in zip(before, masks_of(cohort), strict=True)
+        ):
             moved.append(step)
         assert [count.tolist() for count in cohort.stacks[0].active()] == counts
         assert_masked_weights_zero(cohort)
@@ -98,7 +102,9 @@ def test_masks_move_between_epochs_alone_and_keep_capacity(interval: int) -> Non
 
 
 def test_the_dense_twins_are_untouched() -> None:
-    moving, fixed = (train_cohort(set_job(mask_update=name), make_data()) for name in ("set", "fixed"))
+    moving, fixed = (
+        train_cohort(set_job(mask_update=name), make_data()) for name in ("set", "fixed")
+    )
     for run in moving.rows:
         if run.architecture == "dense":
             assert_same_bits(moving, fixed, run)
@@ -127,7 +133,9 @@ def test_a_network_does_not_depend_on_its_company() -> None:
         alone, run = train_cohort(set_job(percents=(percent,)), make_data()), Run("sparse", percent)
         for ours, theirs in zip(layer_masks(together, run), layer_masks(alone, run), strict=True):
             assert torch.equal(ours, theirs)
-        assert together.rows[run][-1]["egf_l2"] == pytest.approx(alone.rows[run][-1]["egf_l2"], rel=1e-9)
+        assert together.rows[run][-1]["egf_l2"] == pytest.approx(
+            alone.rows[run][-1]["egf_l2"], rel=1e-9
+        )
 
 
 def test_captured_steps_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +148,9 @@ def test_captured_steps_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_wide_resnet_moves_its_masks_too() -> None:
-    cohort = Cohort(make_wide_resnet_job("adam", mask_update="set"), make_data(train=38, test=10), DEVICE)
+    cohort = Cohort(
+        make_wide_resnet_job("adam", mask_update="set"), make_data(train=38, test=10), DEVICE
+    )
     before = masks_of(cohort)
     cohort.train(cohort.job.epochs)
     for old, new in zip(before, masks_of(cohort), strict=True):
@@ -159,8 +169,14 @@ def test_only_a_job_that_moves_masks_says_so() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mask_update": "sett"}, "variants.mine.mask_update: 'sett' is not valid; did you mean set?"),
-        ({"mask_update_interval": 0}, "variants.mine.mask_update_interval: 0 is out of range; it must be at least 1"),
+        (
+            {"mask_update": "sett"},
+            "variants.mine.mask_update: 'sett' is not valid; did you mean set?",
+        ),
+        (
+            {"mask_update_interval": 0},
+            "variants.mine.mask_update_interval: 0 is out of range; it must be at least 1",
+        ),
         (
             {"mask_update_fraction": 1.5},
             "variants.mine.mask_update_fraction: 1.5 is out of range; it must be between 0",

@@ -12,11 +12,17 @@ import torch
 from plain import make_data, make_job, make_wide_resnet_job
 from torch import Tensor
 
-from gradflow.masks import capacity, live_weights, magnitude_mask, mlp_layer_shapes, random_mask
-from gradflow.mlp import StackedMLP
-from gradflow.networks import active_at, build_networks, mlp_shapes
-from gradflow.spec import Configuration, Job, Run, Settings, dense_width
-from gradflow.streams import stream
+from gradflow.networks.build import active_at, build_networks, mlp_shapes
+from gradflow.networks.masks import (
+    capacity,
+    live_weights,
+    magnitude_mask,
+    mlp_layer_shapes,
+    random_mask,
+)
+from gradflow.networks.mlp import StackedMLP
+from gradflow.study.job import Configuration, Job, Run, Settings, dense_width
+from gradflow.study.streams import stream
 
 PERCENTS = (10, 30, 50, 70, 90)
 
@@ -33,7 +39,11 @@ def build_masks(job: Job) -> dict[Run, list[Tensor]]:
 class TestCapacity:
     @pytest.mark.parametrize(
         ("hidden_layers", "expected"),
-        [(1, [(7, 5), (5, 3)]), (2, [(7, 5), (5, 5), (5, 3)]), (4, [(7, 5), (5, 5), (5, 5), (5, 5), (5, 3)])],
+        [
+            (1, [(7, 5), (5, 3)]),
+            (2, [(7, 5), (5, 5), (5, 3)]),
+            (4, [(7, 5), (5, 5), (5, 5), (5, 5), (5, 3)]),
+        ],
     )
     def test_layer_shapes(self, hidden_layers: int, expected: list[tuple[int, int]]) -> None:
         assert mlp_layer_shapes(7, 5, hidden_layers, 3) == expected
@@ -42,8 +52,12 @@ class TestCapacity:
         assert [dense_width(3076, percent) for percent in PERCENTS] == [308, 923, 1538, 2153, 2768]
         assert [dense_width(788, percent) for percent in PERCENTS] == [79, 236, 394, 552, 709]
 
-    @pytest.mark.parametrize(("depth", "classes", "percent", "total"), [(1, 10, 10, 949_256), (4, 100, 90, 31_765_568)])
-    def test_active_weights_of_the_paper(self, depth: int, classes: int, percent: int, total: int) -> None:
+    @pytest.mark.parametrize(
+        ("depth", "classes", "percent", "total"), [(1, 10, 10, 949_256), (4, 100, 90, 31_765_568)]
+    )
+    def test_active_weights_of_the_paper(
+        self, depth: int, classes: int, percent: int, total: int
+    ) -> None:
         """The two ends of the CIFAR grid, as a training job plans them."""
         job = make_job("sgd", depth=depth, max_width=3076, percents=(percent,))
         data = make_data(train=1, test=1, channels=3, side=32, classes=classes)
@@ -86,7 +100,8 @@ class TestRandomMask:
 
 
 class TestOverlap:
-    # wide enough (more than 10,000 places a hidden layer) for numpy to draw large layers as it draws the paper's
+    # wide enough (more than 10,000 places a hidden layer) for numpy to draw large layers as it
+    # draws the paper's
     JOB = make_job("sgd", max_width=160, percents=PERCENTS)
 
     @staticmethod
@@ -133,9 +148,14 @@ class TestOverlap:
 
     def test_one_run_has_one_mask_whatever_the_configuration(self) -> None:
         """Keyed by dataset, seed and width: comparisons between optimizers are not blurred by other masks."""
-        first, second = build_masks(self.JOB), build_masks(make_job("adam", "DA_BN", max_width=160, percents=(50, 70)))
+        first, second = (
+            build_masks(self.JOB),
+            build_masks(make_job("adam", "DA_BN", max_width=160, percents=(50, 70))),
+        )
         for run, masks in second.items():
-            assert all(torch.equal(mask, other) for mask, other in zip(masks, first[run], strict=True))
+            assert all(
+                torch.equal(mask, other) for mask, other in zip(masks, first[run], strict=True)
+            )
 
 
 class TestMagnitudeMask:
@@ -194,14 +214,23 @@ class TestLiveWeights:
         [("NR", False, {}), ("SC", False, {3: 1}), ("SC", True, {3: 1, 4: 2})],
     )
     @pytest.mark.parametrize("share", [0.15, 0.3, 0.6])
-    def test_against_every_path(self, regularization: str, overlap: bool, skips: dict[int, int], share: float) -> None:
+    def test_against_every_path(
+        self, regularization: str, overlap: bool, skips: dict[int, int], share: float
+    ) -> None:
         configuration = Configuration("digits", "mlp", 4, 0, "relu", "sgd", 0.1, regularization)
         networks = 4
         masks = [
-            torch.stack([random_mask(s, round(share * math.prod(s)), stream("live", i, k)) for k in range(networks)])
+            torch.stack(
+                [
+                    random_mask(s, round(share * math.prod(s)), stream("live", i, k))
+                    for k in range(networks)
+                ]
+            )
             for i, s in enumerate(self.SHAPES)
         ]
-        network = StackedMLP(configuration, Settings(skip_overlap=overlap), [mask.float() for mask in masks])
+        network = StackedMLP(
+            configuration, Settings(skip_overlap=overlap), [mask.float() for mask in masks]
+        )
         found = torch.stack(live_weights(network.linear_paths, masks), dim=1).tolist()
         expected = [brute_force_live([mask[k] for mask in masks], skips) for k in range(networks)]
         assert found == expected
@@ -216,7 +245,9 @@ class TestLiveWeights:
         for regularization in ("NR", "SC"):
             configuration = Configuration("digits", "mlp", 4, 0, "relu", "sgd", 0.1, regularization)
             network = StackedMLP(configuration, Settings(), masks)
-            live[regularization] = [count.item() for count in live_weights(network.linear_paths, masks)]
+            live[regularization] = [
+                count.item() for count in live_weights(network.linear_paths, masks)
+            ]
         assert live == {"NR": [0, 0, 0, 0, 0], "SC": [20, 0, 0, 25, 15]}
 
     @pytest.mark.parametrize("widen_factor", [1, 2])
@@ -230,7 +261,9 @@ class TestLiveWeights:
 
     def test_a_cut_block_of_a_wide_resnet(self) -> None:
         """Without a block's second convolution its first is dead; the shortcut carries the rest."""
-        ((_, network, _),) = build_networks(make_wide_resnet_job(architecture="dense", percent=100), make_data())
+        ((_, network, _),) = build_networks(
+            make_wide_resnet_job(architecture="dense", percent=100), make_data()
+        )
         roles = [layer.role for layer in network.plan]
         shortcut = roles.index("shortcuts")
         assert roles[shortcut - 2 : shortcut + 1] == ["blocks", "blocks", "shortcuts"]
@@ -238,7 +271,9 @@ class TestLiveWeights:
             masks = [torch.ones_like(layer) for layer in network.layers]
             masks[cut].zero_()
             live = [count.item() for count in live_weights(network.linear_paths, masks)]
-            assert live == [0 if i in dead else layer.numel() for i, layer in enumerate(network.layers)]
+            assert live == [
+                0 if i in dead else layer.numel() for i, layer in enumerate(network.layers)
+            ]
 
     def test_a_sparse_wide_resnet_has_dead_weights(self) -> None:
         ((_, network, masks),) = build_networks(make_wide_resnet_job(percent=1), make_data())
@@ -265,6 +300,11 @@ class TestDensity:
     def test_keep_dense(self, roles: tuple[str, ...]) -> None:
         job = make_wide_resnet_job(percent=10, wide_resnet_keep_dense=roles)
         ((_, network, masks),) = build_networks(job, make_data())
-        assert {layer.role for layer in network.plan} == {"stem", "blocks", "shortcuts", "classifier"}
+        assert {layer.role for layer in network.plan} == {
+            "stem",
+            "blocks",
+            "shortcuts",
+            "classifier",
+        }
         for layer, mask in zip(network.plan, masks, strict=True):
             assert bool(mask.all()) == (layer.role in roles)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from project import ROOT, SNAKEMAKE, STUDY, Project, environment, new_project
 
-from gradflow.config_file import read_config
-from gradflow.grid import Grid
-from gradflow.target_names import wrong_target
+from gradflow.study.config_file import read_config
+from gradflow.study.plan import Grid
+from gradflow.workflow.target_names import wrong_target
 
 pytestmark = pytest.mark.workflow
 
@@ -23,7 +23,9 @@ STATUS = (sys.executable, "scripts/status.py")
 SNAKE = (str(SNAKEMAKE),)
 RUNS = "results/quick/runs/paper/digits"
 # root writes everywhere but without this
-UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.getuid() == 0 else ()
+UNPRIVILEGED = (
+    ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.getuid() == 0 else ()
+)
 
 MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "target": ((*SNAKE, "tabel4"), "There is no target tabel4; did you mean table4?"),
@@ -127,10 +129,15 @@ def test_a_mistake_is_answered_by_a_sentence_at_the_end(
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(project: Project) -> None:
     lines = answer(project.folder, ("env", "GRADFLOW_DEVICE=cuda", *SNAKE, "quick"))
-    assert lines[-1] == "GRADFLOW_DEVICE is cuda, but this machine has no GPU with a driver; use auto or cpu"
+    assert (
+        lines[-1]
+        == "GRADFLOW_DEVICE is cuda, but this machine has no GPU with a driver; use auto or cpu"
+    )
 
 
-@pytest.mark.skipif(UNPRIVILEGED != () and not shutil.which("setpriv"), reason="root, and no setpriv")
+@pytest.mark.skipif(
+    UNPRIVILEGED != () and not shutil.which("setpriv"), reason="root, and no setpriv"
+)
 @pytest.mark.parametrize("options", [(), ("-n",)], ids=["run", "dry-run"])
 def test_a_folder_that_cannot_be_written(tmp_path: Path, options: tuple[str, ...]) -> None:
     project = new_project(tmp_path / "project")
@@ -139,19 +146,31 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, options: tuple[str, ...
         lines = answer(project.folder, (*UNPRIVILEGED, *SNAKE, *options, "quick"))
     finally:
         project.folder.chmod(0o755)
-    what = f"{project.folder}/.snakemake cannot be written" if options else "results/ cannot be written"
-    assert lines[-1].startswith(f"{what} (Permission denied); ") and "run in another folder" in lines[-1]
+    what = (
+        f"{project.folder}/.snakemake cannot be written"
+        if options
+        else "results/ cannot be written"
+    )
+    assert (
+        lines[-1].startswith(f"{what} (Permission denied); ")
+        and "run in another folder" in lines[-1]
+    )
 
 
 def test_a_data_set_that_is_nowhere(tmp_path: Path) -> None:
     """A folder without it, no package of CIFAR, and an address that leads nowhere."""
     project = new_project(tmp_path / "project")
-    source = project.folder / "src" / "gradflow" / "data.py"
+    source = project.folder / "src" / "gradflow" / "data" / "store.py"
     text = source.read_text()
     assert "        base = source.url\n" in text
-    text = text.replace("        base = source.url\n", '        source.url = base = "http://127.0.0.1:9/a.tar.gz"\n')
+    text = text.replace(
+        "        base = source.url\n", '        source.url = base = "http://127.0.0.1:9/a.tar.gz"\n'
+    )
     source.write_text(text)
-    lines = answer(project.folder, ("env", f"GRADFLOW_DATA={tmp_path}", *SNAKE, "results/data/cifar10.safetensors"))
+    lines = answer(
+        project.folder,
+        ("env", f"GRADFLOW_DATA={tmp_path}", *SNAKE, "results/data/cifar10.safetensors"),
+    )
     said = next(line for line in lines if line.startswith("  fetch_dataset: "))
     assert "cifar10 was not found" in said and "Connection refused" in said
     assert said.endswith("set GRADFLOW_DATA to a folder that holds cifar-10-python.tar.gz")
@@ -166,7 +185,9 @@ def bootstrap(folder: Path, before: str, *command: str) -> str:
 
 def test_bootstrap_refuses_an_old_python_in_syntax_that_it_reads(project: Project) -> None:
     ast.parse((ROOT / "bootstrap.py").read_text(), feature_version=(3, 6))
-    said = bootstrap(project.folder, "sys.version_info = (3, 8, 10, 'final', 0)", "snakemake", "quick")
+    said = bootstrap(
+        project.folder, "sys.version_info = (3, 8, 10, 'final', 0)", "snakemake", "quick"
+    )
     assert said == "gradflow needs Python 3.11 or newer; this is 3.8. Try: python3.11 bootstrap.py"
 
 
@@ -177,5 +198,7 @@ def test_bootstrap_without_pip(project: Project) -> None:
 
 
 def test_bootstrap_in_another_folder(project: Project, tmp_path: Path) -> None:
-    lines = answer(tmp_path, (sys.executable, str(project.folder / "bootstrap.py"), "snakemake", "quick"))
+    lines = answer(
+        tmp_path, (sys.executable, str(project.folder / "bootstrap.py"), "snakemake", "quick")
+    )
     assert lines == [f"There is no Snakefile in {tmp_path}; first: cd {project.folder}"]

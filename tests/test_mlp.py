@@ -10,10 +10,10 @@ import torch
 from plain import assert_close, make_data, make_job, plain_network
 from torch import Tensor, nn
 
-from gradflow.cohort import Cohort
-from gradflow.mlp import StackedBatchNorm, StackedMLP, skip_connections
-from gradflow.spec import PAPER_ACTIVATIONS, Configuration, Settings
-from gradflow.stack import forget_gradients, probing_mode
+from gradflow.networks.mlp import StackedBatchNorm, StackedMLP, skip_connections
+from gradflow.study.job import PAPER_ACTIVATIONS, Configuration, Settings
+from gradflow.training.cohort import Cohort
+from gradflow.training.stack import forget_gradients, probing_mode
 
 PLACES = ("before_activation", "after_activation")
 
@@ -47,20 +47,28 @@ def perturb(network: nn.Module) -> None:
             tensor += 0.3 * torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
 
 
-def assert_forward_and_backward_agree(depth: int, regularization: str, activation: str, **settings: Any) -> None:
-    job = make_job("sgd", regularization, activation=activation, depth=depth, percents=(30, 50, 70), **settings)
+def assert_forward_and_backward_agree(
+    depth: int, regularization: str, activation: str, **settings: Any
+) -> None:
+    job = make_job(
+        "sgd", regularization, activation=activation, depth=depth, percents=(30, 50, 70), **settings
+    )
     cohort = Cohort(job, make_data(), torch.device("cpu"))
     for stack in cohort.stacks:
         perturb(stack.network)
         plain = [plain_network(cohort, run, masked=False) for run in stack.runs]
         images = torch.randn(
-            (len(stack.runs), 9, 1, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.float64
+            (len(stack.runs), 9, 1, 8, 8),
+            generator=torch.Generator().manual_seed(1),
+            dtype=torch.float64,
         )
         for training in (True, False):
             stack.network.train(training)
             forget_gradients(stack.network)
             logits = stack.network(images)
-            upstream = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+            upstream = torch.randn(
+                logits.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+            )
             logits.backward(upstream)
             for k, network in enumerate(plain):
                 network.train(training)
@@ -79,7 +87,9 @@ def test_every_activation(activation: str, regularization: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 5])
-@pytest.mark.parametrize(("skip", "norm", "overlap"), [*itertools.product(PLACES, PLACES, (False, True))])
+@pytest.mark.parametrize(
+    ("skip", "norm", "overlap"), [*itertools.product(PLACES, PLACES, (False, True))]
+)
 def test_every_place(depth: int, skip: str, norm: str, overlap: bool) -> None:
     assert_forward_and_backward_agree(
         depth, "SC_BN", "swish", skip_place=skip, batchnorm_place=norm, skip_overlap=overlap
@@ -89,13 +99,16 @@ def test_every_place(depth: int, skip: str, norm: str, overlap: bool) -> None:
 def test_places_differ() -> None:
     """So that the test above can tell them apart."""
     weights = [
-        torch.randn(2, a, b, generator=torch.Generator().manual_seed(a + b)) for a, b in [(64, 9)] + 3 * [(9, 9)]
+        torch.randn(2, a, b, generator=torch.Generator().manual_seed(a + b))
+        for a, b in [(64, 9)] + 3 * [(9, 9)]
     ]
     weights.append(torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(7)))
     images = torch.randn(2, 6, 1, 8, 8, generator=torch.Generator().manual_seed(8))
     configuration = Configuration("digits", "mlp", 4, 0, "swish", "sgd", 0.1, "SC_BN")
     outputs = [
-        StackedMLP(configuration, Settings(skip_place=s, batchnorm_place=n, skip_overlap=o), weights)(images)
+        StackedMLP(
+            configuration, Settings(skip_place=s, batchnorm_place=n, skip_overlap=o), weights
+        )(images)
         for s, n, o in itertools.product(PLACES, PLACES, (False, True))
     ]
     for first, second in itertools.combinations(outputs, 2):
@@ -120,7 +133,9 @@ class TestBatchNorm:
 
     def inputs(self, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return 2 + 3 * torch.randn((self.K, self.B, self.WIDTH), generator=generator, dtype=torch.float64)
+        return 2 + 3 * torch.randn(
+            (self.K, self.B, self.WIDTH), generator=generator, dtype=torch.float64
+        )
 
     def test_training_and_evaluation(self) -> None:
         stacked, single = self.make()
@@ -130,8 +145,12 @@ class TestBatchNorm:
             for k, norm in enumerate(single):
                 torch.testing.assert_close(found[k], norm(x[k]), rtol=1e-12, atol=1e-12)
         for k, norm in enumerate(single):
-            torch.testing.assert_close(stacked.running_mean[k], norm.running_mean, rtol=1e-12, atol=1e-12)
-            torch.testing.assert_close(stacked.running_var[k], norm.running_var, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(
+                stacked.running_mean[k], norm.running_mean, rtol=1e-12, atol=1e-12
+            )
+            torch.testing.assert_close(
+                stacked.running_var[k], norm.running_var, rtol=1e-12, atol=1e-12
+            )
         stacked.eval()
         before = stacked.running_mean.clone()
         x = self.inputs(9)

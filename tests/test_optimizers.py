@@ -7,8 +7,8 @@ import torch
 from plain import make_optimizer
 from torch import Tensor, nn
 
-from gradflow.optimizers import StackedOptimizer, state_names
-from gradflow.spec import OPTIMIZERS, PAPER_OPTIMIZERS, Settings
+from gradflow.study.job import OPTIMIZERS, PAPER_OPTIMIZERS, Settings
+from gradflow.training.optimizers import StackedOptimizer, state_names
 
 SHAPES = [(3, 4, 5), (3, 5), (3,)]
 RATE = 0.05
@@ -28,12 +28,17 @@ def set_gradients(parameters: list[nn.Parameter], step: int) -> None:
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("decays", [(0.0, 0.0), (0.1, 0.1), (0.1, 0.0)])
 @pytest.mark.parametrize("name", PAPER_OPTIMIZERS)
-def test_steps_as_the_class_does(name: str, decays: tuple[float, float], dtype: torch.dtype, rtol: float) -> None:
+def test_steps_as_the_class_does(
+    name: str, decays: tuple[float, float], dtype: torch.dtype, rtol: float
+) -> None:
     ours, theirs = make_parameters(dtype), make_parameters(dtype)
     optimizer = StackedOptimizer(name, [(ours[:1], decays[0]), (ours[1:], decays[1])], Settings())
     reference = make_optimizer(
         name,
-        [{"params": theirs[:1], "weight_decay": decays[0]}, {"params": theirs[1:], "weight_decay": decays[1]}],
+        [
+            {"params": theirs[:1], "weight_decay": decays[0]},
+            {"params": theirs[1:], "weight_decay": decays[1]},
+        ],
         RATE,
     )
     for step in range(12):
@@ -66,7 +71,9 @@ def test_rmsprop_alpha_is_a_setting() -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_zero_gradient_and_zero_weight_stay_exactly_zero(name: str) -> None:
     parameters = make_parameters()
-    masks = [torch.rand(p.shape, generator=torch.Generator().manual_seed(2)) < 0.5 for p in parameters]
+    masks = [
+        torch.rand(p.shape, generator=torch.Generator().manual_seed(2)) < 0.5 for p in parameters
+    ]
     with torch.no_grad():
         for parameter, mask in zip(parameters, masks, strict=True):
             parameter.mul_(mask)
@@ -84,7 +91,9 @@ def test_zero_gradient_and_zero_weight_stay_exactly_zero(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_state_restores_into_another_optimizer(name: str) -> None:
-    def run(optimizer: StackedOptimizer, parameters: list[nn.Parameter], steps: range) -> list[Tensor]:
+    def run(
+        optimizer: StackedOptimizer, parameters: list[nn.Parameter], steps: range
+    ) -> list[Tensor]:
         for step in steps:
             set_gradients(parameters, step)
             optimizer.step(RATE)

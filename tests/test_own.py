@@ -11,12 +11,12 @@ import pytest
 from plain import make_job
 
 from gradflow import own
-from gradflow.activations import make_activation
-from gradflow.cost import CostModel, memory_mb
-from gradflow.data import DataError, fetch_dataset
-from gradflow.datasets import SHAPES, DatasetShape
-from gradflow.optimizers import StackedOptimizer
-from gradflow.spec import Settings
+from gradflow.data.store import DataError, fetch_dataset
+from gradflow.networks.activations import make_activation
+from gradflow.study.cost import CostModel, memory_mb
+from gradflow.study.datasets import SHAPES, DatasetShape
+from gradflow.study.job import Settings
+from gradflow.training.optimizers import StackedOptimizer
 
 Write = Callable[[str, str], None]
 
@@ -38,8 +38,12 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         kind, file = path.split("/")
         (tmp_path / kind).mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
-        monkeypatch.setattr(import_module(f"gradflow.own.{kind}"), "__path__", [str(tmp_path / kind)])
-        monkeypatch.delitem(sys.modules, f"gradflow.own.{kind}.{file.removesuffix('.py')}", raising=False)
+        monkeypatch.setattr(
+            import_module(f"gradflow.own.{kind}"), "__path__", [str(tmp_path / kind)]
+        )
+        monkeypatch.delitem(
+            sys.modules, f"gradflow.own.{kind}.{file.removesuffix('.py')}", raising=False
+        )
 
     return write
 
@@ -55,13 +59,19 @@ def test_a_file_is_a_name(write: Write) -> None:
 
 
 def test_what_is_missing_is_named(write: Write) -> None:
-    with pytest.raises(ValueError, match=r"there is no file src/gradflow/own/optimizers/absent\.py"):
+    with pytest.raises(
+        ValueError, match=r"there is no file src/gradflow/own/optimizers/absent\.py"
+    ):
         StackedOptimizer("absent", [], Settings())
     write("optimizers/half.py", "STATE = ()")
-    with pytest.raises(ValueError, match=r"own/optimizers/half\.py must define update; see __init__\.py beside it"):
+    with pytest.raises(
+        ValueError, match=r"own/optimizers/half\.py must define update; see __init__\.py beside it"
+    ):
         StackedOptimizer("half", [], Settings())
     write("activations/odd.py", "def make(networks, settings):\n    return abs")
-    with pytest.raises(ValueError, match=r"activations/odd\.py: make returns <built-in function abs>, which is no"):
+    with pytest.raises(
+        ValueError, match=r"activations/odd\.py: make returns <built-in function abs>, which is no"
+    ):
         make_activation("odd", 2, Settings())
 
 
@@ -74,15 +84,28 @@ def test_a_cost_is_estimated_before_any_job() -> None:
 @pytest.mark.parametrize(
     ("returned", "sentence"),
     [
-        ("images[:4, :, :3], labels[:4], images[4:], labels[4:]", r"reads images of shape \(1, 3, 4\) where its SHAPE"),
+        (
+            "images[:4, :, :3], labels[:4], images[4:], labels[4:]",
+            r"reads images of shape \(1, 3, 4\) where its SHAPE",
+        ),
         ("images[:4], labels[:4] - 1, images[4:], labels[4:]", "reads labels other than 0 to 1"),
-        ("images[:4], labels[:3], images[4:], labels[4:]", "holds 4 training images and 3 labels where 4"),
-        ("images[:4] / 255, labels[:4], images[4:], labels[4:]", "holds training images of type float64, not uint8"),
+        (
+            "images[:4], labels[:3], images[4:], labels[4:]",
+            "holds 4 training images and 3 labels where 4",
+        ),
+        (
+            "images[:4] / 255, labels[:4], images[4:], labels[4:]",
+            "holds training images of type float64, not uint8",
+        ),
         ("images[:4], labels[:4], images[4:], labels[4:]", None),
     ],
 )
 def test_a_data_set_is_what_it_says(
-    returned: str, sentence: str | None, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    returned: str,
+    sentence: str | None,
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write("datasets/mine.py", BARS.format(returned))
     shape = DatasetShape(channels=1, side=4, classes=2, train_images=4, test_images=2)
@@ -90,9 +113,14 @@ def test_a_data_set_is_what_it_says(
     output, manifest = tmp_path / "mine.safetensors", tmp_path / "mine.json"
     if sentence is None:
         fetch_dataset("mine", output, manifest)
-        assert output.exists() and '"source": "src/gradflow/own/datasets/mine.py"' in manifest.read_text()
+        assert (
+            output.exists()
+            and '"source": "src/gradflow/own/datasets/mine.py"' in manifest.read_text()
+        )
     else:
         with pytest.raises(DataError, match=sentence) as caught:
             fetch_dataset("mine", output, manifest)
-        assert str(caught.value).endswith("correct its SHAPE or its read in src/gradflow/own/datasets/mine.py")
+        assert str(caught.value).endswith(
+            "correct its SHAPE or its read in src/gradflow/own/datasets/mine.py"
+        )
         assert not output.exists()

@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 from study_tables import make_study_table, write_study_table
 
-from gradflow.precision_table import COLUMNS
+from gradflow.analysis.precision_table import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATIONS = [
@@ -36,7 +36,9 @@ ARTIFACT = {
 def rows() -> pd.DataFrame:
     """TF32 equals float32; in bfloat16 dense twins win, and every EGF is a tenth larger."""
     exact = make_study_table(["adam", "momentum"], ["NR", "BN"], advantage=20)
-    mixed = make_study_table(["adam", "momentum"], ["NR", "BN"], advantage=-20).assign(variant="bf16")
+    mixed = make_study_table(["adam", "momentum"], ["NR", "BN"], advantage=-20).assign(
+        variant="bf16"
+    )
     mixed["egf_l2"] = exact["egf_l2"] * 1.1
     return pd.concat([exact, exact.assign(variant="tf32"), mixed])
 
@@ -46,7 +48,13 @@ def made(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """The files of the real script."""
     folder = tmp_path_factory.mktemp("made")
     files = {ending: folder / f"p.{ending}" for ending in ("csv", "html", "tex")}
-    words = ["x", "--artifact", json.dumps(ARTIFACT, sort_keys=True), "--runs", write_study_table(folder / "s", rows)]
+    words = [
+        "x",
+        "--artifact",
+        json.dumps(ARTIFACT, sort_keys=True),
+        "--runs",
+        write_study_table(folder / "s", rows),
+    ]
     words += [word for ending, path in files.items() for word in (f"--{ending}", path)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(word) for word in words])
@@ -79,7 +87,9 @@ def test_differences_are_those_of_the_same_runs(made: dict[str, Path], rows: pd.
     for cell in mixed.to_dict("records"):
         own = wide.loc[(cell["optimizer"], cell["regularization"])]
         assert cell["accuracy_shift"] == pytest.approx((own["bf16"] - own["paper"]).mean())
-        assert cell["accuracy_difference"] == pytest.approx((own["bf16"] - own["paper"]).abs().mean())
+        assert cell["accuracy_difference"] == pytest.approx(
+            (own["bf16"] - own["paper"]).abs().mean()
+        )
         by_seed = own["paper"].unstack("seed")
         between = [(by_seed[a] - by_seed[b]).abs() for a, b in ((1, 2), (1, 3), (2, 3))]
         assert cell["seed_accuracy_difference"] == pytest.approx(pd.concat(between).mean())
@@ -90,9 +100,13 @@ def test_decisions_are_tables_4s(made: dict[str, Path], rows: pd.DataFrame) -> N
     for cell in pd.read_csv(made["csv"]).to_dict("records"):
         keys = ["variant", "optimizer", "regularization"]
         own = last[(last[keys] == pd.Series({key: cell[key] for key in keys})).all(axis=1)]
-        wide = own.pivot(index=["seed", "width_percent"], columns="architecture", values="test_accuracy")
+        wide = own.pivot(
+            index=["seed", "width_percent"], columns="architecture", values="test_accuracy"
+        )
         if cell["ties"] == cell["zeros"] == 0:
-            expected = scipy.stats.wilcoxon((wide["sparse"] - wide["dense"]).round(9), alternative="greater").pvalue
+            expected = scipy.stats.wilcoxon(
+                (wide["sparse"] - wide["dense"]).round(9), alternative="greater"
+            ).pvalue
             assert cell["p_value"] == pytest.approx(expected)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradflow import products
-from gradflow.products import stacked_product
+from gradflow.networks.batched_product import stacked_product
+from gradflow.networks import batched_product as products
 
 
-def gradients(x: torch.Tensor, weights: torch.Tensor, upstream: torch.Tensor, product) -> list[torch.Tensor]:
+def gradients(
+    x: torch.Tensor, weights: torch.Tensor, upstream: torch.Tensor, product
+) -> list[torch.Tensor]:
     x, weights = x.detach().requires_grad_(), weights.detach().requires_grad_()
     out = product(x, weights)
     out.backward(upstream)
@@ -17,13 +19,21 @@ def gradients(x: torch.Tensor, weights: torch.Tensor, upstream: torch.Tensor, pr
     return [out.detach(), x.grad, weights.grad]
 
 
-@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this PyTorch has no oneDNN product")
+@pytest.mark.skipif(
+    not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this PyTorch has no oneDNN product"
+)
 @pytest.mark.parametrize("strided", [False, True], ids=["contiguous", "as BatchNorm leaves it"])
 @pytest.mark.parametrize(
-    ("networks", "batch", "inputs", "outputs"), [(1, 128, 64, 31), (5, 128, 308, 308), (3, 7, 28, 10)]
+    ("networks", "batch", "inputs", "outputs"),
+    [(1, 128, 64, 31), (5, 128, 308, 308), (3, 7, 28, 10)],
 )
 def test_as_bmm(
-    networks: int, batch: int, inputs: int, outputs: int, strided: bool, monkeypatch: pytest.MonkeyPatch
+    networks: int,
+    batch: int,
+    inputs: int,
+    outputs: int,
+    strided: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(products, "ONEDNN", True)  # whatever this CPU is
     generator = torch.Generator().manual_seed(0)
@@ -45,5 +55,8 @@ def test_inputs_that_want_no_gradient_get_none() -> None:
 
 
 def test_float64_is_left_to_bmm() -> None:
-    x, weights = torch.randn(2, 5, 3, dtype=torch.float64), torch.randn(2, 3, 4, dtype=torch.float64)
+    x, weights = (
+        torch.randn(2, 5, 3, dtype=torch.float64),
+        torch.randn(2, 3, 4, dtype=torch.float64),
+    )
     assert torch.equal(stacked_product(x, weights), torch.bmm(x, weights))

@@ -13,7 +13,10 @@ from project import ROOT, Project, new_project, tiny
 PROFILES = sorted((ROOT / "profiles").glob("*/config.yaml"))
 NAMES = [path.parent.name for path in PROFILES]
 # what an executor's own options begin with, and the package that has them
-EXECUTORS = {"slurm": "snakemake_executor_plugin_slurm", "cluster-generic": "snakemake_executor_plugin_cluster_generic"}
+EXECUTORS = {
+    "slurm": "snakemake_executor_plugin_slurm",
+    "cluster-generic": "snakemake_executor_plugin_cluster_generic",
+}
 BACKGROUND = ROOT / "tests" / "cluster" / "background.sh"
 
 
@@ -23,7 +26,8 @@ def installed(executor: str | None) -> bool:
 
 def needs(executor: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(
-        not installed(executor), reason=f"an extra: uv pip install --require-hashes -r envs/{executor}.txt"
+        not installed(executor),
+        reason=f"an extra: uv pip install --require-hashes -r envs/{executor}.txt",
     )
 
 
@@ -55,7 +59,9 @@ def test_there_is_one_for_each_place() -> None:
 def test_every_key_is_an_option(path: Path) -> None:
     profile = yaml.safe_load(path.read_text())
     missing = EXECUTORS if not installed(profile.get("executor")) else ()
-    unknown = {key for key in profile if not key.startswith(tuple(f"{name}-" for name in missing))} - options()
+    unknown = {
+        key for key in profile if not key.startswith(tuple(f"{name}-" for name in missing))
+    } - options()
     assert not unknown
 
 
@@ -63,7 +69,11 @@ def test_every_key_is_an_option(path: Path) -> None:
 def test_every_setting_that_is_commented_out_is_an_option_too(path: Path) -> None:
     """A person takes the number sign away; what is under it must be YAML of that place."""
     lines = path.read_text().splitlines()
-    keys = [match[1] for line in lines if (match := re.match(r"# ([a-z-]+):(?: |$)", line)) and "  " not in line[:3]]
+    keys = [
+        match[1]
+        for line in lines
+        if (match := re.match(r"# ([a-z-]+):(?: |$)", line)) and "  " not in line[:3]
+    ]
     own = tuple(f"{name}-" for name in EXECUTORS if not installed(name))
     assert {key for key in keys if not key.startswith(own)} <= options()
 
@@ -93,8 +103,12 @@ def test_the_science_names_no_runtime_setting() -> None:
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize("profile", ["gpu", *(pytest.param(executor, marks=needs(executor)) for executor in EXECUTORS)])
-def test_the_whole_of_smoke_is_planned_and_a_finished_project_stays_finished(finished: Project, profile: str) -> None:
+@pytest.mark.parametrize(
+    "profile", ["gpu", *(pytest.param(executor, marks=needs(executor)) for executor in EXECUTORS)]
+)
+def test_the_whole_of_smoke_is_planned_and_a_finished_project_stays_finished(
+    finished: Project, profile: str
+) -> None:
     code, output = finished.snakemake("-n", "smoke", "--profile", f"profiles/{profile}")
     assert code == 0, output
     assert "Nothing to be done" in output
@@ -107,7 +121,10 @@ def test_the_whole_of_smoke_is_planned_and_a_finished_project_stays_finished(fin
 def test_a_misspelt_profile_is_refused_in_a_line(finished: Project) -> None:
     code, output = finished.snakemake("-n", "smoke", "--profile", "profiles/gpus")
     assert code != 0
-    assert "Error: profile directory given (profiles/gpus), but no profile.yaml (or config.yaml) found" in output
+    assert (
+        "Error: profile directory given (profiles/gpus), but no profile.yaml (or config.yaml) found"
+        in output
+    )
     assert "Traceback" not in output
 
 
@@ -135,5 +152,7 @@ def test_any_scheduler_that_takes_a_script_makes_everything(tmp_path: Path) -> N
         "--cluster-generic-submit-cmd", f"{BACKGROUND} -l mem={{resources.mem_mb}}mb,walltime={{resources.runtime}}",
     )  # fmt: skip
     assert code == 0, output
-    assert len(re.findall("Submitted job .* with external jobid '\\d+'", output)) == 1, output  # training alone
+    assert len(re.findall("Submitted job .* with external jobid '\\d+'", output)) == 1, (
+        output
+    )  # training alone
     assert "Nothing to be done" in project.make("-n", "smoke")

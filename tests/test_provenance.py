@@ -61,12 +61,15 @@ def test_a_cell_names_its_runs_and_what_their_logs_say(finished):
     text = told(finished, TABLE, "--where", "optimizer=adam", "regularization=DA BN")
     assert text.startswith(f"{TABLE}: significance_table, 10 of 10 planned runs\n")
     expected = sorted(
-        str(path.relative_to(finished.folder)) for path in finished.files("results/smoke/runs/**/*-DA_BN/**/*.parquet")
+        str(path.relative_to(finished.folder))
+        for path in finished.files("results/smoke/runs/**/*-DA_BN/**/*.parquet")
     )
     assert sorted(logs(text)) == expected and len(expected) == 10
     said = pq.read_metadata(finished.folder / expected[0]).metadata
     assert fact(text, "device") == f"{' '.join(said[b'device'].decode().split())} (cpu)"
-    assert fact(text, "versions").startswith(f"engine 1, torch {said[b'torch_version'].decode()}, numpy ")
+    assert fact(text, "versions").startswith(
+        f"engine 1, torch {said[b'torch_version'].decode()}, numpy "
+    )
     assert f"{float(said[b'seconds']):.1f} s  {expected[0]}" in text
     assert fact(text, "seconds").endswith("in 1 job")
     assert fact(text, "data set") == "digits, standing in for fashion_mnist"
@@ -107,14 +110,29 @@ TABLES = "results/smoke/tables/"
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([TABLES + "tabel4.csv"], TABLES + "tabel4.csv: there is no artifact tabel4; did you mean table4?"),
-        ([TABLES + "table4.cvs"], TABLES + "table4.cvs: the file does not exist; did you mean table4.csv?"),
+        (
+            [TABLES + "tabel4.csv"],
+            TABLES + "tabel4.csv: there is no artifact tabel4; did you mean table4?",
+        ),
+        (
+            [TABLES + "table4.cvs"],
+            TABLES + "table4.cvs: the file does not exist; did you mean table4.csv?",
+        ),
         ([QUICK], f"{QUICK}: the file does not exist; make it with: snakemake {QUICK}"),
         (["config.yaml"], f"config.yaml: not a table or figure; take a file such as {QUICK}"),
-        ([TABLE, "--where", "optimiser=adam"], "--where optimiser: runs have no such column; did you mean optimizer?"),
-        ([TABLE, "--where", "optimizer=ada"], "--where optimizer=ada: table4.csv has no such runs; did you mean adam?"),
+        (
+            [TABLE, "--where", "optimiser=adam"],
+            "--where optimiser: runs have no such column; did you mean optimizer?",
+        ),
+        (
+            [TABLE, "--where", "optimizer=ada"],
+            "--where optimizer=ada: table4.csv has no such runs; did you mean adam?",
+        ),
         ([TABLE, "--where", "seed=7"], "--where seed=7: table4.csv has no such runs; valid are 0"),
-        ([TABLE, "--where", "adam"], "--where adam: write COLUMN=VALUE, for example optimizer=adam"),
+        (
+            [TABLE, "--where", "adam"],
+            "--where adam: write COLUMN=VALUE, for example optimizer=adam",
+        ),
     ],
 )
 def test_mistakes_are_sentences(finished, arguments, sentence):
@@ -144,7 +162,9 @@ def test_without_the_provenance_table(project):
     assert len(logs(text)) == 20
     assert "has no table of devices, versions and seconds" in " ".join(text.split())
     assert fact(text, "device") == fact(text, "seconds") == "not known"
-    assert f"make it with: snakemake results/smoke/provenance/{STUDY}.parquet" in " ".join(text.split())
+    assert f"make it with: snakemake results/smoke/provenance/{STUDY}.parquet" in " ".join(
+        text.split()
+    )
     (project.results / "smoke" / "studies" / f"{STUDY}.parquet").unlink()
     text = told(project, TABLE)
     assert "no study table to tell its runs" in text

@@ -20,13 +20,25 @@ from plain import (
     train_steps,
 )
 
-from gradflow import pruning, training
-from gradflow.checkpoint import CheckpointError, read_progress, restore_checkpoint, save_checkpoint
-from gradflow.cohort import Cohort
-from gradflow.networks import active_at, build_networks
-from gradflow.pruning import pretrain, pretraining_epochs, prune, prune_and_finetune, start_from_pretrained
-from gradflow.runlog import read_log
-from gradflow.spec import Job, Run
+from gradflow.networks.build import active_at, build_networks
+from gradflow.study.job import Job, Run
+from gradflow.training import magnitude_pruning as pruning
+from gradflow.training import train_job as training
+from gradflow.training.checkpoint import (
+    CheckpointError,
+    read_progress,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from gradflow.training.cohort import Cohort
+from gradflow.training.magnitude_pruning import (
+    pretrain,
+    pretraining_epochs,
+    prune,
+    prune_and_finetune,
+    start_from_pretrained,
+)
+from gradflow.training.run_log import read_log
 
 DATA = make_data(train=38, test=10)  # three steps an epoch
 EPOCHS = 4
@@ -70,11 +82,15 @@ class TestPrune:
         before = layer_weights(cohort, run)
         prune(cohort)
         after, masks = layer_weights(cohort, run), layer_masks(cohort, run)
-        for layer, old, new, mask in zip(cohort.stacks[0].network.plan, before, after, masks, strict=True):
+        for layer, old, new, mask in zip(
+            cohort.stacks[0].network.plan, before, after, masks, strict=True
+        ):
             active = active_at(cohort.job, run, layer.role, layer.shape)
             magnitudes = np.abs(old.numpy())
             threshold = np.sort(magnitudes, axis=None)[magnitudes.size - active]
-            assert np.count_nonzero(magnitudes == threshold) == 1  # no ties: the largest are one set
+            assert (
+                np.count_nonzero(magnitudes == threshold) == 1
+            )  # no ties: the largest are one set
             assert np.array_equal(mask.numpy() == 1, magnitudes >= threshold)
             assert int(mask.sum()) == active
             assert torch.equal(new, old * mask)
@@ -84,7 +100,9 @@ class TestPrune:
             cohort = half_trained(magnitude_job(percent))
             prune(cohort)
             ((_, _, masks),) = build_networks(make_wide_resnet_job(percent=percent), DATA)
-            assert [count.item() for count in cohort.stacks[0].active()] == [int(mask.sum()) for mask in masks]
+            assert [count.item() for count in cohort.stacks[0].active()] == [
+                int(mask.sum()) for mask in masks
+            ]
 
     def test_keep_dense(self) -> None:
         cohort = half_trained(magnitude_job(10, wide_resnet_keep_dense=("stem", "classifier")))
@@ -105,7 +123,9 @@ class TestPrune:
         cohort = half_trained(magnitude_job(30, optimizer))
         (stack,) = cohort.stacks
         before = {name: tensor.clone() for name, tensor in stack.optimizer.tensors().items()}
-        states = [[tensor.clone() for tensor in stack.optimizer.state_of(layer)] for layer in stack.layers]
+        states = [
+            [tensor.clone() for tensor in stack.optimizer.state_of(layer)] for layer in stack.layers
+        ]
         prune(cohort)
         for layer, old, mask in zip(stack.layers, states, stack.masks, strict=True):
             for tensor, former in zip(stack.optimizer.state_of(layer), old, strict=True):
@@ -144,7 +164,8 @@ class TestFinetune:
         for mask, now in zip(masks, layer_masks(cohort, job.runs[0]), strict=True):
             assert torch.equal(mask, now)
         assert not any(
-            torch.equal(old, new) for old, new in zip(before, layer_weights(cohort, job.runs[0]), strict=True)
+            torch.equal(old, new)
+            for old, new in zip(before, layer_weights(cohort, job.runs[0]), strict=True)
         )
 
     def test_one_pretraining_serves_every_density(self, tmp_path: Path) -> None:
@@ -159,10 +180,15 @@ class TestFinetune:
             prune_and_finetune(job, tmp_path, DEVICE)
             rows = read_rows(job, tmp_path)
             assert [row["epoch"] for row in rows] == list(range(EPOCHS))
-            assert {(row["architecture"], row["density_percent"]) for row in rows} == {("magnitude", job.percents[0])}
+            assert {(row["architecture"], row["density_percent"]) for row in rows} == {
+                ("magnitude", job.percents[0])
+            }
             half = EPOCHS // 2
             assert [numbers(row) for row in rows[:half]] == [numbers(row) for row in dense[:half]]
-            counts = [active_at(job, job.runs[0], "blocks", (total,)) for total in rows[0]["total_weights"]]
+            counts = [
+                active_at(job, job.runs[0], "blocks", (total,))
+                for total in rows[0]["total_weights"]
+            ]
             for row in rows[half:]:
                 assert row["active_weights"] == counts
                 assert row["egf_l2"] < row["grad_norm_l2"]
@@ -201,7 +227,9 @@ class TestFinetune:
         state = tmp_path / job.state_path
         save_checkpoint(state, job.to_json(), stopped, 0.0)
         prune_and_finetune(job, tmp_path, DEVICE)
-        assert [numbers(row) for row in read_rows(job, tmp_path)] == [numbers(row) for row in whole.rows[job.runs[0]]]
+        assert [numbers(row) for row in read_rows(job, tmp_path)] == [
+            numbers(row) for row in whole.rows[job.runs[0]]
+        ]
         assert read_progress(state) is None  # nothing left behind
 
     def test_a_stopped_pretraining_goes_on(self, tmp_path: Path) -> None:
@@ -217,7 +245,9 @@ class TestFinetune:
         resumed = Cohort(job, DATA, DEVICE)
         restore_checkpoint(pretrained, progress, resumed)
         whole = half_trained(job)
-        for layer, other in zip(layer_weights(resumed, job.runs[0]), layer_weights(whole, job.runs[0]), strict=True):
+        for layer, other in zip(
+            layer_weights(resumed, job.runs[0]), layer_weights(whole, job.runs[0]), strict=True
+        ):
             assert torch.equal(layer, other)
         assert resumed.rows == whole.rows
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gradflow.published import (
+from gradflow.paper.published import (
     BEST,
     PublishedError,
     distinct_p_values,
@@ -88,7 +88,9 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_tables_that_differ_are_refused(tmp_path: Path) -> None:
     text = (PUBLISHED / "pvalues.csv").read_text()
     (tmp_path / "pvalues.csv").write_text(
-        text.replace("3a,cifar100,4,0.001,adagrad,NR,relu,1.000", "3a,cifar100,4,0.001,adagrad,NR,relu,0.9")
+        text.replace(
+            "3a,cifar100,4,0.001,adagrad,NR,relu,1.000", "3a,cifar100,4,0.001,adagrad,NR,relu,0.9"
+        )
     )
     with pytest.raises(PublishedError, match="tables 3a and 6a differ at adagrad, NR"):
         distinct_p_values(load_p_values(tmp_path))

@@ -15,9 +15,9 @@ import pytest
 from project import ROOT, STUDY, Project, environment, new_project
 from study_tables import make_table_of_plan, write_study_table
 
-from gradflow.config import load_config
-from gradflow.grid import Grid
-from gradflow.reference import ReferenceError, read_reference
+from gradflow.report.reference import ReferenceError, read_reference
+from gradflow.study.config import load_config
+from gradflow.study.plan import Grid
 
 STUDIES = (STUDY, "fashion_mnist_initialisation")
 KEPT = ROOT / "results" / "reference"
@@ -41,11 +41,22 @@ def keep(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def small(raw: dict[str, Any]) -> None:
     """Scale smoke with two small MLPs of each of the two studies, one seed, two epochs."""
-    block = {"depths": [1], "learning_rates": [0.001], "optimizers": ["adam"], "activations": ["relu"]}
+    block = {
+        "depths": [1],
+        "learning_rates": [0.001],
+        "optimizers": ["adam"],
+        "activations": ["relu"],
+    }
     low = {"epochs": 2, "blocks": [{**block, "regularizations": ["NR", "BN"]}]}
-    other = {"epochs": 2, "blocks": [{**block, "regularizations": ["NR"]}], "variants": ["paper", "active_fan_in"]}
+    other = {
+        "epochs": 2,
+        "blocks": [{**block, "regularizations": ["NR"]}],
+        "variants": ["paper", "active_fan_in"],
+    }
     raw["scales"]["smoke"]["studies"] = {STUDY: low, STUDIES[1]: other}
-    raw["artifacts"] = {name: raw["artifacts"][name] for name in ("table1", "table4", "initialisations")}
+    raw["artifacts"] = {
+        name: raw["artifacts"][name] for name in ("table1", "table4", "initialisations")
+    }
 
 
 @pytest.mark.workflow
@@ -61,18 +72,28 @@ def test_finished_runs_are_kept_and_give_the_same_tables(tmp_path: Path) -> None
     done = keep(project, "smoke", STUDY)
     assert done.returncode == 0, done.stderr
     folder = project.results / "reference"
-    assert {path.name for path in (folder / "studies").iterdir()} == {f"{STUDY}.parquet", f"{STUDY}.parquet.sha256"}
+    assert {path.name for path in (folder / "studies").iterdir()} == {
+        f"{STUDY}.parquet",
+        f"{STUDY}.parquet.sha256",
+    }
     assert [path.name for path in (folder / "provenance").iterdir()] == [f"{STUDY}.parquet"]
     done = keep(project, "smoke")
     assert "incomplete: active_fan_in/mlp1-relu-adam-lr0.001-NR: 4 of 5 pairs" in done.stdout
     assert (folder / "config.yaml").read_bytes() == (project.folder / "config.yaml").read_bytes()
     kept = json.loads((folder / "provenance.json").read_text())
-    # two configurations in `paper`, one of them shared, and one in `active_fan_in`, of ten runs each
-    assert [kept[name] for name in ("planned_runs", "finished_runs", "planned_jobs", "finished_jobs")] == [30, 29, 3, 2]
+    # two configurations in `paper`, one of them shared, and one in `active_fan_in`, of ten runs
+    # each
+    assert [
+        kept[name] for name in ("planned_runs", "finished_runs", "planned_jobs", "finished_jobs")
+    ] == [30, 29, 3, 2]
     assert [study["finished_runs"] for study in kept["studies"].values()] == [20, 19]
     assert sum(device["finished_runs"] for device in kept["devices"].values()) == 29
     assert kept["job_hours"] > 0 and kept["studies"][STUDY]["incomplete_cells"] == []
-    ours = {path.name: path.read_bytes() for path in tables if not path.name.startswith("initialisations")}
+    ours = {
+        path.name: path.read_bytes()
+        for path in tables
+        if not path.name.startswith("initialisations")
+    }
 
     # as on a fresh clone, where config.yaml has moved on, too
     for path in ("smoke", "data"):
@@ -80,7 +101,9 @@ def test_finished_runs_are_kept_and_give_the_same_tables(tmp_path: Path) -> None
     project.edit_config(lambda raw: raw["scales"]["smoke"].update(seeds=[7]))
     assert project.plan("reference").rules <= DRAWING
     project.make("reference")
-    assert {path.name: path.read_bytes() for path in (folder / "tables").iterdir() if path.name in ours} == ours
+    assert {
+        path.name: path.read_bytes() for path in (folder / "tables").iterdir() if path.name in ours
+    } == ours
     cells = pd.read_csv(folder / "tables" / "initialisations.csv")
     assert list(zip(cells["initialisation"], cells["n"], strict=True)) == [
         ("shared_dense_fan_in", 5), ("active_fan_in", 4),
@@ -116,15 +139,22 @@ def make_miniature(folder: Path, project: Project) -> None:
     grid = Grid(load_config(project.config()))
     (folder / "studies").mkdir(parents=True)
     for study in STUDIES:
-        write_study_table(folder / "studies" / f"{study}.parquet", make_table_of_plan(grid.plan("smoke", study)))
+        write_study_table(
+            folder / "studies" / f"{study}.parquet", make_table_of_plan(grid.plan("smoke", study))
+        )
     shutil.copy(project.folder / "config.yaml", folder)
-    (folder / "provenance.json").write_text(json.dumps({"scale": "smoke", "studies": dict.fromkeys(STUDIES)}))
+    (folder / "provenance.json").write_text(
+        json.dumps({"scale": "smoke", "studies": dict.fromkeys(STUDIES)})
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["smok"], "there is no scale smok; there are paper, fashion_mnist_reduced, pilot, quick, smoke"),
+        (
+            ["smok"],
+            "there is no scale smok; there are paper, fashion_mnist_reduced, pilot, quick, smoke",
+        ),
         (["quick", "cifar10_low"], "scale quick has no study cifar10_low; it has"),
         (["quick"], "no run of scale quick is finished in results"),
     ],
@@ -147,5 +177,7 @@ def test_a_kept_configuration_that_no_longer_fits_is_a_sentence(tmp_path: Path) 
     current = load_config(project.config())
     assert set(read_reference(project.results, current).artifacts()) >= FASHION_MNIST
     (folder / "config.yaml").write_text("percents: [10]\n")
-    with pytest.raises(ReferenceError, match=r"cannot be read by this version .*keep the results anew"):
+    with pytest.raises(
+        ReferenceError, match=r"cannot be read by this version .*keep the results anew"
+    ):
         read_reference(project.results, current)

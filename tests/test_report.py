@@ -15,11 +15,11 @@ from browser import needs_browser, visit
 from project import STUDY, Project, new_project, tiny
 from study_tables import make_table_of_plan
 
-from gradflow import captions
-from gradflow.config import load_config
-from gradflow.grid import Grid
-from gradflow.provenance import planned_rows
-from gradflow.runlog import PROVENANCE_SCHEMA, STUDY_SCHEMA
+from gradflow.report import captions
+from gradflow.report.provenance import planned_rows
+from gradflow.study.config import load_config
+from gradflow.study.plan import Grid
+from gradflow.training.run_log import PROVENANCE_SCHEMA, STUDY_SCHEMA
 
 ARTIFACTS = (
     "table1", "table4", "figure15", "agreement", "claims", "comparison_correlations", "assumptions",
@@ -72,8 +72,14 @@ def keep_made_up(project: Project) -> None:
     rows = make_table_of_plan(plan)
     rows = rows[~((rows["optimizer"] == "momentum") & (rows["width_percent"] == 90))]
     runs = len(rows) // rows["epoch"].nunique()
-    said = {"plan": plan.to_json(), "runs": str(runs), "planned_runs": str(sum(1 for _ in plan.runs()))}
-    table = pa.Table.from_pandas(rows, schema=STUDY_SCHEMA, preserve_index=False).replace_schema_metadata(said)
+    said = {
+        "plan": plan.to_json(),
+        "runs": str(runs),
+        "planned_runs": str(sum(1 for _ in plan.runs())),
+    }
+    table = pa.Table.from_pandas(
+        rows, schema=STUDY_SCHEMA, preserve_index=False
+    ).replace_schema_metadata(said)
     pq.write_table(table, folder / "studies" / f"{STUDY}.parquet")
     sources = [{**row, "device": DEVICE, "seconds": 1.0} for row in planned_rows(plan)]
     table = pa.Table.from_pylist(sources, schema=PROVENANCE_SCHEMA).replace_schema_metadata(said)
@@ -108,7 +114,11 @@ def test_the_scorecard_holds_the_numbers_of_the_tables(reported: Project) -> Non
     assert [*parts["claim"]] == [claim["id"] for claim in claims] and len(claims) == 24
     for claim in claims:
         row = parts["claim"][claim["id"]]
-        assert (row["verdict"], row["ours"], row["finished"]) == (claim["verdict"], claim["effect"], claim["n"])
+        assert (row["verdict"], row["ours"], row["finished"]) == (
+            claim["verdict"],
+            claim["effect"],
+            claim["n"],
+        )
     agreement = pd.read_csv(tables / "agreement.csv").set_index(["table", "criterion"])
     theirs, row = agreement.loc[("4", "p < 0.05")], parts["table"]["table4"]
     for column, other in (("ours", "yes_ours"), ("theirs", "yes_theirs"), ("agreeing", "agreeing"),
@@ -117,9 +127,12 @@ def test_the_scorecard_holds_the_numbers_of_the_tables(reported: Project) -> Non
     assert float(row["expected"]) == pytest.approx(theirs["expected"])
     cells = pd.read_csv(tables / "table4.csv", keep_default_na=False, na_values=[""])
     assert (
-        int(row["ours"]) == (cells["p_value"] < 0.05).sum() and int(row["theirs"]) == (cells["published"] < 0.05).sum()
+        int(row["ours"]) == (cells["p_value"] < 0.05).sum()
+        and int(row["theirs"]) == (cells["published"] < 0.05).sum()
     )
-    columns = pd.read_csv(tables / "comparison_correlations.csv").drop_duplicates(["dataset", "architecture", "target"])
+    columns = pd.read_csv(tables / "comparison_correlations.csv").drop_duplicates(
+        ["dataset", "architecture", "target"]
+    )
     assert int(parts["table"]["table1"]["agreeing"]) == columns["same_best"].eq(True).sum()
     # a fifth of momentum's runs is missing: 7 configurations of 2 networks
     study = parts["study"][STUDY]
@@ -128,7 +141,10 @@ def test_the_scorecard_holds_the_numbers_of_the_tables(reported: Project) -> Non
     rows = csv.DictReader((tables.parent / "scorecard.csv").read_text().splitlines())
     reduced = {row["measure"]: row for row in rows if row["name"] == STUDY}
     assert (reduced["epochs"]["ours"], reduced["epochs"]["theirs"]) == ("2", "500")
-    assert (reduced["data set"]["ours"], reduced["data set"]["theirs"]) == ("Digits", "Fashion-MNIST")
+    assert (reduced["data set"]["ours"], reduced["data set"]["theirs"]) == (
+        "Digits",
+        "Fashion-MNIST",
+    )
 
 
 @needs_browser
@@ -137,7 +153,8 @@ def test_the_report_in_a_browser(reported: Project, tmp_path: Path) -> None:
     assert found.problems == []
     assert found.asked == set()
     said, parts = found.told, scorecard(reported)
-    # each artifact is there, once as a page or image and once as data or for print, in the paper's order
+    # each artifact is there, once as a page or image and once as data or for print, in the paper's
+    # order
     grid = Grid(load_config(reported.config()))
     folder = "results/reference"
     for name in ARTIFACTS:
@@ -162,7 +179,11 @@ def test_the_report_in_a_browser(reported: Project, tmp_path: Path) -> None:
     assert "196 of 210 planned runs are finished" in said["text"]
     for name, row in parts["claim"].items():
         shown = said["first"][f"claim-{name}"]
-        assert row["verdict"] in shown[1] and (row["ours"] or "–") in shown[2] and shown[4] == row["finished"]
+        assert (
+            row["verdict"] in shown[1]
+            and (row["ours"] or "–") in shown[2]
+            and shown[4] == row["finished"]
+        )
     shown, row = said["first"]["table-table4"], parts["table"]["table4"]
     assert [shown[3], shown[4], shown[7]] == [row["ours"], row["theirs"], "196 of 210"]
     assert shown[5].startswith(f"{row['agreeing']} of {row['compared']}")

@@ -1,6 +1,7 @@
 """Reruns follow meaning: edits, and the rules that each may run again, to the letter.
 
-`test_workflow_reruns` tells which jobs these are and runs them; here it is `snakemake -n` on a finished project.
+`test_workflow_reruns` tells which jobs these are and runs them; here it is `snakemake -n` on a
+finished project.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def study(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def touch_everything(project: Project) -> None:
-    for path in project.files("src/**/*.py", "scripts/*.py", "rules/*", "Snakefile", "config.yaml", "workflow/**/*"):
+    for path in project.files(
+        "src/**/*.py", "scripts/*.py", "rules/*", "Snakefile", "config.yaml", "workflow/**/*"
+    ):
         path.touch()
 
 
@@ -79,13 +82,25 @@ EDITS = [
     Edit("touch every file", touch_everything, NOTHING),
     Edit("write config.yaml in another order and layout", config(reformat_config), NOTHING),
     Edit("a comment in config.yaml", append("config.yaml", "\n# why\n"), NOTHING),
-    Edit("a comment in the engine", append(f"{SOURCE}/cohort.py", "\n# why\n"), NOTHING),
-    Edit("another line in the trainer", append(f"{SOURCE}/training.py", "\nUNUSED = 1\n"), NOTHING),
+    Edit("a comment in the engine", append(f"{SOURCE}/training/cohort.py", "\n# why\n"), NOTHING),
+    Edit(
+        "another line in the trainer",
+        append(f"{SOURCE}/training/train_job.py", "\nUNUSED = 1\n"),
+        NOTHING,
+    ),
     Edit("the script of training", append("scripts/train_mlp.py", "\nUNUSED = 1\n"), NOTHING),
     Edit("the script that collects", append("scripts/collect_runs.py", "\nUNUSED = 1\n"), NOTHING),
     Edit("threads", substitute("rules/train.smk", "threads: 1", "threads: 2"), NOTHING),
-    Edit("resources", substitute("rules/train.smk", "runtime=runtime_of(find_job())", "runtime=7"), NOTHING),
-    Edit("a profile", append("profiles/default/config.yaml", "\nlatency-wait: 1\nretries: 2\n"), NOTHING),
+    Edit(
+        "resources",
+        substitute("rules/train.smk", "runtime=runtime_of(find_job())", "runtime=7"),
+        NOTHING,
+    ),
+    Edit(
+        "a profile",
+        append("profiles/default/config.yaml", "\nlatency-wait: 1\nretries: 2\n"),
+        NOTHING,
+    ),
     Edit(
         "the spacing of a rule's command",
         substitute("rules/train.smk", 'TRAIN = " --job ', 'TRAIN = "   --job   '),
@@ -94,17 +109,43 @@ EDITS = [
     Edit("a comment in a rule", append("rules/train.smk", "\n# why\n"), NOTHING),
     Edit("the lock of the environment", append("envs/requirements.txt", "\n# newer\n"), NOTHING),
     Edit("the conda environment", append("envs/gradflow.yaml", "\n# newer\n"), NOTHING),
-    Edit("weights are kept", config(lambda raw: raw["scales"]["smoke"].update(keep_weights=True)), NOTHING),
-    Edit("a study of other scales", config(lambda raw: raw["studies"]["cifar10_low"].update(epochs=7)), NOTHING),
-    Edit("a variant that no study names", config(lambda raw: raw["variants"].update(mine={"l2": 0.1})), NOTHING),
-    Edit("the data touched", lambda project: [path.touch() for path in project.files("results/data/*")], NOTHING),
-    Edit("a claim that no artifact here reads", append("workflow/claims.yaml", "\n# why\n"), NOTHING),
-    Edit("a label", append(f"{SOURCE}/labels.py", "\nUNUSED = 1\n"), {*TABLES, *FIGURES}),
-    Edit("a colour", append(f"{SOURCE}/figures.py", "\nUNUSED = 1\n"), FIGURES),
-    Edit("how widths are drawn", append(f"{SOURCE}/figures_by_width.py", "\nUNUSED = 1\n"), {"plot_by_width"}),
-    Edit("the script of a figure", append("scripts/plot_by_width.py", "\nUNUSED = 1\n"), {"plot_by_width"}),
-    Edit("the layout of tables", append(f"{SOURCE}/tables.py", "\nUNUSED = 1\n"), TABLES),
-    Edit("a statistic", append(f"{SOURCE}/stats.py", "\nUNUSED = 1\n"), TABLES),
+    Edit(
+        "weights are kept",
+        config(lambda raw: raw["scales"]["smoke"].update(keep_weights=True)),
+        NOTHING,
+    ),
+    Edit(
+        "a study of other scales",
+        config(lambda raw: raw["studies"]["cifar10_low"].update(epochs=7)),
+        NOTHING,
+    ),
+    Edit(
+        "a variant that no study names",
+        config(lambda raw: raw["variants"].update(mine={"l2": 0.1})),
+        NOTHING,
+    ),
+    Edit(
+        "the data touched",
+        lambda project: [path.touch() for path in project.files("results/data/*")],
+        NOTHING,
+    ),
+    Edit(
+        "a claim that no artifact here reads", append("workflow/claims.yaml", "\n# why\n"), NOTHING
+    ),
+    Edit("a label", append(f"{SOURCE}/study/labels.py", "\nUNUSED = 1\n"), {*TABLES, *FIGURES}),
+    Edit("a colour", append(f"{SOURCE}/analysis/figures.py", "\nUNUSED = 1\n"), FIGURES),
+    Edit(
+        "how widths are drawn",
+        append(f"{SOURCE}/analysis/figures_by_width.py", "\nUNUSED = 1\n"),
+        {"plot_by_width"},
+    ),
+    Edit(
+        "the script of a figure",
+        append("scripts/plot_by_width.py", "\nUNUSED = 1\n"),
+        {"plot_by_width"},
+    ),
+    Edit("the layout of tables", append(f"{SOURCE}/analysis/tables.py", "\nUNUSED = 1\n"), TABLES),
+    Edit("a statistic", append(f"{SOURCE}/analysis/stats.py", "\nUNUSED = 1\n"), TABLES),
     Edit("a published number", append("workflow/published/pvalues.csv", "\n"), TABLES),
     Edit(
         "a table's title",
@@ -118,17 +159,25 @@ EDITS = [
     ),
     Edit("a seed more", config(lambda raw: raw["scales"]["smoke"].update(seeds=[0, 1])), TRAINED),
     Edit("epochs", config(lambda raw: study(raw).update(epochs=2)), TRAINED),
-    Edit("a new configuration", config(lambda raw: study(raw)["blocks"][0]["optimizers"].append("sgd")), TRAINED),
+    Edit(
+        "a new configuration",
+        config(lambda raw: study(raw)["blocks"][0]["optimizers"].append("sgd")),
+        TRAINED,
+    ),
     Edit("a setting", config(lambda raw: raw["variants"]["paper"].update(batch_size=64)), TRAINED),
     Edit(
         "a setting that is drawn too",
         config(lambda raw: raw["variants"]["paper"].update(prelu_slope=0.1)),
         TRAINED | {"plot_activations"},
     ),
-    Edit("a data set's width", config(lambda raw: raw["scales"]["smoke"].update(max_widths={"digits": 30})), TRAINED),
+    Edit(
+        "a data set's width",
+        config(lambda raw: raw["scales"]["smoke"].update(max_widths={"digits": 30})),
+        TRAINED,
+    ),
     Edit(
         "the engine's version",
-        substitute(f"{SOURCE}/spec.py", "\nENGINE_VERSION = ", "\nENGINE_VERSION = 1000 + "),
+        substitute(f"{SOURCE}/study/job.py", "\nENGINE_VERSION = ", "\nENGINE_VERSION = 1000 + "),
         TRAINED,
     ),
 ]
@@ -171,7 +220,11 @@ def with_wide_resnets(raw: dict[str, Any]) -> None:
         "depths": [10], "widen_factors": [1], "learning_rates": [0.1], "optimizers": ["adam"],
         "regularizations": ["BN"], "activations": ["relu"],
     }  # fmt: skip
-    smoke["studies"]["wide_resnet_cifar100"] = {"epochs": 2, "densities": [50, 100], "blocks": [block]}
+    smoke["studies"]["wide_resnet_cifar100"] = {
+        "epochs": 2,
+        "densities": [50, 100],
+        "blocks": [block],
+    }
     raw["artifacts"]["figure5"] = figure_5 = SHIPPED["artifacts"]["figure5"]
     assert "magnitude" in figure_5["architectures"]
 

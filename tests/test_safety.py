@@ -14,10 +14,10 @@ from faults import one_table
 from project import ROOT, STUDY, Project, new_project
 from small_cifar import SmallCifar
 
-from gradflow import cifar
-from gradflow.config import ConfigError, load_config
-from gradflow.config_file import check_config_file
-from gradflow.data import DataError, fetch_dataset
+from gradflow.data import cifar
+from gradflow.data.store import DataError, fetch_dataset
+from gradflow.study.config import ConfigError, load_config
+from gradflow.study.config_file import check_config_file
 
 OWNED = "owned"  # the file that an attack would leave
 SHELL = [
@@ -38,14 +38,18 @@ YAML_CODE = {
 }
 
 
-# --- the configuration ------------------------------------------------------------------------------------------------
+# --- the configuration ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", YAML_CODE.values(), ids=YAML_CODE)
-def test_tags_of_yaml_make_no_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_tags_of_yaml_make_no_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(f"percents: {text}\n")
-    with pytest.raises(ConfigError, match=r"^config.yaml, line 1: could not determine a constructor for the tag"):
+    with pytest.raises(
+        ConfigError, match=r"^config.yaml, line 1: could not determine a constructor for the tag"
+    ):
         check_config_file(Path("config.yaml"))
     assert not (tmp_path / OWNED).exists()
 
@@ -74,22 +78,30 @@ def raw_config(project: Path = ROOT) -> dict[str, Any]:
     return Project(project).config()
 
 
-@pytest.mark.parametrize("name", [*SHELL, *FORMATS, "../up", "/absolute", "a/b", "é", "-n", "--config", ".", ""])
+@pytest.mark.parametrize(
+    "name", [*SHELL, *FORMATS, "../up", "/absolute", "a/b", "é", "-n", "--config", ".", ""]
+)
 @pytest.mark.parametrize("kind", ["scales", "studies", "variants", "artifacts"])
 def test_names_are_of_plain_letters(kind: str, name: str) -> None:
     raw = raw_config()
     raw[kind][name] = next(iter(raw[kind].values()))
-    with pytest.raises(ConfigError, match="a name has small letters, digits and underscores only") as caught:
+    with pytest.raises(
+        ConfigError, match="a name has small letters, digits and underscores only"
+    ) as caught:
         load_config(raw)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("field", ["optimizers", "regularizations", "activations", "depths", "learning_rates"])
+@pytest.mark.parametrize(
+    "field", ["optimizers", "regularizations", "activations", "depths", "learning_rates"]
+)
 @pytest.mark.parametrize("value", [*SHELL, *FORMATS])
 def test_a_configurations_name_is_made_of_known_parts(field: str, value: str) -> None:
     raw = raw_config()
     raw["studies"][STUDY]["blocks"][0][field] = [value]
-    with pytest.raises(ConfigError, match=rf"^studies.{STUDY}.blocks\[0\].{field}\[0\]: ") as caught:
+    with pytest.raises(
+        ConfigError, match=rf"^studies.{STUDY}.blocks\[0\].{field}\[0\]: "
+    ) as caught:
         load_config(raw)
     assert "\n" not in str(caught.value)
 
@@ -98,7 +110,9 @@ def test_a_configurations_name_is_made_of_known_parts(field: str, value: str) ->
 @pytest.mark.slow
 def test_a_hostile_folder_and_title_are_only_text(tmp_path: Path) -> None:
     """Also the test that a path may hold spaces."""
-    title = " ".join([*SHELL, *FORMATS, "<script>alert(1)</script>", r"\input{/etc/passwd}", "%", "_", "&"])
+    title = " ".join(
+        [*SHELL, *FORMATS, "<script>alert(1)</script>", r"\input{/etc/passwd}", "%", "_", "&"]
+    )
 
     def edit(raw: dict[str, Any]) -> None:
         one_table(raw)
@@ -116,16 +130,20 @@ def test_a_hostile_folder_and_title_are_only_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize("name", ["$(touch owned)", "mlp1-relu-adam-lr0.001-NR;touch owned", "../../../../owned"])
+@pytest.mark.parametrize(
+    "name", ["$(touch owned)", "mlp1-relu-adam-lr0.001-NR;touch owned", "../../../../owned"]
+)
 def test_a_target_is_no_command(tmp_path: Path, name: str) -> None:
     project = new_project(tmp_path / "project", one_table)
-    code, output = project.snakemake(f"results/smoke/runs/paper/digits/{name}/seed0/dense-w10.parquet")
+    code, output = project.snakemake(
+        f"results/smoke/runs/paper/digits/{name}/seed0/dense-w10.parquet"
+    )
     assert code == 1
     assert "Traceback" not in output
     assert not list(tmp_path.rglob(OWNED))
 
 
-# --- archives ---------------------------------------------------------------------------------------------------------
+# --- archives -------------------------------------------------------------------------------------
 
 
 def archive_with(small: SmallCifar, *infos: tarfile.TarInfo) -> bytes:
@@ -163,7 +181,9 @@ def fetch(small: SmallCifar, archive: bytes, folder: Path) -> None:
 @pytest.mark.parametrize(
     "infos",
     [
-        [member("cifar-10-batches-py", tarfile.SYMTYPE, "..")],  # what follows would be written through it
+        [
+            member("cifar-10-batches-py", tarfile.SYMTYPE, "..")
+        ],  # what follows would be written through it
         [member("cifar-10-batches-py/owned", tarfile.SYMTYPE, "/tmp/owned")],
         [member("cifar-10-batches-py/test_batch", tarfile.LNKTYPE, "/etc/passwd")],
         [member("cifar-10-batches-py/owned", tarfile.FIFOTYPE)],
@@ -175,8 +195,14 @@ def test_an_archive_writes_nothing_whatever_its_members(
     small: SmallCifar, tmp_path: Path, infos: list[tarfile.TarInfo]
 ) -> None:
     fetch(small, archive_with(small, *infos), tmp_path)
-    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    assert files == ["data/cifar10.json", "data/cifar10.safetensors", f"originals/{small.files.archive}"]
+    files = sorted(
+        path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()
+    )
+    assert files == [
+        "data/cifar10.json",
+        "data/cifar10.safetensors",
+        f"originals/{small.files.archive}",
+    ]
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
     assert not Path("/owned").exists() and not Path("/tmp/owned").exists()
 
@@ -184,7 +210,9 @@ def test_an_archive_writes_nothing_whatever_its_members(
 def test_a_link_in_place_of_a_batch_is_not_followed(small: SmallCifar, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(small.batches["test_batch"])
     del small.batches["test_batch"]
-    content = archive_with(small, member("cifar-10-batches-py/test_batch", tarfile.SYMTYPE, str(tmp_path / "secret")))
+    content = archive_with(
+        small, member("cifar-10-batches-py/test_batch", tarfile.SYMTYPE, str(tmp_path / "secret"))
+    )
     with pytest.raises(DataError, match="lacks test_batch"):
         fetch(small, content, tmp_path)
 
@@ -215,7 +243,7 @@ def test_a_malicious_pickle_under_the_right_name_is_never_loaded(tmp_path: Path)
     assert hashlib.md5(attack).hexdigest() not in files.md5.values()
 
 
-# --- the code ---------------------------------------------------------------------------------------------------------
+# --- the code -------------------------------------------------------------------------------------
 
 FORBIDDEN = {
     "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads", "torch.load",
@@ -236,14 +264,20 @@ def test_the_code_has_one_unpickler_and_no_shell() -> None:
         tree = ast.parse(file.read_text())
         for name, call in calls(tree):
             assert name not in FORBIDDEN, f"{file}: {name}"
-            assert not any(word.arg == "shell" for word in call.keywords), f"{file}: {name} through a shell"
+            assert not any(word.arg == "shell" for word in call.keywords), (
+                f"{file}: {name} through a shell"
+            )
             if name == "yaml.load":
-                safe = ("UniqueKeys", "getattr(yaml, 'CSafeLoader', yaml.SafeLoader)")  # a SafeLoader, and PyYAML's own
+                safe = (
+                    "UniqueKeys",
+                    "getattr(yaml, 'CSafeLoader', yaml.SafeLoader)",
+                )  # a SafeLoader, and PyYAML's own
                 assert ast.unparse(call.args[1]) in safe
         unpicklers += [
             file.name
             for node in ast.walk(tree)
-            if isinstance(node, ast.ClassDef) and any("Unpickler" in ast.unparse(base) for base in node.bases)
+            if isinstance(node, ast.ClassDef)
+            and any("Unpickler" in ast.unparse(base) for base in node.bases)
         ]
     assert unpicklers == ["cifar.py"]
 

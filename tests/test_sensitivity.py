@@ -13,8 +13,15 @@ import pandas as pd
 import pytest
 from study_tables import make_study_table, write_study_table
 
-from gradflow.runs import Artifact, summarise_runs
-from gradflow.sensitivity import COLUMNS, MISSING, NO_EFFECT, conclude, sensitivity_cells, sensitivity_page
+from gradflow.analysis.runs import Artifact, summarise_runs
+from gradflow.analysis.sensitivity import (
+    COLUMNS,
+    MISSING,
+    NO_EFFECT,
+    conclude,
+    sensitivity_cells,
+    sensitivity_page,
+)
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("adam", "momentum"), ("NR", "BN")
@@ -78,7 +85,10 @@ def test_runs_that_all_died_do_not_show_that_a_choice_had_no_effect() -> None:
     dead = [("adam", side, seed) for side in ("dense", "sparse") for seed in (1, 2, 3)]
     paper = make_study_table(("adam",), ("NR",), diverged=dead)
     both = summarise_runs(pd.concat([paper, paper.assign(variant="own_shape")]))
-    assert set(of(sensitivity_cells(both, TABLE), "own_shape")["conclusion_reached"]) == {"undecided", MISSING}
+    assert set(of(sensitivity_cells(both, TABLE), "own_shape")["conclusion_reached"]) == {
+        "undecided",
+        MISSING,
+    }
 
 
 def test_what_has_not_run_is_missing(cells: pd.DataFrame) -> None:
@@ -87,7 +97,9 @@ def test_what_has_not_run_is_missing(cells: pd.DataFrame) -> None:
         assert set(missing["conclusion_reached"]) == {MISSING} and missing["changes"].isna().all()
         assert list(missing["n"]) == pairs
         assert set(missing["reference_conclusion"]) == {"sparse better"}
-    nothing = sensitivity_cells(summarise_runs(make_study_table().iloc[:0]), TABLE, ARTIFACT["variants"])
+    nothing = sensitivity_cells(
+        summarise_runs(make_study_table().iloc[:0]), TABLE, ARTIFACT["variants"]
+    )
     assert set(nothing["conclusion_reached"]) == {MISSING}
 
 
@@ -98,26 +110,36 @@ def test_a_variant_is_compared_over_the_pairs_that_both_have(rows: pd.DataFrame)
 
 
 def test_dropping_diverged_runs_changes_what_they_decided() -> None:
-    rows = make_study_table(*NAMES, advantage=20, diverged=[("momentum", "sparse", 1), ("momentum", "sparse", 2)])
+    rows = make_study_table(
+        *NAMES, advantage=20, diverged=[("momentum", "sparse", 1), ("momentum", "sparse", 2)]
+    )
     cells = sensitivity_cells(summarise_runs(rows), TABLE)
     dropped = of(cells, "dropped").set_index("conclusion")
     assert dropped.loc["momentum NR", "reference_conclusion"] != "sparse better"
     assert dropped.loc["momentum NR", "conclusion_reached"] == "sparse better"
     assert dropped.loc["momentum NR", "changes"] and dropped.loc["momentum NR", "n"] == 5
-    assert not dropped.loc["adam NR", "changes"] and dropped.loc["adam NR", "conclusion_reached"] == NO_EFFECT
+    assert (
+        not dropped.loc["adam NR", "changes"]
+        and dropped.loc["adam NR", "conclusion_reached"] == NO_EFFECT
+    )
     assert set(of(cells, "normal approximation")["where_applied"]) == {"analysis"}
 
 
 def test_the_order_of_measures_changes_with_the_probe() -> None:
     paper = make_study_table(*NAMES)
     generator = np.random.default_rng(0)
-    paper["egf_l2"] = generator.random(len(paper))  # unrelated to the outcome at the probe, related over minibatches
+    paper["egf_l2"] = generator.random(
+        len(paper)
+    )  # unrelated to the outcome at the probe, related over minibatches
     paper["minibatch_egf_l2"] = -paper["test_accuracy"] + 100
     paper = paper[paper["epoch"] == 4]
     cells = sensitivity_cells(summarise_runs(paper), TABLE)
     minibatch = of(cells, "minibatch mean").set_index("conclusion")
     row = minibatch.loc["sparse, test accuracy: egf_l2"]
-    assert (row["reference_conclusion"], row["conclusion_reached"]) == ("place 4 of 4", "place 1 of 4")
+    assert (row["reference_conclusion"], row["conclusion_reached"]) == (
+        "place 4 of 4",
+        "place 1 of 4",
+    )
     assert row["changes"] and row["value"] == pytest.approx(1) and row["n"] == 4
     spearman = of(cells, "Spearman").set_index("conclusion")
     assert len(spearman) == 16 and not spearman["changes"].isna().any()
@@ -128,7 +150,9 @@ def test_the_order_of_measures_changes_with_the_probe() -> None:
 def test_conclusions() -> None:
     assert conclude(pd.Series([1.0] * 5)).conclusion == "sparse better"
     assert conclude(pd.Series([-1.0] * 5)).conclusion == "dense better"
-    assert conclude(pd.Series([-1.0] * 3)).conclusion == "undecided"  # p = 1, and yet 1 in 8 by chance
+    assert (
+        conclude(pd.Series([-1.0] * 3)).conclusion == "undecided"
+    )  # p = 1, and yet 1 in 8 by chance
     assert conclude(pd.Series([0.0] * 15)).conclusion == "undecided"
     assert conclude(pd.Series([1.0] * 2)).conclusion == MISSING
 
@@ -142,19 +166,34 @@ def test_several_data_sets_are_refused(rows: pd.DataFrame) -> None:
 def test_page_counts_what_changes(cells: pd.DataFrame, rows: pd.DataFrame) -> None:
     text = sensitivity_page(cells, summarise_runs(rows), TABLE).texts["html"]
     own = text.loc[("initialisation", "own_shape")]
-    assert (own["Conclusions"], own["Changed"], own["No effect"], own["Missing"]) == ("4", "4", "0", "0")
+    assert (own["Conclusions"], own["Changed"], own["No effect"], own["Missing"]) == (
+        "4",
+        "4",
+        "0",
+        "0",
+    )
     assert "adam NR: sparse better, then dense better" in own["Which change"]
     assert text.loc[("skip_overlap", "skip_overlapping"), "No effect"] == "4"
     assert text.loc[("batch_size", "batch_100"), "Missing"] == "4"
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_script(rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool) -> None:
+def test_script(
+    rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool
+) -> None:
     study = write_study_table(tmp_path / "study.parquet", rows if finished else rows.iloc[:0])
-    files = [part for kind in ("csv", "html", "tex") for part in (f"--{kind}", str(tmp_path / f"table.{kind}"))]
-    monkeypatch.setattr(sys, "argv", ["x", "--artifact", json.dumps(ARTIFACT), "--runs", str(study), *files])
+    files = [
+        part
+        for kind in ("csv", "html", "tex")
+        for part in (f"--{kind}", str(tmp_path / f"table.{kind}"))
+    ]
+    monkeypatch.setattr(
+        sys, "argv", ["x", "--artifact", json.dumps(ARTIFACT), "--runs", str(study), *files]
+    )
     runpy.run_path(str(ROOT / "scripts/sensitivity_table.py"), run_name="__main__")
     table = pd.read_csv(tmp_path / "table.csv")
-    assert list(table.columns) == COLUMNS and set(ARTIFACT["variants"]) - {"paper"} <= set(table["alternative"])
+    assert list(table.columns) == COLUMNS and set(ARTIFACT["variants"]) - {"paper"} <= set(
+        table["alternative"]
+    )
     assert "own_shape" in (tmp_path / "table.html").read_text(encoding="utf-8")
     assert r"own\_shape" in (tmp_path / "table.tex").read_text(encoding="utf-8")

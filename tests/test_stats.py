@@ -11,8 +11,13 @@ import pytest
 import scipy.stats
 from study_tables import make_study_table, write_study_table
 
-from gradflow.runs import Artifact, pair_twins, read_rows, select, summarise_runs
-from gradflow.stats import bootstrap_interval, configuration_taus, mean_absolute_tau, signed_rank_test
+from gradflow.analysis.runs import Artifact, pair_twins, read_rows, select, summarise_runs
+from gradflow.analysis.stats import (
+    bootstrap_interval,
+    configuration_taus,
+    mean_absolute_tau,
+    signed_rank_test,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -47,7 +52,9 @@ class TestSignedRank:
         differences = np.random.default_rng(1).normal(0.3, 1, 15)
         test = signed_rank_test(differences)
         exact = scipy.stats.wilcoxon(differences, alternative="greater", method="exact")
-        normal = scipy.stats.wilcoxon(differences, alternative="greater", method="asymptotic", correction=False)
+        normal = scipy.stats.wilcoxon(
+            differences, alternative="greater", method="asymptotic", correction=False
+        )
         assert test.p_value == pytest.approx(exact.pvalue, rel=1e-12)
         assert test.p_value_normal == pytest.approx(normal.pvalue, rel=1e-12)
 
@@ -61,7 +68,9 @@ class TestSignedRank:
             ([-1, -1, -1, -1], 0, 4),
         ],
     )
-    def test_with_ties_and_zeros_it_is_the_enumeration(self, differences: list[float], zeros: int, ties: int) -> None:
+    def test_with_ties_and_zeros_it_is_the_enumeration(
+        self, differences: list[float], zeros: int, ties: int
+    ) -> None:
         test = signed_rank_test(differences)
         assert (test.zeros, test.ties) == (zeros, ties)
         assert test.p_value == pytest.approx(brute_force_p_value(differences), rel=1e-12)
@@ -114,11 +123,14 @@ class TestKendall:
         taus = configuration_taus(runs, "egf_l2", "test_accuracy")
         assert len(taus) == 4
         for name, group in runs.groupby("configuration"):
-            expected = scipy.stats.kendalltau(group["mean_egf_l2"], group["test_accuracy"]).statistic
+            expected = scipy.stats.kendalltau(
+                group["mean_egf_l2"], group["test_accuracy"]
+            ).statistic
             assert taus[name] == pytest.approx(expected)
 
     def test_mean_of_absolute_values_by_hand(self) -> None:
-        # tau is 1 for the first, -1/3 for the second (one concordant pair of three), undefined for the others
+        # tau is 1 for the first, -1/3 for the second (one concordant pair of three), undefined for
+        # the others
         runs = pd.DataFrame(
             {
                 "configuration": [*"aaabbbcccdd"],
@@ -137,7 +149,9 @@ class TestKendall:
         assert first.interval_low < first.mean_abs_kendall_tau < first.interval_high
 
     def test_diverged_runs_take_the_highest_rank(self) -> None:
-        runs = pd.DataFrame({"configuration": "a", "mean_egf_l2": [1, math.inf, 2], "test_loss": [1, math.inf, 2]})
+        runs = pd.DataFrame(
+            {"configuration": "a", "mean_egf_l2": [1, math.inf, 2], "test_loss": [1, math.inf, 2]}
+        )
         assert configuration_taus(runs, "egf_l2", "test_loss")["a"] == pytest.approx(1)
 
     def test_no_runs(self, runs: pd.DataFrame) -> None:
@@ -155,7 +169,9 @@ def test_bootstrap_interval_against_the_normal_one() -> None:
 
 class TestRuns:
     def test_averages_over_probe_epochs_by_hand(self) -> None:
-        rows = make_study_table(("adam",), ("NR",), percents=(10,), seeds=(1,), architectures=("dense",), epochs=3)
+        rows = make_study_table(
+            ("adam",), ("NR",), percents=(10,), seeds=(1,), architectures=("dense",), epochs=3
+        )
         rows["egf_l1"] = [1.0, 10.0, 100.0]
         rows["minibatch_egf_l1"] = [0.0, 2.0, 4.0]
         rows["test_loss"] = [3.0, 2.0, 1.0]
@@ -182,7 +198,9 @@ class TestRuns:
         runs = summarise_runs(rows)
         lost = runs[runs["diverged"]]
         assert len(lost) == 5
-        assert np.isinf(lost[["test_loss", "train_loss", "mean_egf_l2", "geometric_mean_egf_l2"]]).all(axis=None)
+        assert np.isinf(
+            lost[["test_loss", "train_loss", "mean_egf_l2", "geometric_mean_egf_l2"]]
+        ).all(axis=None)
         pairs = pair_twins(runs)
         assert len(pairs) == 15
         assert (pairs.loc[pairs["diverged_sparse"], "test_accuracy_sparse"] == 10).all()
@@ -190,25 +208,33 @@ class TestRuns:
 
     def test_only_whole_pairs_are_paired_and_with_their_twin(self) -> None:
         rows = make_study_table(("adam", "sgd"), ("NR",))
-        missing = (rows["seed"] == 1) & (rows["architecture"] == "dense") & (rows["optimizer"] == "adam")
+        missing = (
+            (rows["seed"] == 1) & (rows["architecture"] == "dense") & (rows["optimizer"] == "adam")
+        )
         runs = summarise_runs(rows[~missing])
         pairs = pair_twins(runs)
         assert len(pairs) == 25
         assert not ((pairs["seed"] == 1) & (pairs["optimizer"] == "adam")).any()
-        sparse = runs[runs["architecture"] == "sparse"].set_index(["configuration", "seed", "width_percent"])
+        sparse = runs[runs["architecture"] == "sparse"].set_index(
+            ["configuration", "seed", "width_percent"]
+        )
         for pair in pairs.to_dict("records"):
             twin = sparse.loc[(pair["configuration"], pair["seed"], pair["width_percent"])]
             assert twin["test_accuracy"] == pair["test_accuracy_sparse"]
 
     def test_wide_resnets_have_no_twins(self) -> None:
-        runs = summarise_runs(make_study_table(("adam",), ("BN",), model="wide_resnet", percents=(10, 50)))
+        runs = summarise_runs(
+            make_study_table(("adam",), ("BN",), model="wide_resnet", percents=(10, 50))
+        )
         assert len(runs) == 9
         assert pair_twins(runs).empty
 
     def test_runs_that_two_studies_share_count_once(self, tmp_path) -> None:
         rows = make_study_table(("adam",), ("NR", "BN"))
         first = write_study_table(tmp_path / "first.parquet", rows)
-        second = write_study_table(tmp_path / "second.parquet", rows[rows["regularization"] == "NR"])
+        second = write_study_table(
+            tmp_path / "second.parquet", rows[rows["regularization"] == "NR"]
+        )
         assert len(summarise_runs(read_rows([first, second]))) == 60
 
     def test_a_damaged_study_table_is_named(self, tmp_path) -> None:
@@ -219,7 +245,9 @@ class TestRuns:
 
     def test_select(self) -> None:
         rows = make_study_table(("adam", "sgd"), ("NR", "BN"))
-        artifact = Artifact("t", "T", "paper", where={"optimizer": "sgd", "regularization": ["BN", "L2"]})
+        artifact = Artifact(
+            "t", "T", "paper", where={"optimizer": "sgd", "regularization": ["BN", "L2"]}
+        )
         chosen = select(rows, artifact)
         assert set(chosen["configuration"]) == {"mlp4-relu-sgd-lr0.001-BN"}
         assert select(rows, Artifact("t", "T", "another")).empty

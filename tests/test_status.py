@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from project import ROOT, STUDY, Project, environment, new_project, tiny, wait_for
 
-from gradflow.config_file import read_config
 from gradflow.files import is_locked, lock
-from gradflow.grid import Grid
-from gradflow.progress import RECORD_SECONDS, ProgressRecord, read_position
-from gradflow.runlog import write_log
-from gradflow.status import SILENT, State, log_state, scale_status
-from gradflow.status_report import duration, report
-from gradflow.warm import TRAINER
+from gradflow.study.config_file import read_config
+from gradflow.study.plan import Grid
+from gradflow.training.heartbeat import RECORD_SECONDS, ProgressRecord, read_position
+from gradflow.training.run_log import write_log
+from gradflow.workflow.status import SILENT, State, log_state, scale_status
+from gradflow.workflow.status_report import duration, report
+from gradflow.workflow.warm import TRAINER
 
 LONG = "cifar10_low"
 FOLDER = "paper/digits/mlp1-relu-{}-lr0.001-NR/seed0"
@@ -63,7 +63,7 @@ def two_studies(raw) -> None:
 @pytest.mark.slow
 def test_a_study_killed_midway(tmp_path):
     project = new_project(tmp_path / "project", two_studies)
-    source = project.folder / "src" / "gradflow" / "training.py"
+    source = project.folder / "src" / "gradflow" / "training" / "train_job.py"
     whole = source.read_text()
     assert PLACE in whole
     source.write_text(whole.replace(PLACE, PLACE + PLANTED))
@@ -87,12 +87,17 @@ def test_a_study_killed_midway(tmp_path):
             LONG: of(running=10),
             "total": of(done=10, running=10, failed=10),
         }
-        assert re.search(rf"1 job running\n +epoch +left\n +[\d,]+/3,000 +\d+ \w+  {FOLDER.format('sgd')}\n", text)
+        assert re.search(
+            rf"1 job running\n +epoch +left\n +[\d,]+/3,000 +\d+ \w+  {FOLDER.format('sgd')}\n",
+            text,
+        )
         assert (
             f"  {FOLDER.format('momentum')}\n    planted failure\n    log: {failed_log.relative_to(project.folder)}"
             in text
         )
-        assert re.search(r"2 jobs left, 1 running: about .* at this pace, until ", text.splitlines()[-1])
+        assert re.search(
+            r"2 jobs left, 1 running: about .* at this pace, until ", text.splitlines()[-1]
+        )
 
     wait_for(lambda: not is_locked(smoke / "state" / (FOLDER.format("sgd") + ".lock")))
     before = snapshot(project.results)
@@ -107,7 +112,10 @@ def test_a_study_killed_midway(tmp_path):
     project.edit_config(other_epochs)
     _, text = status(project, "smoke")
     assert counts(text)[STUDY] == of(stale=10, failed=10)
-    assert "10 logs of another specification" in text and f"results/smoke/runs/{FOLDER.format('adam')}/" in text
+    assert (
+        "10 logs of another specification" in text
+        and f"results/smoke/runs/{FOLDER.format('adam')}/" in text
+    )
 
 
 def snapshot(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -153,7 +161,14 @@ def test_a_log_is_done_stale_or_missing(grid, results):
     assert log_state(path, spec) is State.DONE
     assert log_state(path, job.only(other).to_json()) is State.STALE
     whole = path.read_bytes()
-    for damaged in (b"", b"PAR1", whole[:-20], whole[: len(whole) // 2], whole[-200:], whole + b"0"):
+    for damaged in (
+        b"",
+        b"PAR1",
+        whole[:-20],
+        whole[: len(whole) // 2],
+        whole[-200:],
+        whole + b"0",
+    ):
         path.write_bytes(damaged)
         assert log_state(path, spec) is State.STALE
     long = {"spec": spec, "more": "x" * 100_000}  # a footer longer than what is read at first
@@ -172,12 +187,16 @@ def test_a_trainer_that_holds_the_cohort_is_running(grid, results):
         record.write(0.25, 30.0)
         seen = scale_status(grid, results, "smoke")
         assert counts(report(seen, results))["total"] == of(done=4, running=6)
-        assert seen.of(State.RUNNING)[0].left == pytest.approx(90.0)  # a quarter of one epoch in 30 s
+        assert seen.of(State.RUNNING)[0].left == pytest.approx(
+            90.0
+        )  # a quarter of one epoch in 30 s
         old = time.time() - 3600
         os.utime(record.path, (old, old))
         assert "no sign of life for 60 min" in report(scale_status(grid, results, "smoke"), results)
     assert not record.path.exists()
-    assert counts(report(scale_status(grid, results, "smoke"), results))["total"] == of(done=4, missing=6)
+    assert counts(report(scale_status(grid, results, "smoke"), results))["total"] == of(
+        done=4, missing=6
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,11 +204,20 @@ def test_a_trainer_that_holds_the_cohort_is_running(grid, results):
     [
         ("", ""),
         ("resumed at epoch 3 of 9\n", ""),
-        ("resumed at epoch 3 of 9\nstopped in epoch 4 of 9; the same command goes on from there\n", ""),
+        (
+            "resumed at epoch 3 of 9\nstopped in epoch 4 of 9; the same command goes on from there\n",
+            "",
+        ),
         ("a.parquet: the log is damaged (Thrift); run ...; it is trained again now\n", ""),
         ("/lib/torch/x.py:12: UserWarning: slow\n  warnings.warn(\n", ""),
-        ("resumed at epoch 3 of 9\n[Errno 28] No space left on device\n", "[Errno 28] No space left on device"),
-        ('Traceback:\n  File "x"\n    y\nRuntimeError: CUDA out of memory\n', "RuntimeError: CUDA out of memory"),
+        (
+            "resumed at epoch 3 of 9\n[Errno 28] No space left on device\n",
+            "[Errno 28] No space left on device",
+        ),
+        (
+            'Traceback:\n  File "x"\n    y\nRuntimeError: CUDA out of memory\n',
+            "RuntimeError: CUDA out of memory",
+        ),
     ],
 )
 def test_what_a_trainer_printed_tells_a_failure(grid, results, text, failure):
@@ -197,7 +225,9 @@ def test_what_a_trainer_printed_tells_a_failure(grid, results, text, failure):
     log = printed(grid, results, text)
     seen = scale_status(grid, results, "smoke")
     assert [job.failure for job in seen.jobs] == [failure]
-    assert counts(report(seen, results))["total"] == of(done=3, **{"failed" if failure else "missing": 7})
+    assert counts(report(seen, results))["total"] == of(
+        done=3, **{"failed" if failure else "missing": 7}
+    )
     assert (f"log: {log}" in report(seen, results)) == bool(failure)
 
 
@@ -217,7 +247,9 @@ def test_a_death_without_a_word_is_told_by_snakemakes_log(grid, results):
     )
     seen = scale_status(grid, results, "smoke")
     assert [job.failure for job in seen.of(State.FAILED)] == [SILENT]
-    assert f"significance_table\n    significance_table: planted\n    log: {table_log}" in report(seen, results)
+    assert f"significance_table\n    significance_table: planted\n    log: {table_log}" in report(
+        seen, results
+    )
     later = time.time() + 10
     os.utime(log, (later, later))  # begun again since, and not failed yet
     os.utime(table_log, (later, later))
@@ -262,16 +294,21 @@ def test_a_checkpoint_of_another_specification_is_passed_over(tmp_path):
 
 def test_a_misspelt_scale_is_a_sentence():
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "status.py", "quik"], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "scripts" / "status.py", "quik"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "there is no scale quik; did you mean quick?\n"
 
 
 def test_it_needs_neither_torch_nor_pandas():
-    code = "import sys, gradflow.status_report; print(sorted({'torch', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    code = "import sys, gradflow.workflow.status_report; print(sorted({'torch', 'pandas', 'pyarrow'} & set(sys.modules)))"
     environment = {"PYTHONPATH": str(ROOT / "src"), TRAINER: ""}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"
 
 

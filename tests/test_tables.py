@@ -15,14 +15,11 @@ import pandas as pd
 import pytest
 from study_tables import make_study_table, write_study_table
 
-from gradflow import labels
-from gradflow.artifact_command import PUBLISHED
-from gradflow.overviews import grid_cells, grid_page, mean_cells, mean_page
-from gradflow.published import load_p_values
-from gradflow.runs import Artifact, select, summarise_runs
-from gradflow.spec import PAPER_ACTIVATIONS, PAPER_OPTIMIZERS
-from gradflow.stats import mean_absolute_tau, signed_rank_test
-from gradflow.tables import (
+from gradflow.analysis.artifact_command import PUBLISHED
+from gradflow.analysis.grid_and_means import grid_cells, grid_page, mean_cells, mean_page
+from gradflow.analysis.runs import Artifact, select, summarise_runs
+from gradflow.analysis.stats import mean_absolute_tau, signed_rank_test
+from gradflow.analysis.tables import (
     colour,
     correlation_cells,
     correlation_page,
@@ -33,13 +30,21 @@ from gradflow.tables import (
     write_html,
     write_latex,
 )
+from gradflow.paper.published import load_p_values
+from gradflow.study import labels
+from gradflow.study.job import PAPER_ACTIVATIONS, PAPER_OPTIMIZERS
 
 pytestmark = pytest.mark.filterwarnings("error")
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SEEDS, PERCENTS = (1, 2, 3), (10, 30, 50, 70, 90)
 COLUMNS = ["NR", "L2", "BN", "DA_SC_BN"]
 TABLE4 = Artifact(
-    "table4", "Table 4 <made up>", "paper", where={"regularization": COLUMNS}, seeds=SEEDS, percents=PERCENTS
+    "table4",
+    "Table 4 <made up>",
+    "paper",
+    where={"regularization": COLUMNS},
+    seeds=SEEDS,
+    percents=PERCENTS,
 )
 TABLE1 = Artifact("table1", "Table 1", "paper", seeds=SEEDS, percents=PERCENTS)
 
@@ -55,7 +60,11 @@ class Cells(HTMLParser):
         self.feed(page)
         self.close()
         found = re.findall(r"((?:#T_cells_\w+(?:, )?)+) \{([^}]*)\}", page)
-        self.styles = {name.strip(" #"): " ".join(css.split()) for names, css in found for name in names.split(",")}
+        self.styles = {
+            name.strip(" #"): " ".join(css.split())
+            for names, css in found
+            for name in names.split(",")
+        }
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         if tag == "tr":
@@ -83,8 +92,14 @@ def luminance(code: str) -> float:
 @pytest.fixture
 def rows() -> pd.DataFrame:
     """Adam's sparse runs of one seed diverged; momentum's BN lacks its runs of width 90 %; DA_SC_BN is not there."""
-    rows = make_study_table(("momentum", "adagrad", "adam"), ("NR", "L2", "BN"), diverged=[("adam", "sparse", 2)])
-    missing = (rows["optimizer"] == "momentum") & (rows["regularization"] == "BN") & (rows["width_percent"] == 90)
+    rows = make_study_table(
+        ("momentum", "adagrad", "adam"), ("NR", "L2", "BN"), diverged=[("adam", "sparse", 2)]
+    )
+    missing = (
+        (rows["optimizer"] == "momentum")
+        & (rows["regularization"] == "BN")
+        & (rows["width_percent"] == 90)
+    )
     return rows[~missing]
 
 
@@ -94,7 +109,9 @@ def test_every_name_has_a_label() -> None:
 
 
 def test_the_colour_scale_is_readable_and_ordered_in_grey() -> None:
-    levels = [luminance(colour(p)) for p in np.linspace(0, 1, 51)]  # finer, rounding to 8 bits shows
+    levels = [
+        luminance(colour(p)) for p in np.linspace(0, 1, 51)
+    ]  # finer, rounding to 8 bits shows
     assert (np.diff(levels) <= 0).all() and levels[0] > levels[25] > levels[50]
     assert (min(levels) + 0.05) / 0.05 > 6  # contrast with black text
     assert [colour(p) for p in (0, 0.5, 1)] == ["#bdf0b0", "#eec04a", "#e56a5c"]
@@ -106,13 +123,22 @@ def test_significance_cells_are_the_tests_of_their_pairs(rows: pd.DataFrame) -> 
     assert list(dict.fromkeys(cells["optimizer"])) == ["adagrad", "adam", "momentum"]
     assert list(cells["regularization"]) == COLUMNS * 3
     by_hand = runs[(runs["optimizer"] == "adagrad") & (runs["regularization"] == "L2")]
-    accuracy = by_hand.pivot(index=["width_percent", "seed"], columns="architecture", values="test_accuracy")
+    accuracy = by_hand.pivot(
+        index=["width_percent", "seed"], columns="architecture", values="test_accuracy"
+    )
     expected = signed_rank_test(accuracy["sparse"] - accuracy["dense"])
     cell = cells[(cells["optimizer"] == "adagrad") & (cells["regularization"] == "L2")].iloc[0]
     assert cell["p_value"] == expected.p_value and cell["interval_high"] == expected.interval_high
     adam = cells[(cells["optimizer"] == "adam") & (cells["regularization"] == "NR")].iloc[0]
-    assert (adam["n"], adam["diverged_sparse"], adam["diverged_dense"], adam["collapsed_sparse"]) == (15, 5, 0, 5)
-    missing = cells[(cells["optimizer"] == "momentum") & (cells["regularization"] == "DA_SC_BN")].iloc[0]
+    assert (
+        adam["n"],
+        adam["diverged_sparse"],
+        adam["diverged_dense"],
+        adam["collapsed_sparse"],
+    ) == (15, 5, 0, 5)
+    missing = cells[
+        (cells["optimizer"] == "momentum") & (cells["regularization"] == "DA_SC_BN")
+    ].iloc[0]
     assert missing["n"] == 0 and np.isnan(missing["p_value"])
 
 
@@ -168,8 +194,12 @@ def test_significance_latex(rows: pd.DataFrame, tmp_path: Path) -> None:
 
 
 def test_activations_as_columns() -> None:
-    artifact = Artifact("table6b", "T", "paper", columns="activation", seeds=SEEDS, percents=PERCENTS)
-    rows = pd.concat([make_study_table(("adam",), ("DA_SC_BN",), ("swish", "relu", "elu"), advantage=3.0)])
+    artifact = Artifact(
+        "table6b", "T", "paper", columns="activation", seeds=SEEDS, percents=PERCENTS
+    )
+    rows = pd.concat(
+        [make_study_table(("adam",), ("DA_SC_BN",), ("swish", "relu", "elu"), advantage=3.0)]
+    )
     runs = summarise_runs(rows)
     cells = significance_cells(runs, artifact)
     assert list(cells["activation"]) == ["relu", "swish", "elu"]
@@ -179,7 +209,9 @@ def test_activations_as_columns() -> None:
 
 
 def test_what_a_table_of_activations_is_made_of() -> None:
-    artifact = Artifact("table3c", "T", "paper", columns="activation", seeds=SEEDS, percents=PERCENTS)
+    artifact = Artifact(
+        "table3c", "T", "paper", columns="activation", seeds=SEEDS, percents=PERCENTS
+    )
     rows = [
         make_study_table(("adam",), ("DA_SC_BN",), ("swish", "relu"), stands_for="cifar100"),
         make_study_table(("sgd",), ("DA_L2_SC_BN",), ("swish", "relu"), stands_for="cifar100"),
@@ -188,7 +220,9 @@ def test_what_a_table_of_activations_is_made_of() -> None:
     cells = significance_cells(runs, dataclasses.replace(artifact, planned_runs={"cifar100": 150}))
     assert set(cells["stands_for"]) == {"cifar100"} and set(cells["dataset"]) == {"digits"}
     notes = "\n".join(
-        significance_page(cells, runs, dataclasses.replace(artifact, planned_runs={"cifar100": 150})).notes
+        significance_page(
+            cells, runs, dataclasses.replace(artifact, planned_runs={"cifar100": 150})
+        ).notes
     )
     assert "CIFAR-100 (Digits stands in): 120 of 150 planned runs of 5 epochs." in notes
     assert "Regularization: DA SC BN (Adam); DA L2 SC BN (SGD)." in notes
@@ -201,12 +235,16 @@ def test_an_artifact_takes_the_runs_of_its_own_studies() -> None:
     for order in ((rows, other), (other, rows)):
         chosen = summarise_runs(select(pd.concat(order, ignore_index=True), artifact))
         assert len(chosen) == 30 and set(chosen["regularization"]) == {"NR"}
-    both = summarise_runs(select(pd.concat([rows, other]), dataclasses.replace(artifact, studies=("own", "other"))))
+    both = summarise_runs(
+        select(pd.concat([rows, other]), dataclasses.replace(artifact, studies=("own", "other")))
+    )
     pd.testing.assert_frame_equal(both, summarise_runs(other))  # what they share is there once
 
 
 def test_a_cell_of_two_data_sets_is_refused() -> None:
-    rows = [make_study_table(("adam",), ("NR",), stands_for=name) for name in ("cifar10", "cifar100")]
+    rows = [
+        make_study_table(("adam",), ("NR",), stands_for=name) for name in ("cifar10", "cifar100")
+    ]
     runs = summarise_runs(pd.concat(rows))
     assert len(runs) == 60
     with pytest.raises(ValueError, match=r"would mix cifar10/digits/.*, cifar100/digits/"):
@@ -228,19 +266,31 @@ def test_table_of_configurations(tmp_path: Path) -> None:
         configuration(),
         configuration(),  # of another study
         configuration(optimizer="adamw", regularization="NR", learning_rate=0.001, depth=1),
-        configuration(dataset="fashion_mnist", stands_for="fashion_mnist", activation="swish", dense_widths=[79, 394]),
+        configuration(
+            dataset="fashion_mnist",
+            stands_for="fashion_mnist",
+            activation="swish",
+            dense_widths=[79, 394],
+        ),
     )
     artifact = Artifact("table2", "T", "paper", configurations=configurations)
     cells = grid_cells(artifact)
     counts = cells.set_index(["property", "value"])["configurations"]
-    assert counts["regularization", "BN"] == 2 and counts["optimizer", "sgd"] == 2 and counts["dense_width", 4] == 2
+    assert (
+        counts["regularization", "BN"] == 2
+        and counts["optimizer", "sgd"] == 2
+        and counts["dense_width", 4] == 2
+    )
     page = grid_page(cells, artifact)
     write_html(tmp_path / "table2.html", page)
     write_latex(tmp_path / "table2.tex", page)
     assert Cells((tmp_path / "table2.html").read_text(encoding="utf-8")).rows == [
         ["Configuration", "Variants"],
         ["Optimizers", "SGD and AdamW."],
-        ["Regularization/Normalization", "No regularization (NR), data augmentation (DA) and BatchNorm (BN)."],
+        [
+            "Regularization/Normalization",
+            "No regularization (NR), data augmentation (DA) and BatchNorm (BN).",
+        ],
         ["Number of hidden layers", "1 and 4."],
         ["Dense width", "79 and 394 (Fashion-MNIST); 4 and 20 (CIFAR-100)."],
         ["Activation functions", "ReLU and Swish."],
@@ -251,33 +301,53 @@ def test_table_of_configurations(tmp_path: Path) -> None:
 
 
 def test_table_of_means(rows: pd.DataFrame, tmp_path: Path) -> None:
-    artifact = dataclasses.replace(TABLE4, name="means", where={**TABLE4.where, "stands_for": ["digits"]})
+    artifact = dataclasses.replace(
+        TABLE4, name="means", where={**TABLE4.where, "stands_for": ["digits"]}
+    )
     runs = summarise_runs(select(rows, artifact))
     cells = mean_cells(runs, artifact)
     assert len(cells) == 3 * 4 * 2 and set(cells["stands_for"]) == {"digits"}
-    cell = cells.set_index(["optimizer", "regularization", "architecture"]).loc[("momentum", "BN", "dense")]
-    own = runs[(runs["optimizer"] == "momentum") & (runs["regularization"] == "BN") & (runs["architecture"] == "dense")]
+    cell = cells.set_index(["optimizer", "regularization", "architecture"]).loc[
+        ("momentum", "BN", "dense")
+    ]
+    own = runs[
+        (runs["optimizer"] == "momentum")
+        & (runs["regularization"] == "BN")
+        & (runs["architecture"] == "dense")
+    ]
     assert cell["mean"] == own["test_accuracy"].mean() and cell["n"] == 12
     assert cell["std"] == np.std(own["test_accuracy"], ddof=1)
     page = mean_page(cells, runs, artifact)
     write_html(tmp_path / "means.html", page)
     write_latex(tmp_path / "means.tex", page)
     parsed = Cells((tmp_path / "means.html").read_text(encoding="utf-8"))
-    assert parsed.rows[0][1:] == ["NR", "L2", "BN", "DA SC BN"] and parsed.rows[1][1:3] == ["Dense", "Sparse"]
+    assert parsed.rows[0][1:] == ["NR", "L2", "BN", "DA SC BN"] and parsed.rows[1][1:3] == [
+        "Dense",
+        "Sparse",
+    ]
     assert parsed.rows[4][5] == f"{cell['mean']:.2f} ± {cell['std']:.2f} (n=12)"
     assert parsed.rows[4][7] == "– (n=0)"
-    assert r" $\pm$ " in (tmp_path / "means.tex").read_text() and (tmp_path / "means.tex").read_text().isascii()
+    assert (
+        r" $\pm$ " in (tmp_path / "means.tex").read_text()
+        and (tmp_path / "means.tex").read_text().isascii()
+    )
 
 
 def test_a_cell_of_two_configurations_is_refused(rows: pd.DataFrame) -> None:
     runs = summarise_runs(rows)
-    other = runs.assign(configuration=runs["configuration"].str.replace("lr0.001", "lr0.1"), learning_rate=0.1)
-    with pytest.raises(ValueError, match=r"table4: adagrad, NR would mix .*lr0\.1-NR.*narrow `where`"):
+    other = runs.assign(
+        configuration=runs["configuration"].str.replace("lr0.001", "lr0.1"), learning_rate=0.1
+    )
+    with pytest.raises(
+        ValueError, match=r"table4: adagrad, NR would mix .*lr0\.1-NR.*narrow `where`"
+    ):
         significance_cells(pd.concat([runs, other]), TABLE4)
 
 
 def test_correlation_table(rows: pd.DataFrame, tmp_path: Path) -> None:
-    rows["egf_l2"] *= np.random.default_rng(0).lognormal(0, 0.5, len(rows))  # else all four rank the runs alike
+    rows["egf_l2"] *= np.random.default_rng(0).lognormal(
+        0, 0.5, len(rows)
+    )  # else all four rank the runs alike
     rows = pd.concat([make_study_table(("adam", "sgd"), dataset="fashion_mnist"), rows])
     runs = summarise_runs(rows)
     cells = correlation_cells(runs, TABLE1)
@@ -300,12 +370,18 @@ def test_correlation_table(rows: pd.DataFrame, tmp_path: Path) -> None:
     for column in range(4):  # bold: the best of each block
         block = [float(parsed.rows[2 + row][-4 + column]) for row in range(4)]
         bold = [f"T_cells_row{row}_col{column}" in parsed.styles for row in range(4)]
-        assert next(value for value, is_bold in zip(block, bold, strict=True) if is_bold) == max(block)
-    assert "Digits: 9 configurations, 1 of them with fewer than the planned 15 runs" in "".join(page.notes)
+        assert next(value for value, is_bold in zip(block, bold, strict=True) if is_bold) == max(
+            block
+        )
+    assert "Digits: 9 configurations, 1 of them with fewer than the planned 15 runs" in "".join(
+        page.notes
+    )
     assert r"$\mathrm{EGF}_2$" in (tmp_path / "table1.tex").read_text()
 
 
-@pytest.mark.parametrize("where", [{}, {"optimizer": ["adam"], "regularization": ["NR"], "stands_for": "digits"}])
+@pytest.mark.parametrize(
+    "where", [{}, {"optimizer": ["adam"], "regularization": ["NR"], "stands_for": "digits"}]
+)
 def test_no_runs_at_all(where: dict[str, object], tmp_path: Path) -> None:
     artifact = Artifact("table", "T", "paper", where=where, seeds=SEEDS, percents=PERCENTS)
     runs = summarise_runs(make_study_table().iloc[:0])
@@ -323,11 +399,26 @@ def test_no_runs_at_all(where: dict[str, object], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["significance_table", "correlation_table", "means_table"])
-def test_scripts(script: str, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scripts(
+    script: str, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = write_study_table(tmp_path / "study.parquet", rows)
-    artifact = {"name": "t", "title": "T", "kind": script, "variant": "paper", "where": {}, "columns": "regularization"}
+    artifact = {
+        "name": "t",
+        "title": "T",
+        "kind": script,
+        "variant": "paper",
+        "where": {},
+        "columns": "regularization",
+    }
     outputs = [tmp_path / f"t.{suffix}" for suffix in ("csv", "html", "tex")]
-    command = [script, "--artifact", json.dumps(artifact | {"seeds": SEEDS, "percents": PERCENTS}), "--runs", study]
+    command = [
+        script,
+        "--artifact",
+        json.dumps(artifact | {"seeds": SEEDS, "percents": PERCENTS}),
+        "--runs",
+        study,
+    ]
     for output in outputs:
         command += [f"--{output.suffix[1:]}", output]
     monkeypatch.setattr(sys, "argv", [str(word) for word in command])
@@ -348,18 +439,27 @@ def test_published_p_values_stand_in_small_print(rows: pd.DataFrame, tmp_path: P
     cells = with_published(significance_cells(runs, artifact), printed, artifact)
     found = cells.set_index(["optimizer", "regularization"])["published"]
     # Table 4 of the paper; it has no L2_BN
-    assert found["adagrad", "BN"] == 0.001 and found["adam", "NR"] == 0.170 and np.isnan(found["adam", "L2_BN"])
+    assert (
+        found["adagrad", "BN"] == 0.001
+        and found["adam", "NR"] == 0.170
+        and np.isnan(found["adam", "L2_BN"])
+    )
     page = significance_page(cells, runs, artifact)
     write_html(tmp_path / "t.html", page)
     document = (tmp_path / "t.html").read_text(encoding="utf-8")
     assert '<small style="font-weight: bold">0.001</small>' in document
     assert '<small style="font-weight: normal">0.170</small>' in document
-    assert "Small print: the published p-value, of Fashion-MNIST; ours are of Digits, which stands in." in document
+    assert (
+        "Small print: the published p-value, of Fashion-MNIST; ours are of Digits, which stands in."
+        in document
+    )
     write_latex(tmp_path / "t.tex", page)
     latex = (tmp_path / "t.tex").read_text(encoding="utf-8")
     assert r"\\{\tiny \bfseries 0.001}}" in latex and latex.count("{") == latex.count("}")
     # what is not about the paper's data set, or no table of the paper, has none
-    other = with_published(significance_cells(runs.assign(stands_for="digits"), artifact), printed, artifact)
+    other = with_published(
+        significance_cells(runs.assign(stands_for="digits"), artifact), printed, artifact
+    )
     assert other["published"].dropna().empty or other.loc[other["n"] > 0, "published"].isna().all()
     unknown = dataclasses.replace(artifact, name="mine")
     assert "published" not in with_published(cells.drop(columns="published"), printed, unknown)

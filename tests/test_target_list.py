@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from project import ROOT, new_project
 
-from gradflow.config_file import read_config
-from gradflow.grid import Grid
-from gradflow.planning import Planner, TargetError
-from gradflow.target_list import target_list
+from gradflow.study.config_file import read_config
+from gradflow.study.plan import Grid
+from gradflow.workflow.planning import Planner, TargetError
+from gradflow.workflow.target_list import target_list
 
 
 def test_every_target_is_listed_with_its_cost(tmp_path: Path) -> None:
@@ -24,10 +24,15 @@ def test_every_target_is_listed_with_its_cost(tmp_path: Path) -> None:
         in_config = [name for name in grid.config.artifacts if name.startswith(kind)]
         assert [name for name in names if name.startswith(kind)] == in_config
     assert set(grid.config.artifacts) | set(grid.config.scales) <= set(names)
-    places = [names.index(name) for name in ("table1", "table3a", "table6b", "figure2a", "figure24", "claims")]
+    places = [
+        names.index(name)
+        for name in ("table1", "table3a", "table6b", "figure2a", "figure24", "claims")
+    ]
     assert places == sorted(places)
     hours = Planner(grid, tmp_path).total(["table4"], "paper").hours["cuda"]
-    assert re.search(rf"^  table4 .* {hours:,.{0 if hours >= 10 else 1}f} h$", text, flags=re.MULTILINE)
+    assert re.search(
+        rf"^  table4 .* {hours:,.{0 if hours >= 10 else 1}f} h$", text, flags=re.MULTILINE
+    )
     assert re.search(r"^  figure14 .* no runs$", text, flags=re.MULTILINE)
     cpu = target_list(grid, tmp_path, "cpu")
     assert "one CPU core" in cpu and cpu != text

@@ -16,8 +16,13 @@ import yaml
 from project import ROOT, Project, environment, new_project
 
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
-LISTINGS = re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", TUTORIAL, flags=re.MULTILINE | re.DOTALL)
-COMMANDS = [line.split("#")[0].split() for line in re.findall(r"^ {4}(?=snakemake|pytest)(.*)$", TUTORIAL, flags=re.M)]
+LISTINGS = re.findall(
+    r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", TUTORIAL, flags=re.MULTILINE | re.DOTALL
+)
+COMMANDS = [
+    line.split("#")[0].split()
+    for line in re.findall(r"^ {4}(?=snakemake|pytest)(.*)$", TUTORIAL, flags=re.M)
+]
 TARGETS = list(dict.fromkeys(command[-1] for command in COMMANDS if command[0] == "snakemake"))
 
 
@@ -25,7 +30,11 @@ def merged(old: Any, new: Any) -> Any:
     """`old` with what `new` says of it; blocks of a list are matched by their place."""
     if isinstance(old, dict) and isinstance(new, dict):
         return {**old, **{key: merged(old.get(key), value) for key, value in new.items()}}
-    if isinstance(old, list) and isinstance(new, list) and all(isinstance(part, dict) for part in new):
+    if (
+        isinstance(old, list)
+        and isinstance(new, list)
+        and all(isinstance(part, dict) for part in new)
+    ):
         return [merged(*pair) for pair in zip(old, new, strict=False)] + old[len(new) :]
     return new
 
@@ -41,7 +50,9 @@ def tutorial(raw: dict[str, Any]) -> None:
     block = raw["studies"]["fashion_mnist_low"]["blocks"][0]
     assert block["optimizers"][-1] == "lion" and "DA" in block["regularizations"]
     block |= {"optimizers": ["adam", "lion"], "regularizations": ["BN"]}
-    raw["scales"] = {name: raw["scales"][name] for name in ("paper", "quick", "on_bars", "moving", "growing")}
+    raw["scales"] = {
+        name: raw["scales"][name] for name in ("paper", "quick", "on_bars", "moving", "growing")
+    }
     for name, scale in raw["scales"].items():
         scale["studies"] = {study: scale["studies"][study] for study in ("fashion_mnist_low", "mish")
                             if study in scale["studies"]}  # fmt: skip
@@ -90,7 +101,9 @@ class TestTutorial:
              "-o", f"pythonpath={project.folder / 'src'} {ROOT / 'tests'}"],
             cwd=ROOT, env=environment(), text=True, capture_output=True, check=False, timeout=300,
         )  # fmt: skip
-        assert done.returncode == 0 and " 3 passed" in f" {done.stdout.splitlines()[-1]}", done.stdout
+        assert done.returncode == 0 and " 3 passed" in f" {done.stdout.splitlines()[-1]}", (
+            done.stdout
+        )
 
     def test_the_activation_has_its_column(self, project: Project) -> None:
         table = cells(project, "quick/tables/table_mish.csv")
@@ -102,8 +115,12 @@ class TestTutorial:
         assert set(table["dataset"]) == {"bars"} and list(table["n"]) == [5, 5]
         assert '"classes": 16' in (project.results / "data/bars.json").read_text()
 
-    @pytest.mark.parametrize(("scale", "rule"), [("moving", "set"), ("growing", "grow_by_gradient")])
-    def test_the_rule_moves_masks_within_their_capacity(self, project: Project, scale: str, rule: str) -> None:
+    @pytest.mark.parametrize(
+        ("scale", "rule"), [("moving", "set"), ("growing", "grow_by_gradient")]
+    )
+    def test_the_rule_moves_masks_within_their_capacity(
+        self, project: Project, scale: str, rule: str
+    ) -> None:
         assert cells(project, f"{scale}/tables/table4.csv")["p_value"].notna().all()
         logs = sparse_logs(project, scale)
         assert len(logs) == 5
@@ -112,7 +129,9 @@ class TestTutorial:
             table = pq.read_table(log)
             assert f'"mask_update":"{rule}"'.encode() in table.schema.metadata[b"spec"]
             first, last = (row for row in table.to_pylist())
-            dense = pq.read_table(log.with_name(log.name.replace("sparse", "dense"))).to_pylist()[-1]
+            dense = pq.read_table(log.with_name(log.name.replace("sparse", "dense"))).to_pylist()[
+                -1
+            ]
             assert first["active_weights"] == last["active_weights"] == dense["active_weights"]
             changed += first["live_weights"] != last["live_weights"]
         assert changed  # where some weights lie on no path, other masks have others
@@ -122,9 +141,21 @@ class TestTutorial:
 @pytest.mark.parametrize(
     ("path", "text", "sentence"),
     [
-        ("optimizers/adam.py", "", "src/gradflow/own/optimizers/adam.py: the library has adam already; give the file"),
-        ("activations/Mish.py", "", "src/gradflow/own/activations/Mish.py: a name has small letters, digits and"),
-        ("datasets/mine.py", "", "src/gradflow/own/datasets/mine.py must define SHAPE; see __init__.py beside it"),
+        (
+            "optimizers/adam.py",
+            "",
+            "src/gradflow/own/optimizers/adam.py: the library has adam already; give the file",
+        ),
+        (
+            "activations/Mish.py",
+            "",
+            "src/gradflow/own/activations/Mish.py: a name has small letters, digits and",
+        ),
+        (
+            "datasets/mine.py",
+            "",
+            "src/gradflow/own/datasets/mine.py must define SHAPE; see __init__.py beside it",
+        ),
     ],
 )
 def test_a_mistake_is_a_sentence(path: str, text: str, sentence: str, tmp_path: Path) -> None:

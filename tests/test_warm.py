@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from gradflow import warm
+from gradflow.workflow import warm
 
 # a server whose only script does as it is told
 SERVER = textwrap.dedent(
     """
     import sys, time, os, signal
-    from gradflow import warm
+    from gradflow.workflow import warm
 
     def run(script, arguments):
         match arguments[0]:
@@ -32,7 +32,7 @@ SERVER = textwrap.dedent(
     warm.serve(sys.argv[1], lambda: run)
     """
 )
-CLIENT = "import sys; from gradflow import warm; sys.exit(warm.hand_over(warm.TRAINER, 'script', sys.argv[1:]) or 0)"
+CLIENT = "import sys; from gradflow.workflow import warm; sys.exit(warm.hand_over(warm.TRAINER, 'script', sys.argv[1:]) or 0)"
 
 
 @pytest.fixture
@@ -42,7 +42,9 @@ def environment(tmp_path):
     folder = tmp_path / "socket-folder"
     folder.mkdir()
     found = {**os.environ, "PYTHONPATH": source, warm.TRAINER: str(folder / "s"), "COLOUR": "green"}
-    server = subprocess.Popen([sys.executable, "-c", SERVER, found[warm.TRAINER]], stdin=subprocess.PIPE, env=found)
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, found[warm.TRAINER]], stdin=subprocess.PIPE, env=found
+    )
     while not (folder / "s").exists():
         time.sleep(0.02)
     yield found

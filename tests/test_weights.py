@@ -10,12 +10,13 @@ from plain import DEVICE, make_data, make_job, make_wide_resnet_job, train_cohor
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from gradflow import pruning, training
-from gradflow.commands import parse
-from gradflow.runlog import read_log
-from gradflow.spec import Job, Run
-from gradflow.training import train_job
-from gradflow.weights import run_tensors, weights_path
+from gradflow.study.job import Job, Run
+from gradflow.training import magnitude_pruning as pruning
+from gradflow.training import train_job as training
+from gradflow.training.run_log import read_log
+from gradflow.training.train_job import train_job
+from gradflow.training.weights import run_tensors, weights_path
+from gradflow.workflow.commands import parse
 
 MLP = make_job("adam", "DA_L2_SC_BN", activation="prelu", percents=(30, 70))
 WIDE_RESNET = make_wide_resnet_job("adam", "BN", activation="prelu")
@@ -81,7 +82,9 @@ def test_they_are_the_runs_own_and_masked(tmp_path: Path, job: Job) -> None:
         others = [
             tensor.numel()
             for name, tensor in tensors.items()
-            if name.startswith(("norms.", "activations.")) and "running" not in name and "num_batches" not in name
+            if name.startswith(("norms.", "activations."))
+            and "running" not in name
+            and "num_batches" not in name
         ]
         assert sum(last["active_weights"]) + sum(others) == last["trainable_parameters"]
         assert any("running_mean" in name for name in tensors)
@@ -158,7 +161,11 @@ def test_a_pruned_network_keeps_its_mask(tmp_path: Path) -> None:
     pruning.prune_and_finetune(job, tmp_path, DEVICE, keep_weights=True)
     run = job.runs[0]
     tensors = load_file(weights_path(job, run, tmp_path))
-    active = [int(tensors[name].sum()) for name in sorted(tensors, key=lambda n: (len(n), n)) if "mask" in name]
+    active = [
+        int(tensors[name].sum())
+        for name in sorted(tensors, key=lambda n: (len(n), n))
+        if "mask" in name
+    ]
     assert active == rows(job, run, tmp_path)[-1]["active_weights"]
     assert sum(active) < sum(rows(job, run, tmp_path)[-1]["total_weights"]) / 2
 

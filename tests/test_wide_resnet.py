@@ -16,17 +16,21 @@ from plain import (
 )
 from torch import nn
 
-from gradflow.cohort import Cohort
-from gradflow.masks import capacity
-from gradflow.spec import Configuration, Settings
-from gradflow.stack import probing_mode
-from gradflow.wide_resnet import WideResNet, wide_resnet_layers
+from gradflow.networks.masks import capacity
+from gradflow.networks.wide_resnet import WideResNet, wide_resnet_layers
+from gradflow.study.job import Configuration, Settings
+from gradflow.training.cohort import Cohort
+from gradflow.training.stack import probing_mode
 
 
-def build(depth: int, widen_factor: int, channels: int, classes: int, device: str = "meta") -> WideResNet:
+def build(
+    depth: int, widen_factor: int, channels: int, classes: int, device: str = "meta"
+) -> WideResNet:
     layers = wide_resnet_layers(depth, widen_factor, channels, classes)
     weights = [torch.empty(1, *layer.shape, device=device) for layer in layers]
-    configuration = Configuration("cifar100", "wide_resnet", depth, widen_factor, "relu", "sgd", 0.1, "L2_BN")
+    configuration = Configuration(
+        "cifar100", "wide_resnet", depth, widen_factor, "relu", "sgd", 0.1, "L2_BN"
+    )
     with torch.device(device):
         return WideResNet(configuration, Settings(), layers, weights)
 
@@ -47,7 +51,9 @@ class TestArchitecture:
         weights = capacity([layer.shape for layer in network.plan])
         assert weights == [weight.numel() for weight in plain.weights]
         assert sum(weights) == count(network) - sum(p.numel() for p in other_parameters(plain))
-        assert len(weights) == 1 + 12 * 2 + 3 + 1  # the stem, two a block, three shortcuts, the classifier
+        assert (
+            len(weights) == 1 + 12 * 2 + 3 + 1
+        )  # the stem, two a block, three shortcuts, the classifier
 
     @pytest.mark.parametrize("widen_factor", [1, 2])
     @pytest.mark.parametrize("depth", [10, 16])
@@ -74,9 +80,15 @@ class TestForward:
         [(10, 1, "relu"), (10, 2, "swish"), (16, 1, "relu"), (16, 2, "prelu"), (10, 1, "srelu")],
     )
     @pytest.mark.parametrize("training", [True, False])
-    def test_as_the_original(self, depth: int, widen_factor: int, activation: str, training: bool) -> None:
+    def test_as_the_original(
+        self, depth: int, widen_factor: int, activation: str, training: bool
+    ) -> None:
         job = make_wide_resnet_job(
-            depth=depth, widen_factor=widen_factor, activation=activation, architecture="dense", percent=100
+            depth=depth,
+            widen_factor=widen_factor,
+            activation=activation,
+            architecture="dense",
+            percent=100,
         )
         cohort = Cohort(job, make_data(channels=3), DEVICE)
         network, run = cohort.stacks[0].network, job.runs[0]
@@ -109,12 +121,16 @@ class TestBatchNorm:
         cohort = Cohort(job, make_data(), DEVICE)
         network = cohort.stacks[0].network
         plain = plain_network(cohort, job.runs[0])
-        images = torch.randn((1, 6, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        images = torch.randn(
+            (1, 6, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+        )
         before = {name: value.clone() for name, value in network.state_dict().items()}
         with probing_mode(network):
             probed = network(images)
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-        assert_close(probed[0].detach(), plain(images[0]).detach(), 1e-12, "logits by batch statistics")
+        assert_close(
+            probed[0].detach(), plain(images[0]).detach(), 1e-12, "logits by batch statistics"
+        )
         network(images)
         assert not torch.equal(network.norms[0].running_mean, before["norms.0.running_mean"])
 
@@ -123,7 +139,9 @@ class TestBatchNorm:
         job = make_wide_resnet_job(architecture="dense", percent=100)
         cohort = Cohort(job, make_data(), DEVICE)
         plain = PlainWideResNet(10, 1, 1, 5).double()
-        images = torch.randn((1, 6, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        images = torch.randn(
+            (1, 6, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+        )
         assert not torch.allclose(plain(images[0]), cohort.stacks[0].network(images)[0])
         load_network(cohort, job.runs[0], plain)
         assert torch.allclose(plain(images[0]), cohort.stacks[0].network(images)[0])

@@ -14,8 +14,8 @@ from project import SNAKEMAKE, Project, environment, new_project
 from safetensors.numpy import load_file
 from small_cifar import SmallCifar
 
-from gradflow import cifar
-from gradflow.datasets import SHAPES
+from gradflow.data import cifar
+from gradflow.study.datasets import SHAPES
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -44,7 +44,9 @@ def replace_once(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def expect_archive(project: Project, small: SmallCifar, original: cifar.CifarFiles, archive: Path) -> None:
+def expect_archive(
+    project: Project, small: SmallCifar, original: cifar.CifarFiles, archive: Path
+) -> None:
     """Pin the small archive's checksums and counts in the project's own copy of the library."""
     source = project.folder / "src" / "gradflow"
     small.expect(archive.read_bytes())
@@ -52,10 +54,10 @@ def expect_archive(project: Project, small: SmallCifar, original: cifar.CifarFil
     pairs = {original.archive_md5: expected.archive_md5}
     pairs |= {md5: expected.md5[name] for name, md5 in original.md5.items()}
     for old, new in pairs.items():
-        replace_once(source / "cifar.py", old, new)
+        replace_once(source / "data" / "cifar.py", old, new)
     classes = f"classes={SHAPES[small.dataset].classes}, train_images="
     replace_once(
-        source / "datasets.py",
+        source / "study" / "datasets.py",
         f'"{small.dataset}": DatasetShape(channels=3, side=32, {classes}50_000, test_images=10_000)',
         f'"{small.dataset}": DatasetShape(channels=3, side=32, {classes}10, test_images=4)',
     )
@@ -106,7 +108,9 @@ def test_archives_go_through_fetch_train_and_tables(project: Project) -> None:
         last = pq.read_table(sparse).to_pylist()[-1]
         assert last["total_weights"] == [3072 * MAX_WIDTH, MAX_WIDTH * SHAPES[dataset].classes]
         assert last["active_weights"] == [count // 2 for count in last["total_weights"]]
-        cells = pd.read_csv(project.results / "smoke" / "tables" / f"{table}.csv", keep_default_na=False)
+        cells = pd.read_csv(
+            project.results / "smoke" / "tables" / f"{table}.csv", keep_default_na=False
+        )
         trained = cells[(cells.optimizer == "adam") & (cells.regularization == "DA")]
         assert trained.n.astype(int).tolist() == [5]
     assert "Nothing to be done" in snakemake(project, "-n", "smoke")[1]
@@ -121,7 +125,9 @@ def test_a_wrong_checksum_is_refused_in_one_line(project: Project) -> None:
     assert code != 0
     assert "Traceback" not in output
     data = project.results / "data"
-    assert not data.exists() or not [path for path in data.iterdir() if path.name.startswith("cifar100")]
+    assert not data.exists() or not [
+        path for path in data.iterdir() if path.name.startswith("cifar100")
+    ]
     message = (project.results / "logs" / "fetch_dataset" / "cifar100.log").read_text()
     assert message.count("\n") == 1
     assert str(archive) in message and "md5" in message

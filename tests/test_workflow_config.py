@@ -11,12 +11,17 @@ from project import STUDY, Project, new_project
 
 pytestmark = pytest.mark.workflow
 
-BLOCK = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())["studies"][STUDY]["blocks"][0]
+BLOCK = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())["studies"][STUDY][
+    "blocks"
+][0]
 AT_BLOCK = f"studies.{STUDY}.blocks[0]"
 
 # what a second config file, read over config.yaml, says; and the line it gives
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown key": ({"scales": {"quick": {"seed": [0]}}}, "scales.quick.seed: unknown key; did you mean seeds?"),
+    "unknown key": (
+        {"scales": {"quick": {"seed": [0]}}},
+        "scales.quick.seed: unknown key; did you mean seeds?",
+    ),
     "misspelt optimizer": (
         {"studies": {STUDY: {"blocks": [{**BLOCK, "optimizers": ["adam", "adma"]}]}}},
         f"{AT_BLOCK}.optimizers[1]: 'adma' is not valid; did you mean adam?",
@@ -25,8 +30,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"studies": {STUDY: {"epochs": -5}}},
         f"studies.{STUDY}.epochs: -5 is out of range; it must be at least 1",
     ),
-    "width over the maximum": ({"percents": [10, 130]}, "percents[1]: 130 is out of range; it must be at most 100"),
-    "empty seeds": ({"scales": {"quick": {"seeds": []}}}, "scales.quick.seeds: empty; name at least one"),
+    "width over the maximum": (
+        {"percents": [10, 130]},
+        "percents[1]: 130 is out of range; it must be at most 100",
+    ),
+    "empty seeds": (
+        {"scales": {"quick": {"seeds": []}}},
+        "scales.quick.seeds: empty; name at least one",
+    ),
     "repeated seed": (
         {"scales": {"quick": {"seeds": [0, 1, 1]}}},
         "scales.quick.seeds: 1 stands there twice; name it once",
@@ -82,7 +93,9 @@ def said(lines: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(("overlay", "sentence"), WRONG.values(), ids=WRONG.keys())
-def test_a_wrong_configuration(project: Project, tmp_path: Path, overlay: dict[str, Any], sentence: str) -> None:
+def test_a_wrong_configuration(
+    project: Project, tmp_path: Path, overlay: dict[str, Any], sentence: str
+) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(yaml.safe_dump(overlay))
     assert said(refusal(project, "quick", "--configfile", str(wrong))) == [sentence]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gradflow.workflow_lock import HELD, take_results_lock
+from gradflow.workflow.lock import HELD, take_results_lock
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,9 @@ def test_who_runs_jobs_takes_it(monkeypatch: pytest.MonkeyPatch, command: str) -
     assert not stale.exists()
 
 
-def test_the_second_is_refused_in_a_line_until_the_first_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_is_refused_in_a_line_until_the_first_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     first = take(monkeypatch, "quick")
     assert first is not None
     with pytest.raises(SystemExit) as refused:

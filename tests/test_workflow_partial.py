@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from project import STUDY, Project, new_project, tiny, wait_for
 
-from gradflow.partial import failures, with_partial
+from gradflow.workflow.after_failure import failures, with_partial
 
 pytestmark = pytest.mark.workflow
 
@@ -29,7 +29,7 @@ def pairs(project: Project) -> dict[str, int]:
 
 def test_partial_artifacts_after_a_failure_and_the_rest_after_the_fix(tmp_path):
     project = new_project(tmp_path / "project", two_configurations)
-    source = project.folder / "src" / "gradflow" / "training.py"
+    source = project.folder / "src" / "gradflow" / "training" / "train_job.py"
     whole = source.read_text()
     assert PLACE in whole
     source.write_text(whole.replace(PLACE, PLACE + PLANTED))
@@ -50,7 +50,13 @@ def test_partial_artifacts_after_a_failure_and_the_rest_after_the_fix(tmp_path):
     assert planned.counts["train_mlp"] == 1
     assert planned.of("train_mlp")[0]["configuration"] == "mlp1-relu-momentum-lr0.001-NR"
     pages = {"scorecard", "describe_runs"}
-    assert planned.rules == {"train_mlp", "collect_runs", "significance_table", "plot_by_width", *pages}
+    assert planned.rules == {
+        "train_mlp",
+        "collect_runs",
+        "significance_table",
+        "plot_by_width",
+        *pages,
+    }
     project.make("smoke")
     assert pairs(project) == {"adam": 5, "momentum": 5}
     assert not project.plan().jobs
@@ -83,7 +89,15 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
     assert "Traceback" not in text and "Making every table" not in text
     assert (state / "seed0.json").exists()
     with project.running("smoke"):
-        job_log = project.results / "smoke" / "logs" / "paper" / "digits" / "mlp1-relu-adam-lr0.001-NR" / "seed0.log"
+        job_log = (
+            project.results
+            / "smoke"
+            / "logs"
+            / "paper"
+            / "digits"
+            / "mlp1-relu-adam-lr0.001-NR"
+            / "seed0.log"
+        )
         wait_for(lambda: job_log.exists() and "resumed at epoch" in job_log.read_text())
 
 
@@ -150,11 +164,18 @@ def test_failures_of_a_group_are_those_of_its_unfinished_jobs(tmp_path, monkeypa
     for name in ("momentum.parquet", "momentum2.parquet"):
         (tmp_path / name).touch()  # stale ones
     (tmp_path / "momentum.log").write_text("planted failure\n")
-    assert [str(failure) for failure in failures(GROUPED)] == ["train_mlp: planted failure\n    log: momentum.log"]
+    assert [str(failure) for failure in failures(GROUPED)] == [
+        "train_mlp: planted failure\n    log: momentum.log"
+    ]
     (tmp_path / "momentum.log").write_text("")
     assert len(failures(GROUPED)) == 2  # nothing tells which
 
 
 def test_partial_joins_the_settings_of_the_command_line():
     assert with_partial(["quick"]) == ["quick", "--config", "partial=true"]
-    assert with_partial(["quick", "--config", "a=1"]) == ["quick", "--config", "partial=true", "a=1"]
+    assert with_partial(["quick", "--config", "a=1"]) == [
+        "quick",
+        "--config",
+        "partial=true",
+        "a=1",
+    ]

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from project import ROOT, SNAKEMAKE, STUDY, TABLE, Project, environment, new_project, tiny
 
-from gradflow.config_file import read_config
-from gradflow.grid import Grid
-from gradflow.progress import ProgressRecord
-from gradflow.workflow_progress import Step, WorkflowProgress
+from gradflow.study.config_file import read_config
+from gradflow.study.plan import Grid
+from gradflow.training.heartbeat import ProgressRecord
+from gradflow.workflow.progress import Step, WorkflowProgress
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 EPOCHS = 40
@@ -28,7 +28,11 @@ PLANTED = '    if job.configuration.optimizer == "momentum":\n        raise Valu
 
 def test_the_estimate_follows_the_records_of_running_jobs(tmp_path: Path) -> None:
     job = next(iter(Grid(read_config(ROOT / "config.yaml")).jobs("quick").values()))
-    steps = {1: Step("training", 100.0, job), 2: Step("table"), 3: Step("other training", 97.0, job)}
+    steps = {
+        1: Step("training", 100.0, job),
+        2: Step("table"),
+        3: Step("other training", 97.0, job),
+    }
     logger, progress = logging.Logger("snakemake"), WorkflowProgress()
     progress.start(logger, steps, tmp_path, 1, details=False)
     try:
@@ -66,10 +70,10 @@ def project(tmp_path: Path) -> Project:
     """Two jobs of some seconds, of which one fails, with progress told more often."""
     project = new_project(tmp_path / "project", slow)
     for name, old, new in (
-        ("workflow_progress", "BAR_SECONDS = 1.0", "BAR_SECONDS = 0.1"),
-        ("workflow_progress", "LINE_SECONDS = 60.0", "LINE_SECONDS = 0.5"),
-        ("progress", "RECORD_SECONDS = 2.0", "RECORD_SECONDS = 0.1"),
-        ("training", PLACE, PLACE + PLANTED),
+        ("workflow/progress", "BAR_SECONDS = 1.0", "BAR_SECONDS = 0.1"),
+        ("workflow/progress", "LINE_SECONDS = 60.0", "LINE_SECONDS = 0.5"),
+        ("training/heartbeat", "RECORD_SECONDS = 2.0", "RECORD_SECONDS = 0.1"),
+        ("training/train_job", PLACE, PLACE + PLANTED),
     ):
         source = project.folder / "src" / "gradflow" / f"{name}.py"
         assert old in source.read_text()
@@ -124,7 +128,9 @@ def test_a_bar_on_a_terminal(project: Project) -> None:
         assert words in logged and words not in shown
     after = shown[shown.index("Some jobs failed") :]
     assert "━" not in after and "1 failed job; everything else is finished and kept:" in after
-    assert terminal.shown.rindex("\x1b[?25h") > terminal.shown.rindex("\x1b[?25l")  # the cursor is there again
+    assert terminal.shown.rindex("\x1b[?25h") > terminal.shown.rindex(
+        "\x1b[?25l"
+    )  # the cursor is there again
 
 
 @pytest.mark.workflow
@@ -138,7 +144,8 @@ def test_ctrl_c_takes_the_bar_away_and_says_how_to_go_on(project: Project) -> No
     shown = ESCAPE.sub("", terminal.shown)
     after = shown[shown.index("Stopped: train_mlp: stopped in epoch") :]
     assert re.search(
-        r"Interrupted. Finished runs are kept \(\d of 4 jobs are finished\).\r\nThe same command goes on", after
+        r"Interrupted. Finished runs are kept \(\d of 4 jobs are finished\).\r\nThe same command goes on",
+        after,
     )
     assert "Traceback" not in shown and "━" not in after[after.index("Interrupted") :]
 

@@ -19,15 +19,20 @@ import pytest
 import yaml
 from project import ROOT, STUDY, TABLE, Project, copy_of, environment, new_project, tiny, wait_for
 
-from gradflow.config import load_config
-from gradflow.grid import Grid
-from gradflow.spec import Job
+from gradflow.study.config import load_config
+from gradflow.study.job import Job
+from gradflow.study.plan import Grid
 
 pytestmark = pytest.mark.workflow
 
 ADAM = "mlp1-relu-adam-lr0.001-NR"
 PAGES = {"scorecard", "describe_runs"}  # of the scale as a whole
-DRAWN = {"significance_table", "plot_by_width", "plot_activations", *PAGES}  # of the tiny project's artifacts
+DRAWN = {
+    "significance_table",
+    "plot_by_width",
+    "plot_activations",
+    *PAGES,
+}  # of the tiny project's artifacts
 FROM_RUNS = {"collect_runs", "significance_table", "plot_by_width", *PAGES}
 SOURCES = ("src/**/*.py", "scripts/*.py")
 RULES = ("rules/*.smk", "Snakefile")
@@ -77,7 +82,7 @@ def substitute(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-# --- what does not train ----------------------------------------------------------------------------------------------
+# --- what does not train --------------------------------------------------------------------------
 
 
 def test_a_finished_project_has_nothing_to_do(project: Project) -> None:
@@ -101,7 +106,11 @@ def test_how_it_is_run_is_no_reason_to_run(project: Project) -> None:
     train = project.folder / "rules" / "train.smk"
     substitute(train, "threads: 1", "threads: 2")
     substitute(train, "mem_mb=memory_of(find_job())", "mem_mb=3000")
-    substitute(project.folder / "profiles" / "default" / "config.yaml", "cores: all", "cores: 1\nlatency-wait: 1")
+    substitute(
+        project.folder / "profiles" / "default" / "config.yaml",
+        "cores: all",
+        "cores: 1\nlatency-wait: 1",
+    )
     assert not project.plan().counts
 
 
@@ -110,7 +119,7 @@ def test_without_snakemakes_records_nothing_is_trained(project: Project) -> None
     assert project.plan().rules <= DRAWN
 
 
-# --- what does, and it alone ------------------------------------------------------------------------------------------
+# --- what does, and it alone ----------------------------------------------------------------------
 
 
 def test_a_new_seed_trains_that_seed(project: Project) -> None:
@@ -135,9 +144,14 @@ def test_another_setting_of_the_variant_trains_again(project: Project) -> None:
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        (lambda project: append(project.files("scripts/plot_by_width.py"), "\nprint('drawn')\n"), "plot_by_width"),
         (
-            lambda project: project.edit_config(lambda raw: raw["artifacts"]["table4"].update(title="Another title")),
+            lambda project: append(project.files("scripts/plot_by_width.py"), "\nprint('drawn')\n"),
+            "plot_by_width",
+        ),
+        (
+            lambda project: project.edit_config(
+                lambda raw: raw["artifacts"]["table4"].update(title="Another title")
+            ),
             "significance_table",
         ),
     ],
@@ -158,7 +172,9 @@ def test_a_deleted_log_is_trained_again_and_the_others_are_kept(project: Project
     before = {log: (log.stat().st_ino, log.read_bytes()) for log in others}
     spec = pq.read_schema(lost).metadata[b"spec"]
     lost.unlink()
-    assert not project.plan().counts  # its rows are in the study's table, and nothing else asks for it
+    assert (
+        not project.plan().counts
+    )  # its rows are in the study's table, and nothing else asks for it
     (project.folder / TABLE).unlink()
     plan = project.plan(TABLE)
     assert plan.of("train_mlp") == trained()
@@ -167,7 +183,11 @@ def test_a_deleted_log_is_trained_again_and_the_others_are_kept(project: Project
     project.make(TABLE)
     assert {log: (log.stat().st_ino, log.read_bytes()) for log in others} == before
     assert pq.read_schema(lost).metadata[b"spec"] == spec
-    assert project.plan().rules <= {"significance_table", "plot_by_width", *PAGES}  # the same rows need no new table
+    assert project.plan().rules <= {
+        "significance_table",
+        "plot_by_width",
+        *PAGES,
+    }  # the same rows need no new table
 
 
 def test_a_new_configuration_trains_alone_and_may_diverge(project: Project) -> None:
@@ -175,7 +195,9 @@ def test_a_new_configuration_trains_alone_and_may_diverge(project: Project) -> N
 
     def edit(raw: dict[str, Any]) -> None:
         block = study_of(raw)["blocks"][0]
-        study_of(raw)["blocks"].append({**block, "depths": [4], "optimizers": ["sgd"], "learning_rates": [10.0]})
+        study_of(raw)["blocks"].append(
+            {**block, "depths": [4], "optimizers": ["sgd"], "learning_rates": [10.0]}
+        )
 
     project.edit_config(edit)
     plan = project.plan()
@@ -196,7 +218,7 @@ def test_a_new_configuration_trains_alone_and_may_diverge(project: Project) -> N
     assert cells.loc["sgd", "n"] == 5
 
 
-# --- interruptions ----------------------------------------------------------------------------------------------------
+# --- interruptions --------------------------------------------------------------------------------
 
 
 def test_one_snakemake_at_a_time_and_a_killed_one_locks_nobody_out(project: Project) -> None:
@@ -210,7 +232,9 @@ def test_one_snakemake_at_a_time_and_a_killed_one_locks_nobody_out(project: Proj
         wait_for(state.exists)
         code, output = project.snakemake(TABLE)
         assert code == 1
-        [line] = [line for line in output.splitlines() if "napshot" not in line and "profile" not in line]
+        [line] = [
+            line for line in output.splitlines() if "napshot" not in line and "profile" not in line
+        ]
         assert line.startswith(f"Another snakemake (process {first.pid}) is running on results/")
         assert project.plan(TABLE).of("train_mlp") == trained(seed=1)
 
@@ -219,7 +243,9 @@ def test_one_snakemake_at_a_time_and_a_killed_one_locks_nobody_out(project: Proj
         first.wait()
         assert list((project.folder / ".snakemake" / "locks").iterdir())
 
-        output = project.make(TABLE)  # its trainer lives on; the new one waits for it, and trains nothing
+        output = project.make(
+            TABLE
+        )  # its trainer lives on; the new one waits for it, and trains nothing
         assert "unlock" not in output
     assert len(runs_of(project, seed=1)) == 10
     assert pq.read_table(project.folder / TABLE)["seed"].unique().to_pylist() == [1]
@@ -239,7 +265,9 @@ def handles(process: subprocess.Popen[str], number: signal.Signals) -> bool:
     """Whether the process has a handler of its own for a signal."""
     assert process.poll() is None, process.communicate()
     status = dict(
-        line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if ":\t" in line
+        line.split(":\t", 1)
+        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        if ":\t" in line
     )
     return bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
 
@@ -272,5 +300,8 @@ def test_a_stopped_trainer_goes_on_to_the_same_numbers(finished: Project, tmp_pa
     assert f"resumed at epoch {progress['epoch']} of 200" in said
     assert not (results / job.state_path).exists()
     for run in job.runs:
-        rows = [pq.read_table(tmp_path / name / job.log_path(run)).to_pylist() for name in ("whole", "stopped")]
+        rows = [
+            pq.read_table(tmp_path / name / job.log_path(run)).to_pylist()
+            for name in ("whole", "stopped")
+        ]
         assert repr(rows[0]) == repr(rows[1])  # as text, in which a NaN equals another

@@ -47,7 +47,9 @@ def remove_asides(folder: Path, name: str) -> None:
             aside.unlink(missing_ok=True)
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+def save_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Write a safetensors file.
 
     Raises:
@@ -56,7 +58,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    # safetensors writes to a name of its own choice first; in this folder a killed writer's is found (`remove_asides`)
+    # safetensors writes to a name of its own choice first; in this folder a killed writer's is
+    # found (`remove_asides`)
     folder = path.with_name(f"{path.name}.folder")
     folder.mkdir(exist_ok=True)
     try:
@@ -86,7 +89,8 @@ def try_lock(path: Path) -> IO[str] | None:
 def is_locked(path: Path) -> bool:
     """Whether another process holds the lock on `path`; nothing is written, and no waiting process is refused.
 
-    For an instant this shares the lock, so it is for locks that are waited for (`lock`), not for those of `try_lock`.
+    For an instant this shares the lock, so it is for locks that are waited for (`lock`), not for
+    those of `try_lock`.
     """
     try:
         with open(path, "rb") as handle:

@@ -1,7 +1,7 @@
 """Gradient flow: ||g||_p of Equation 5 and effective gradient flow, EGF_p, of Equations 6 and 7.
 
-Both are taken with respect to the effective weight (theta * m). ||g||_p counts the gradients of masked weights, which
-are not zero; EGF_p leaves them out and averages the norms of the layers.
+Both are taken with respect to the effective weight (theta * m). ||g||_p counts the gradients of
+masked weights, which are not zero; EGF_p leaves them out and averages the norms of the layers.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def norm(stacked: Tensor, p: int) -> Tensor:
 def norm_by_rows(stacked: Tensor, p: int) -> Tensor:
     """The same norm, summed in the tensor's own precision along the last axis and in float64 across the others.
 
-    A few times faster on a CPU, and within 1e-7 of `norm` unless squares overflow; for what is measured at every step.
+    A few times faster on a CPU, and within 1e-7 of `norm` unless squares overflow; for what is
+    measured at every step.
     """
     if p == 1:
         return stacked.detach().abs().sum(-1).flatten(1).sum(1, dtype=torch.float64)
@@ -67,7 +68,9 @@ def norm_by_rows(stacked: Tensor, p: int) -> Tensor:
 
 
 def _by_layer(gradients: Sequence[Tensor]) -> dict[int, Tensor]:
-    return {p: torch.cat([norm(gradient.unsqueeze(0), p) for gradient in gradients]) for p in EXPONENTS}
+    return {
+        p: torch.cat([norm(gradient.unsqueeze(0), p) for gradient in gradients]) for p in EXPONENTS
+    }
 
 
 def measure_gradient_flow(
@@ -79,15 +82,15 @@ def measure_gradient_flow(
 ) -> GradientFlow:
     """Measure the flow of any torch module with any masks, leaving the module as it was.
 
-    The gradient is that of the mean loss over all examples of `batches`. The module runs in the mode it is in;
-    BatchNorm's running statistics are left alone.
+    The gradient is that of the mean loss over all examples of `batches`. The module runs in the
+    mode it is in; BatchNorm's running statistics are left alone.
 
     Args:
         module: the network; its weights need not be masked.
         loss: mean loss of (outputs, targets), for example `torch.nn.functional.cross_entropy`.
         batches: pairs (inputs, targets), weighted by their number of examples.
-        layers: names of the weight parameters which are layers, as in `module.named_parameters()`: weight matrices and
-            kernels, not the parameters of BatchNorm or of activations.
+        layers: names of the weight parameters which are layers, as in `module.named_parameters()`:
+            weight matrices and kernels, not the parameters of BatchNorm or of activations.
         masks: by layer name; a layer without one is dense.
 
     Returns:
@@ -99,11 +102,18 @@ def measure_gradient_flow(
     """
     masks = masks or {}
     parameters = dict(module.named_parameters())
-    unknown = [name for name in layers if name not in parameters] + [name for name in masks if name not in layers]
+    unknown = [name for name in layers if name not in parameters] + [
+        name for name in masks if name not in layers
+    ]
     if unknown:
-        raise KeyError(f"{unknown[0]} is not a layer of the module; its parameters are {', '.join(parameters)}")
+        raise KeyError(
+            f"{unknown[0]} is not a layer of the module; its parameters are {', '.join(parameters)}"
+        )
     effective = {
-        name: (parameters[name] * masks[name] if name in masks else parameters[name]).detach().clone().requires_grad_()
+        name: (parameters[name] * masks[name] if name in masks else parameters[name])
+        .detach()
+        .clone()
+        .requires_grad_()
         for name in layers
     }
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
@@ -111,9 +121,13 @@ def measure_gradient_flow(
     examples = 0
     for inputs, targets in batches:
         mean = loss(functional_call(module, {**effective, **buffers}, (inputs,)), targets)
-        for total, gradient in zip(totals, torch.autograd.grad(mean, list(effective.values())), strict=True):
+        for total, gradient in zip(
+            totals, torch.autograd.grad(mean, list(effective.values())), strict=True
+        ):
             total += gradient * len(targets)
         examples += len(targets)
     if examples == 0:
         raise ValueError("gradient flow needs at least one batch")
-    return gradient_flow([total / examples for total in totals], [masks.get(name) for name in layers])
+    return gradient_flow(
+        [total / examples for total in totals], [masks.get(name) for name in layers]
+    )

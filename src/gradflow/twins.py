@@ -1,7 +1,8 @@
 """The same-capacity comparison of section 2.1 on data in memory, without Snakemake or a results folder.
 
-For a notebook: `tensor_data` wraps one's own tensors, `train_twins` trains every pair of twins and returns a row a
-pair, whose differences `stats.signed_rank_test` judges. Nothing is written, and nothing is resumed.
+For a notebook: `tensor_data` wraps one's own tensors, `train_twins` trains every pair of twins and
+returns a row a pair, whose differences `stats.signed_rank_test` judges. Nothing is written, and
+nothing is resumed.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradflow.cohort import Cohort
-from gradflow.data import ImageData
-from gradflow.runs import pair_twins, summarise_runs
-from gradflow.spec import Configuration, Job, Settings, dense_width
+from gradflow.analysis.runs import pair_twins, summarise_runs
+from gradflow.data.store import ImageData
+from gradflow.study.job import Configuration, Job, Settings, dense_width
+from gradflow.training.cohort import Cohort
 
 PERCENTS = (10, 30, 50, 70, 90)  # of the maximum width; section 3.3
 
@@ -27,7 +28,8 @@ def tensor_data(
 
     Args:
         name: of the data set; random streams are keyed by it.
-        train_inputs: [N, features], each feature normalised by itself, or images [N, C, H, W], each channel likewise.
+        train_inputs: [N, features], each feature normalised by itself, or images [N, C, H, W], each
+            channel likewise.
         train_labels: [N], whole numbers from 0.
         test_inputs: [M, ...] of the same shape.
         test_labels: [M].
@@ -42,10 +44,14 @@ def tensor_data(
         )
     for inputs, labels in ((train_inputs, train_labels), (test_inputs, test_labels)):
         if labels.shape != inputs.shape[:1]:
-            raise ValueError(f"{len(inputs)} inputs have labels of shape {tuple(labels.shape)}; it must be one each")
+            raise ValueError(
+                f"{len(inputs)} inputs have labels of shape {tuple(labels.shape)}; it must be one each"
+            )
         if len(labels) == 0 or labels.min() < 0:
             raise ValueError("labels must be whole numbers from 0, at least one")
-    images, tests = (x if x.dim() == 4 else x[:, :, None, None] for x in (train_inputs, test_inputs))
+    images, tests = (
+        x if x.dim() == 4 else x[:, :, None, None] for x in (train_inputs, test_inputs)
+    )
     values = images.double()
     std = values.std((0, 2, 3), correction=0)
     return ImageData(
@@ -84,16 +90,22 @@ def train_twins(
         device: where.
 
     Returns:
-        A row per pair, as `runs.pair_twins` gives them: among others `seed`, `width_percent`, `dense_width`,
-        `test_accuracy_dense` and `test_accuracy_sparse` in percent, `mean_egf_l2_dense` and `mean_egf_l2_sparse`.
+        A row per pair, as `runs.pair_twins` gives them: among others `seed`, `width_percent`,
+        `dense_width`, `test_accuracy_dense` and `test_accuracy_sparse` in percent,
+        `mean_egf_l2_dense` and `mean_egf_l2_sparse`.
 
     Raises:
-        ValueError: the configuration is no MLP's, a width is less than 1, or a minibatch would hold one input.
+        ValueError: the configuration is no MLP's, a width is less than 1, or a minibatch would hold
+            one input.
     """
     if configuration.model != "mlp":
-        raise ValueError(f"twins of the same capacity are MLPs; the configuration's model is {configuration.model}")
+        raise ValueError(
+            f"twins of the same capacity are MLPs; the configuration's model is {configuration.model}"
+        )
     if min(dense_width(max_width, percent) for percent in percents) < 1:
-        raise ValueError(f"max_width is {max_width}: {min(percents)} % of it is less than one unit; take a larger one")
+        raise ValueError(
+            f"max_width is {max_width}: {min(percents)} % of it is less than one unit; take a larger one"
+        )
     settings = settings or Settings()
     for count in (len(data.train_images), min(settings.probe_images, len(data.train_images))):
         if count % settings.batch_size == 1:

@@ -4,9 +4,9 @@
     python tests/cluster/slurm.py start      # as root, with Debian's slurm-wlm and munge installed
     python tests/cluster/slurm.py stop
 
-It takes /etc/slurm, because a job's own `srun` reads no other place: Snakemake's executor drops SLURM_CONF from the
-environment of its job steps. A slurm.conf that is not from here is left alone, and `start` refuses. The daemons listen
-on 127.0.0.1 and are stopped by their pid files.
+It takes /etc/slurm, because a job's own `srun` reads no other place: Snakemake's executor drops
+SLURM_CONF from the environment of its job steps. A slurm.conf that is not from here is left alone,
+and `start` refuses. The daemons listen on 127.0.0.1 and are stopped by their pid files.
 """
 
 from __future__ import annotations
@@ -78,8 +78,12 @@ def start() -> None:
     deadline = time.monotonic() + 60
     while not is_up():
         if time.monotonic() > deadline:
-            found = subprocess.run(["sinfo", "-N", "--long"], capture_output=True, text=True, check=False)
-            sys.exit(f"The nodes did not come up within a minute; logs are in {HOME}.\n{found.stdout}{found.stderr}")
+            found = subprocess.run(
+                ["sinfo", "-N", "--long"], capture_output=True, text=True, check=False
+            )
+            sys.exit(
+                f"The nodes did not come up within a minute; logs are in {HOME}.\n{found.stdout}{found.stderr}"
+            )
         time.sleep(0.5)
     print(f"SLURM is up: nodes {', '.join(NODES)}; logs in {HOME}")
 
@@ -89,7 +93,13 @@ def start_munge() -> None:
     if not MUNGE_KEY.exists():
         MUNGE_KEY.write_bytes(secrets.token_bytes(128))
     MUNGE_KEY.chmod(0o400)
-    for folder in (MUNGE_KEY.parent, MUNGE_KEY, Path("/run/munge"), Path("/var/log/munge"), Path("/var/lib/munge")):
+    for folder in (
+        MUNGE_KEY.parent,
+        MUNGE_KEY,
+        Path("/run/munge"),
+        Path("/var/log/munge"),
+        Path("/var/lib/munge"),
+    ):
         if folder != MUNGE_KEY:
             folder.mkdir(exist_ok=True)
         shutil.chown(folder, "munge", "munge")
@@ -101,7 +111,10 @@ def run(name: str, command: list[str], user: str | None = None) -> None:
     """Start a daemon, which goes into the background by itself."""
     program = find(command[0])
     assert program is not None
-    environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}  # a job's own comes with the job
+    environment = {
+        **os.environ,
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    }  # a job's own comes with the job
     done = subprocess.run(
         [program, *command[1:]], user=user, group=user, extra_groups=[] if user else None, env=environment,
         capture_output=True, text=True, check=False,
@@ -114,12 +127,18 @@ def is_up() -> bool:
     """Whether both nodes take jobs."""
     try:
         found = subprocess.run(
-            ["sinfo", "-h", "-N", "-o", "%N %t"], capture_output=True, text=True, timeout=20, check=False
+            ["sinfo", "-h", "-N", "-o", "%N %t"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
     states = dict(line.split() for line in found.stdout.splitlines())
-    return found.returncode == 0 and all(states.get(node) in ("idle", "mix", "alloc") for node in NODES)
+    return found.returncode == 0 and all(
+        states.get(node) in ("idle", "mix", "alloc") for node in NODES
+    )
 
 
 def stop() -> None:
@@ -214,7 +233,11 @@ SlurmdLogFile={HOME}/slurmd-%n.log
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-    files = "\n".join(f"NodeName={node} Name=gpu File={gpu_file(node, gpu)}" for node in NODES for gpu in range(GPUS))
+    files = "\n".join(
+        f"NodeName={node} Name=gpu File={gpu_file(node, gpu)}"
+        for node in NODES
+        for gpu in range(GPUS)
+    )
     return {
         "slurm.conf": OURS + slurm,
         "gres.conf": f"{OURS}{files}\n",

@@ -1,7 +1,8 @@
 """Training jobs through a real SLURM, disturbed in every way that it knows: the end state is the undisturbed one.
 
-`python tests/cluster/slurm.py start` makes that SLURM, on this machine alone; .ci/run does so. The test freezes a
-trainer and lets it go on once it has been sent its SIGTERM: it is there to be stopped however fast the machine is.
+`python tests/cluster/slurm.py start` makes that SLURM, on this machine alone; .ci/run does so. The
+test freezes a trainer and lets it go on once it has been sent its SIGTERM: it is there to be
+stopped however fast the machine is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from project import STUDY, Project, new_project, tiny, wait_for
 EPOCHS = 60
 TABLE4 = "results/smoke/tables/table4.csv"
 LOG = "results/smoke/logs/paper/digits/mlp1-relu-adam-lr0.001-NR/seed0.log"
-# asked after often, since jobs last seconds; no waiting for a file system that is this machine's own
+# asked after often, since jobs last seconds; no waiting for a file system that is this machine's
+# own
 THROUGH_SLURM = (
     TABLE4, "--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3",
     "--seconds-between-status-checks", "3", "--latency-wait", "10",
@@ -45,7 +47,11 @@ def reason_to_skip() -> str | None:
 
 
 REASON = reason_to_skip()
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.skipif(REASON is not None, reason=str(REASON))]
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.slow,
+    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
+]
 
 
 def longer(raw: dict[str, object]) -> None:
@@ -78,7 +84,10 @@ def project(tmp_path: Path) -> Iterator[Project]:
 @contextmanager
 def through_slurm(project: Project, output: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A snakemake that sends its training to SLURM, with what it says in a file."""
-    with open(output, "w") as file, project.running(*THROUGH_SLURM, stdout=file, stderr=file) as snakemake:
+    with (
+        open(output, "w") as file,
+        project.running(*THROUGH_SLURM, stdout=file, stderr=file) as snakemake,
+    ):
         yield snakemake
 
 
@@ -102,7 +111,9 @@ def rows(log: Path) -> bytes:
 
 def jobs(project: Project) -> list[str]:
     """The SLURM jobs of a project that are not over, by their number."""
-    found = subprocess.run(["squeue", "-h", "-o", "%i %Z"], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        ["squeue", "-h", "-o", "%i %Z"], capture_output=True, text=True, check=True
+    )
     return sorted(
         number
         for number, folder in (line.split(" ", 1) for line in found.stdout.splitlines())
@@ -112,7 +123,9 @@ def jobs(project: Project) -> list[str]:
 
 def state_of(job: str) -> dict[str, str]:
     """What SLURM knows of a job."""
-    found = subprocess.run(["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        ["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True, check=True
+    )
     return dict(re.findall(r"(\w+)=(\S*)", found.stdout))
 
 
@@ -123,7 +136,10 @@ def trainers(project: Project) -> list[int]:
         with suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
             folder = (process / "cwd").readlink()
-            if "python" in os.path.basename(os.fsdecode(words[0])) and b"scripts/train_mlp.py" in words:
+            if (
+                "python" in os.path.basename(os.fsdecode(words[0]))
+                and b"scripts/train_mlp.py" in words
+            ):
                 found += [int(process.name)] if folder == project.folder else []
     return sorted(found)
 
@@ -142,7 +158,9 @@ def told_to_stop(process: int) -> bool:
 def catches(process: int, number: signal.Signals) -> bool:
     """Whether a process has a handler for the signal; a trainer has, from its first step to its last."""
     with suppress(OSError):
-        mask = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{process}/status").read_text(), flags=re.MULTILINE)
+        mask = re.search(
+            r"^SigCgt:\s*(\w+)", Path(f"/proc/{process}/status").read_text(), flags=re.MULTILINE
+        )
         return mask is not None and bool(int(mask[1], 16) >> (number - 1) & 1)
     return False
 
@@ -150,7 +168,12 @@ def catches(process: int, number: signal.Signals) -> bool:
 def frozen_trainer(project: Project) -> int:
     """Wait for a trainer that trains, and freeze it."""
     training: list[int] = []
-    wait_for(lambda: training.extend(p for p in trainers(project) if catches(p, signal.SIGTERM)) or training, 240)
+    wait_for(
+        lambda: (
+            training.extend(p for p in trainers(project) if catches(p, signal.SIGTERM)) or training
+        ),
+        240,
+    )
     time.sleep(0.5)  # a few steps
     os.kill(training[0], signal.SIGSTOP)
     return training[0]
@@ -192,7 +215,11 @@ def test_a_stopped_job_goes_on_from_its_checkpoint(
     said = (tmp_path / "output").read_text()
     assert code == 0, said
     # one more attempt, and it went on from a checkpoint
-    assert re.search(rf"^resumed at epoch \d+ of {EPOCHS}$", (project.folder / LOG).read_text(), flags=re.MULTILINE)
+    assert re.search(
+        rf"^resumed at epoch \d+ of {EPOCHS}$",
+        (project.folder / LOG).read_text(),
+        flags=re.MULTILINE,
+    )
     if becomes:
         assert state_of(job)["JobState"] == becomes
         assert "Trying to restart job" in said
@@ -227,5 +254,7 @@ def test_killed_snakemake_leaves_its_job_and_goes_on_without_a_second_trainer(
 
 def waits_for_a_lock(process: int) -> bool:
     """Whether the process has asked for a lock that another holds."""
-    waiting = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+    waiting = [
+        line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line
+    ]
     return any(int(words[5]) == process for words in waiting)

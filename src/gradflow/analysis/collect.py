@@ -1,0 +1,123 @@
+"""One table a study from its run logs, each checked against the specification it should have been written for.
+
+Beside it a table of the runs' provenance: devices, versions and seconds, which outlives the logs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradflow.files import checksum_path, replacing
+from gradflow.study.job import Job, Run
+from gradflow.study.plan import Plan
+from gradflow.training.run_log import (
+    PROVENANCE_SCHEMA,
+    SCHEMA,
+    STUDY_SCHEMA,
+    RunLogError,
+    WrongLogError,
+    read_log,
+)
+
+
+def collect_runs(
+    plan: Plan, results: Path, output: Path, provenance: Path, partial: bool
+) -> list[str]:
+    """Concatenate the logs of a study.
+
+    Args:
+        plan: the study at its scale.
+        results: the results folder.
+        output: the study's table (`runlog.STUDY_SCHEMA`); its metadata holds the plan and the
+            number of runs.
+        provenance: the table of a row per run (`runlog.PROVENANCE_SCHEMA`), with the same metadata.
+        partial: leave out runs whose logs are missing or wrong.
+
+    Returns:
+        What is wrong with the runs left out, a sentence each.
+
+    Raises:
+        RunLogError: a log is missing or wrong, and `partial` is not set. Wrong logs are removed
+            then: nothing else would make Snakemake train their runs again.
+    """
+    wrong: list[str] = []
+    sources: list[dict[str, Any]] = []
+    tables = list(_tables(plan, results, wrong, sources, remove=not partial))
+    if wrong and not partial:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise RunLogError(f"{wrong[0]}{more}; run the same command again")
+    metadata = {
+        "plan": plan.to_json(),
+        "runs": str(len(tables)),
+        "planned_runs": str(len(tables) + len(wrong)),
+    }
+    _write(pa.Table.from_pylist(sources, schema=PROVENANCE_SCHEMA), provenance, metadata)
+    table = pa.concat_tables([SCHEMA.empty_table(), *tables])
+    for name, value in (("stands_for", plan.stands_for), ("study", plan.study)):
+        table = table.add_column(0, name, pa.repeat(value, table.num_rows))
+    digest = _write(table.combine_chunks().cast(STUDY_SCHEMA), output, metadata)
+    with replacing(checksum_path(output)) as aside:
+        aside.write_text(f"{digest}  {output.name}\n")
+    return wrong
+
+
+def _write(table: pa.Table, path: Path, metadata: dict[str, str]) -> str:
+    """Write a table and return its checksum."""
+    with replacing(path) as aside:
+        pq.write_table(table.replace_schema_metadata(metadata), aside, compression="zstd")
+        return hashlib.sha256(aside.read_bytes()).hexdigest()
+
+
+def _tables(
+    plan: Plan, results: Path, wrong: list[str], sources: list[dict[str, Any]], remove: bool
+) -> Iterator[pa.Table]:
+    for job, run in plan.runs():
+        path = results / job.log_path(run)
+        try:
+            table = read_log(path, job.only(run).to_json())
+        except WrongLogError as error:
+            if remove:
+                path.unlink()
+            wrong.append(f"{error}; it is removed, to be trained anew" if remove else str(error))
+            continue
+        except RunLogError as error:
+            wrong.append(str(error))
+            continue
+        sources.append(_source(plan, job, run, table.schema.metadata))
+        yield table.replace_schema_metadata(None)
+
+
+def _source(plan: Plan, job: Job, run: Run, metadata: dict[bytes, bytes]) -> dict[str, Any]:
+    """A row of the provenance table."""
+    said = {name.decode(): value.decode() for name, value in metadata.items()}
+    return {
+        **said,
+        **run_row(plan, job, run),
+        "engine_version": int(said["engine_version"]) if "engine_version" in said else None,
+        "seconds": float(said["seconds"]) if "seconds" in said else None,
+    }
+
+
+def run_row(plan: Plan, job: Job, run: Run) -> dict[str, Any]:
+    """What the plan alone says of a run, in columns of `runlog.PROVENANCE_SCHEMA`."""
+    mlp = job.configuration.model == "mlp"
+    return {
+        "study": plan.study,
+        "stands_for": plan.stands_for,
+        "scale": job.scale,
+        "variant": job.variant,
+        "dataset": job.configuration.dataset,
+        "configuration": job.configuration.name,
+        "architecture": run.architecture,
+        "width_percent": run.percent if mlp else None,
+        "density_percent": None if mlp else run.percent,
+        "seed": job.seed,
+        "log": job.log_path(run),
+        "spec": job.only(run).to_json(),
+    }

@@ -1,0 +1,358 @@
+"""The paper's figures: their style, how a line and a note are made, files; by density; the activation functions.
+
+Figures by dense width are in `figures_by_width`. Free of scipy, and of torch but for the activation
+functions. pyplot is left out too: it costs start-up time.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+from gradflow.analysis.runs import Artifact, extent, refuse_mixture
+from gradflow.files import replacing
+from gradflow.study import labels
+
+if TYPE_CHECKING:
+    import torch
+
+STYLE: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 8,
+    "figure.titlesize": 9,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "0.88",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
+    "savefig.dpi": 200,
+}
+TEXT_WIDTH = (
+    5.5  # inches: that of the paper's text, so that letters are printed in the size they have here
+)
+
+# Okabe and Ito's colours, told apart by readers with any colour vision; marker and line style say
+# the same in grey.
+DENSE_SPARSE: dict[str, dict[str, Any]] = {
+    "dense": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "sparse": {"color": "#D55E00", "marker": "^", "linestyle": "--"},
+}
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+_LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
+
+ACCURACY = "test_accuracy"
+# How the part of a figure about a measure is named, and its y axis labelled.
+PARTS = {ACCURACY: ("Test accuracy", "accuracy (%)"), "test_loss": ("Test loss", "loss (nats)")} | {
+    measure: (f"Gradient flow, {name} averaged over training", name)
+    for measure, name in labels.MEASURE_LABELS.items()
+}
+
+
+def style() -> AbstractContextManager[Any]:
+    """The style of all figures, as a context manager: everything is drawn and saved within it."""
+    return mpl.rc_context(STYLE)
+
+
+def save_figure(figure: Figure, pdf: Path, png: Path) -> None:
+    """Write a figure as PDF and as PNG with 200 dpi, each whole or not at all, the same bytes for the same figure."""
+    with style():
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once, not again for each file
+        for path, metadata in ((pdf, {"CreationDate": None}), (png, {"Software": None})):
+            with replacing(path) as aside:
+                figure.savefig(aside, format=path.suffix[1:], metadata=metadata)
+
+
+def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
+    """Accuracy or gradient flow by density (Figures 4, 5, 24): a panel an optimizer, a line a configuration.
+
+    Args:
+        runs: one row per run, already those of the artifact.
+        artifact: its `architectures` are dense, which gives the point at 100 %, and sparse or
+            magnitude, which gives those below; each of `measures` makes a part of the figure.
+
+    Returns:
+        Lines as `draw_line` makes them. Swish with AdamW stands in Adam's panel, as in the paper.
+
+    Raises:
+        ValueError: a line would mix several configurations, or sparse and magnitude.
+    """
+    if len(set(artifact.architectures) - {"dense"}) != 1:
+        raise ValueError(f"artifact {artifact.name}: architectures must be dense and one other")
+    density = runs["density_percent"].where(runs["architecture"] != "dense", 100)
+    runs = runs.assign(density=density)
+    runs = runs[runs["architecture"].isin(artifact.architectures) & runs["density"].notna()]
+    runs = runs[(runs["architecture"] == "dense") | (runs["density"] < 100)]
+    if runs.empty:
+        return nothing_finished(artifact)
+    runs = runs.assign(
+        line=runs.apply(_line_label, axis=1), panel=runs["optimizer"].replace("adamw", "adam")
+    )
+    optimizers = labels.in_order(
+        "optimizer",
+        ("adam" if name == "adamw" else name for name in artifact.in_order("optimizer", runs)),
+    )
+    regularizations = [
+        labels.label("regularization", name)
+        for name in labels.in_order("regularization", runs["regularization"])
+    ]
+    ranks = {name: rank for rank, name in enumerate(regularizations)}
+    lines = sorted(set(runs["line"]), key=lambda name: (ranks.get(name, len(ranks)), name))
+    looks: dict[str, dict[str, Any]] = {
+        name: {
+            "color": _COLOURS[index % len(_COLOURS)],
+            "marker": _MARKERS[index % len(_MARKERS)],
+            "linestyle": _LINE_STYLES[(index + index // len(_COLOURS)) % len(_LINE_STYLES)],
+        }
+        for index, name in enumerate(lines)
+    }
+    densities = sorted(int(value) for value in runs["density"].unique())
+    with style():
+        figure, parts = _parts(artifact, min(TEXT_WIDTH, 3.0 + 1.5 * len(optimizers)), 1.8)
+        for part, measure in zip(parts, artifact.measures, strict=True):
+            axes = part.subplots(1, len(optimizers), sharex=True, sharey=True, squeeze=False)[0]
+            for optimizer, panel in zip(optimizers, axes, strict=True):
+                of_panel = runs[runs["panel"] == optimizer]
+                for name in lines:
+                    draw_line(
+                        panel, of_panel[of_panel["line"] == name], "density", measure, looks[name]
+                    )
+                panel.set_xscale("log")
+                panel.set_xticks(densities, labels=[str(value) for value in densities])
+                panel.xaxis.set_minor_locator(NullLocator())
+                panel.set_title(labels.label("optimizer", optimizer))
+            scale_y(axes[0], measure)
+            axes[0].set_ylabel(PARTS[measure][1])
+            part.supxlabel("density (%); 100 is dense", fontsize=8)
+        handles = [Line2D([], [], label=name, **looks[name]) for name in lines]
+        _legend(
+            figure,
+            handles,
+            note(runs, artifact, _swish_note(runs), labels.abbreviations(runs["regularization"])),
+        )
+    return figure
+
+
+def figure_of_activations(
+    functions: dict[str, Callable[[torch.Tensor], torch.Tensor]], title: str
+) -> Figure:
+    """The activation functions (a) and their derivatives (b) on [-5, 5] (Figure 14).
+
+    Args:
+        functions: by name; each takes and gives a tensor of any shape. Derivatives are autograd's.
+        title: of the figure.
+    """
+    import torch  # here, since it takes seconds and no other figure needs it
+
+    inputs = torch.linspace(-5, 5, 1001, dtype=torch.float64, requires_grad=True)
+    with style():
+        figure = Figure(figsize=(TEXT_WIDTH, 3.1))
+        figure.suptitle(title)
+        axes = figure.subplots(1, 2)
+        lines = []
+        for index, (name, function) in enumerate(functions.items()):
+            outputs = function(inputs)
+            (derivatives,) = torch.autograd.grad(outputs.sum(), inputs)
+            look: dict[str, Any] = {
+                "color": _COLOURS[index % len(_COLOURS)],
+                "linestyle": _LINE_STYLES[index % len(_LINE_STYLES)],
+            }
+            for panel, values in zip(axes, (outputs.detach(), derivatives), strict=True):
+                panel.plot(inputs.detach().numpy(), values.numpy(), **look)
+            lines.append(Line2D([], [], label=labels.label("activation", name), **look))
+        for panel, part in zip(axes, ("(a) Activation function", "(b) Derivative"), strict=True):
+            panel.axhline(0, color="0.5", linewidth=0.6, zorder=0)
+            panel.set_title(part, loc="left")
+            panel.set_xlabel("input")
+            panel.set_xlim(-5, 5)
+        figure.legend(
+            handles=lines, loc="outside lower center", ncols=-(-len(lines) // 2), handlelength=3.5
+        )
+    return figure
+
+
+def _parts(artifact: Artifact, width: float, panels: float) -> tuple[Figure, list[SubFigure]]:
+    """A figure, `width` inches wide, with a titled part for each measure, which has `panels` inches for its panels."""
+    height = (
+        len(artifact.measures) * (panels + 0.7) + 0.6
+    )  # titles and labels of each part; title and legend
+    figure = Figure(figsize=(width, height))
+    figure.suptitle(wrapped_title(artifact, width))
+    parts: list[SubFigure] = list(figure.subfigures(len(artifact.measures), 1, squeeze=False)[:, 0])
+    for letter, part, measure in zip("abcdef", parts, artifact.measures, strict=False):
+        name = PARTS[measure][0]
+        part.suptitle(
+            f"({letter}) {name}" if len(parts) > 1 else name, fontsize=8.5, fontweight="bold"
+        )
+    return figure, parts
+
+
+def draw_line(panel: Axes, runs: pd.DataFrame, x: str, measure: str, look: dict[str, Any]) -> None:
+    """Mean over seeds at each x, and the range as a band; what is not finite is left out.
+
+    Raises:
+        ValueError: the line would mix several configurations.
+    """
+    refuse_mixture(runs, "a line")
+    column = measure if measure in runs.columns else f"mean_{measure}"
+    values = runs[column].where(np.isfinite(runs[column]))
+    if _is_logarithmic(measure):
+        values = values.where(values > 0)
+    by_x = values.groupby(runs[x]).agg(["mean", "min", "max"]).dropna()
+    if by_x.empty:
+        return
+    places = by_x.index.to_numpy(dtype=float)
+    panel.plot(places, by_x["mean"].to_numpy(), **look)
+    panel.fill_between(
+        places, by_x["min"].to_numpy(), by_x["max"].to_numpy(), color=look["color"], alpha=0.2, lw=0
+    )
+
+
+def _line_label(run: pd.Series[Any]) -> str:
+    """The paper's name of a Wide ResNet's configuration: its regularization, or Swish, or Swish (AdamW)."""
+    if run["activation"] == "relu":
+        name = labels.label("regularization", run["regularization"])
+    else:
+        name = labels.label("activation", run["activation"])
+    return f"{name} (AdamW)" if run["optimizer"] == "adamw" else name
+
+
+def _is_logarithmic(measure: str) -> bool:
+    return measure in labels.MEASURE_LABELS
+
+
+def scale_y(panel: Axes, measure: str, ticks: int = 4) -> None:
+    """At most so many ticks on the y axis (and those that share it), with gradient flow on a logarithmic one."""
+    if not _is_logarithmic(measure):
+        panel.yaxis.set_major_locator(MaxNLocator(ticks - 1, steps=[1, 2, 5, 10]))
+    else:
+        scale_y_logarithmically(panel, ticks)
+
+
+def scale_y_logarithmically(panel: Axes, ticks: int = 4) -> None:
+    """A logarithmic y axis with at most so many ticks, at round numbers; after all is drawn."""
+    panel.set_yscale("log")
+    panel.yaxis.set_minor_locator(NullLocator())
+    places = _log_ticks(*panel.get_ylim(), ticks)
+    panel.yaxis.set_major_locator(FixedLocator(places))
+    if all(0.001 <= place < 10_000 for place in places):
+        panel.yaxis.set_major_formatter("{x:g}")
+
+
+def _log_ticks(low: float, high: float, most: int) -> list[float]:
+    """At most `most` round numbers within a logarithmic axis: powers of ten, or some between them where it is short."""
+    exponents = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    places = np.empty(0)
+    for factors in ((1,), (1, 3), (1, 2, 5)):
+        places = np.outer(10.0**exponents, factors).ravel()
+        places = places[(places >= low) & (places <= high)]
+        if len(places) > 1:
+            return [float(place) for place in places[:: -(-len(places) // most)]]
+    evenly = MaxNLocator(most - 1, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [float(place) for place in evenly if low <= place <= high]
+
+
+def note(runs: pd.DataFrame, artifact: Artifact, *more: str) -> str:
+    """What stands below a figure: what it is made of, how to read it, how many runs diverged, and `more`."""
+    diverged = int(runs["diverged"].sum())
+    sentences = [
+        extent(runs, artifact),
+        how_averaged(runs),
+        f"{diverged} runs diverged: accuracy at chance, gradient flow left out."
+        if diverged
+        else "",
+        *more,
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def how_averaged(runs: pd.DataFrame) -> str:
+    """What a line and its band show, with the least and the greatest number of seeds at a point."""
+    point = [
+        "stands_for",
+        "variant",
+        "dataset",
+        "configuration",
+        "architecture",
+        "width_percent",
+        "density_percent",
+    ]
+    seeds = runs.groupby(point, dropna=False)["seed"].nunique()
+    fewest, most = int(seeds.min()), int(seeds.max())
+    if most == 1:
+        return "One seed."
+    counted = f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"
+    return f"Line: mean of {counted}; band: lowest to highest."
+
+
+def wrapped_title(artifact: Artifact, width: float) -> str:
+    """The title of a figure of so many inches, in as few lines as it takes, of like length."""
+    title, most = labels.typeset(artifact.title), int(14 * width)  # about 14 characters an inch
+    lines = len(textwrap.wrap(title, most))
+    least = next(
+        letters for letters in range(1, most + 1) if len(textwrap.wrap(title, letters)) <= lines
+    )
+    return textwrap.fill(title, least)
+
+
+def wrapped_note(text: str, width: float) -> str:
+    """The note of a figure of so many inches, in lines."""
+    return textwrap.fill(text, int(18 * width))  # about 18 characters an inch
+
+
+def nothing_finished(artifact: Artifact) -> Figure:
+    """What a figure is before any of its runs has finished."""
+    with style():
+        figure = Figure(figsize=(TEXT_WIDTH, 2.0))
+        figure.suptitle(wrapped_title(artifact, TEXT_WIDTH))
+        figure.text(0.5, 0.45, "no finished runs", ha="center", va="center")
+    return figure
+
+
+def _swish_note(runs: pd.DataFrame) -> str:
+    """With which regularization a line named by its activation alone was trained."""
+    named = runs[runs["activation"] != "relu"]
+    if named.empty:
+        return ""
+    activations = [
+        labels.label("activation", name)
+        for name in labels.in_order("activation", named["activation"])
+    ]
+    regularizations = labels.in_order("regularization", named["regularization"])
+    return f"{', '.join(activations)}: with {', '.join(labels.label('regularization', one) for one in regularizations)}."
+
+
+def _legend(figure: Figure, handles: list[Line2D], text: str) -> None:
+    """The legend below the panels, with the note as its title."""
+    width = figure.get_figwidth()
+    legend = figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), int(width / 1.3)),
+        handlelength=3,
+        title=wrapped_note(text, width),
+    )
+    legend.get_title().set_fontsize(7)

@@ -1,0 +1,181 @@
+"""Does the initialisation decide which twin is better? Each configuration under each initialisation, side by side.
+
+The tests are those of Table 4 (Section 2.1); the variants of a study give the initialisations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from gradflow.analysis.runs import Artifact, extent, pair_twins
+from gradflow.analysis.sensitivity import MISSING, conclude
+from gradflow.analysis.stats import MINIMUM, signed_rank_test
+from gradflow.analysis.tables import (
+    SIGNIFICANT,
+    Page,
+    Target,
+    latex_text,
+    p_value_style,
+    p_value_text,
+)
+from gradflow.study import labels
+
+COLUMNS = [
+    "artifact", "variant", "initialisation", "stands_for", "dataset", "optimizer", "learning_rate", "regularization",
+    "planned", "n", "zeros", "ties", "p_value", "p_value_normal", "rank_biserial", "median_difference",
+    "interval_low", "interval_high", "mean_difference", "mean_dense", "mean_sparse", "conclusion", "changes",
+    "diverged_dense", "diverged_sparse", "collapsed_dense", "collapsed_sparse",
+]  # fmt: skip
+_SHOWN = ("p", "median", "mean", "accuracy")
+_ROW = ["regularization", "optimizer", "learning_rate"]
+_TARGETS: tuple[Target, ...] = ("html", "latex")
+_FLAGS = ("diverged", "collapsed")
+
+
+def initialisation_cells(
+    runs: pd.DataFrame, artifact: Artifact, variants: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """A Wilcoxon test of sparse against dense for each configuration and initialisation.
+
+    Args:
+        runs: one row per run (`gradflow.analysis.runs.summarise_runs`), of every variant.
+        artifact: its `configurations` are the rows, with or without runs.
+        variants: the planned ones, each with the settings in which it differs from `paper`.
+
+    Returns:
+        COLUMNS, a row per configuration and variant, the artifact's own variant first. Differences
+        are sparse minus dense in percentage points of final test accuracy over the pairs;
+        `mean_dense` and `mean_sparse` are the accuracies of the pairs' twins; `conclusion` is that
+        of `gradflow.analysis.sensitivity.conclude`; `changes` says whether it is another than in
+        the artifact's variant, and is missing there and where either is.
+    """
+    pairs = pair_twins(runs)
+    reference = artifact.variant
+    rows: list[dict[str, Any]] = []
+    # NR's rows together, and BN's
+    regularizations = list(
+        dict.fromkeys(configuration["regularization"] for configuration in artifact.configurations)
+    )
+    for configuration in sorted(
+        artifact.configurations, key=lambda one: regularizations.index(one["regularization"])
+    ):
+        before = MISSING
+        for variant in (reference, *(name for name in variants if name != reference)):
+            same = pairs["variant"] == variant
+            for column in (
+                "stands_for",
+                "dataset",
+                "optimizer",
+                "learning_rate",
+                "regularization",
+                "activation",
+            ):
+                same &= pairs[column] == configuration[column]
+            cell = pairs[same & (pairs["hidden_layers"] == configuration["depth"])]
+            dense, sparse = cell["test_accuracy_dense"], cell["test_accuracy_sparse"]
+            conclusion = conclude(sparse - dense).conclusion
+            known = MISSING not in (before, conclusion)
+            rows.append(
+                {
+                    **{key: configuration[key] for key in COLUMNS if key in configuration},
+                    "artifact": artifact.name,
+                    "variant": variant,
+                    "initialisation": variants[variant].get(
+                        "initialisation", artifact.initialisation
+                    ),
+                    "planned": artifact.planned,
+                    **dataclasses.asdict(signed_rank_test(sparse - dense)),
+                    "mean_difference": (sparse - dense).mean(),
+                    "mean_dense": dense.mean(),
+                    "mean_sparse": sparse.mean(),
+                    "conclusion": conclusion,
+                    "changes": conclusion != before if known else None,
+                    **{
+                        f"{flag}_{architecture}": int(cell[f"{flag}_{architecture}"].sum())
+                        for flag in _FLAGS
+                        for architecture in ("dense", "sparse")
+                    },
+                }
+            )
+            before = conclusion if variant == reference else before
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"changes": "boolean"})
+
+
+def initialisation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
+    """Arrange `initialisation_cells`: a row a configuration, a group of columns an initialisation."""
+    names = list(dict.fromkeys(cells["initialisation"]))
+    columns = pd.MultiIndex.from_tuples([("dense", "accuracy"), *itertools.product(names, _SHOWN)])
+    groups = [group.to_dict("records") for _, group in cells.groupby(_ROW, sort=False)]
+    places = [_place(group[0]) for group in groups]
+    index = pd.MultiIndex.from_tuples(places, names=[None, None, None]) if places else pd.Index([])
+    texts: dict[Target, pd.DataFrame] = {
+        target: pd.DataFrame(
+            [_texts(group, target) for group in groups], index=index, columns=columns
+        )
+        for target in _TARGETS
+    }
+    texts["latex"].columns = pd.MultiIndex.from_tuples(
+        [(latex_text(name), what) for name, what in columns]
+    )
+    styles = [
+        ["", *(style for cell in group for style in (p_value_style(cell["p_value"]), "", "", ""))]
+        for group in groups
+    ]
+    changed = [
+        " ".join(_place(cell)) for cell in cells[cells["changes"].fillna(False)].to_dict("records")
+    ]
+    notes = [
+        extent(runs, artifact)
+        + f" {artifact.planned} pairs a test are planned; n is shown where it differs.",
+        "p: one-sided Wilcoxon signed-rank test of final test accuracy, sparse (S) against dense (D), exact; bold: "
+        f"below {SIGNIFICANT:g}; –: undefined (fewer than {MINIMUM} pairs). Median and mean: of sparse minus dense, "
+        "percentage points. Accuracy: mean over widths and seeds, percent, of the sparse twins, and of the dense ones "
+        "under the first initialisation.",
+        "The initialisation changes the conclusion (sparse better, dense better or undecided, each way at the 5 % "
+        f"level) in {len(changed)} of {int(cells['changes'].notna().sum())} comparisons"
+        + (f": {'; '.join(changed)}." if changed else "."),
+        labels.abbreviations(cells["regularization"]),
+    ]
+    flags = {
+        flag: int(cells[[f"{flag}_dense", f"{flag}_sparse"]].to_numpy().sum()) for flag in _FLAGS
+    }
+    for mark, flag, meaning in (
+        ("†", "diverged", "diverged, kept at chance accuracy"),
+        ("‡", "collapsed", "never left chance"),
+    ):
+        if flags[flag]:
+            notes.append(f"{mark} Some runs {meaning}: {flags[flag]}.")
+    looks = pd.DataFrame(styles, index=index, columns=columns)
+    return Page(artifact.title, texts, looks, tuple(note for note in notes if note), scale=True)
+
+
+def _texts(group: list[dict[Any, Any]], target: Target) -> list[str]:
+    """A row: the dense accuracy, and _SHOWN for each initialisation."""
+    texts = [_number(group[0]["mean_dense"], target, ".1f")]
+    for cell in group:
+        texts.append(p_value_text(cell, target))
+        texts += [
+            _number(cell[f"{kind}_difference"], target, "+.2f") for kind in ("median", "mean")
+        ]
+        texts.append(_number(cell["mean_sparse"], target, ".1f"))
+    return texts
+
+
+def _place(cell: Mapping[Any, Any]) -> tuple[str, str, str]:
+    return (
+        labels.label("regularization", cell["regularization"]),
+        labels.label("optimizer", cell["optimizer"]),
+        f"{cell['learning_rate']:g}",
+    )
+
+
+def _number(value: float, target: Target, form: str) -> str:
+    if math.isnan(value):
+        return "–" if target == "html" else "--"
+    return f"{value:{form}}"

@@ -1,0 +1,451 @@
+"""The paper's tables from run tables: as CSV with every statistic, and as HTML and LaTeX in the paper's arrangement.
+
+Table 4 and its like (p-values of sparse against dense) by `significance_cells`, Table 1 by
+`correlation_cells`; each gives a tidy frame, a row a cell, which is the CSV, and which
+`significance_page` and `correlation_page` arrange. Table 2 and the means are in `overviews`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from gradflow.analysis.runs import (
+    Artifact,
+    about,
+    extent,
+    only_about,
+    pair_twins,
+    refuse_mixture,
+    regularizations_used,
+)
+from gradflow.analysis.stats import Correlation, SignedRankTest, mean_absolute_tau, signed_rank_test
+from gradflow.files import replacing
+from gradflow.paper.published import PublishedPValue
+from gradflow.study import labels
+from gradflow.training.run_log import MEASURES
+
+SIGNIFICANT = 0.05
+TARGETS = ("test_loss", "test_accuracy")
+COLUMN_ARCHITECTURES = ("sparse", "dense")  # the paper's order in Table 1
+
+# p = 0, 0.5, 1. Green, yellow and red as in the paper, each darker than the one before, so that the
+# order is kept in grey and for colour-blind readers, and light enough for black text (contrast
+# above 6).
+SCALE = ((0.0, (189, 240, 176)), (0.5, (238, 192, 74)), (1.0, (229, 106, 92)))
+
+Target = Literal["html", "latex"]
+_DASH = {"html": "–", "latex": "--"}
+_DIVERGED = {"html": "†", "latex": r"\textsuperscript{\dag}"}
+_COLLAPSED = {"html": "‡", "latex": r"\textsuperscript{\ddag}"}
+# Smaller, in black all the same: grey letters on yellow and red are hard to read.
+_SMALL = {
+    "html": '{ours}<br><small style="font-weight: {weight}">{theirs:.3f}</small>',
+    "latex": r"\shortstack[r]{{{ours}\\{{\tiny {weight}{theirs:.3f}}}}}",
+}
+_WEIGHTS = {"html": ("normal", "bold"), "latex": (r"\mdseries ", r"\bfseries ")}
+_CELL_KEYS = [
+    "stands_for",
+    "dataset",
+    "hidden_layers",
+    "learning_rate",
+    "optimizer",
+    "regularization",
+    "activation",
+]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A table ready to be written: what it shows in each cell, how, and what is said below it."""
+
+    title: str
+    texts: dict[Target, pd.DataFrame]
+    styles: pd.DataFrame  # CSS of each cell
+    notes: tuple[str, ...]
+    scale: bool  # whether the cells are coloured by p-value
+    latex_columns: str | None = None  # where some must wrap
+    long: bool = False  # in LaTeX over several pages
+
+
+def significance_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
+    """Wilcoxon tests of sparse against dense, one per optimizer and regularization or activation (Table 4).
+
+    Args:
+        runs: one row per run, already those of the artifact.
+        artifact: its `columns` says what the table's columns are; `where` may list columns or
+            optimizers, which then keep a cell (n = 0) without runs.
+
+    Returns:
+        One row per cell, in the table's order: what it compares, the statistics of
+        `SignedRankTest`, the planned number of pairs, and how many dense and sparse runs diverged
+        or collapsed.
+
+    Raises:
+        ValueError: a cell would mix several configurations.
+    """
+    column = artifact.columns
+    pairs = pair_twins(runs)
+    columns = artifact.in_order(column, runs)
+    cells = []
+    for optimizer in artifact.in_order("optimizer", runs):
+        for name in columns:
+            cell = pairs[(pairs["optimizer"] == optimizer) & (pairs[column] == name)]
+            refuse_mixture(cell, f"artifact {artifact.name}: {optimizer}, {name}")
+            test = signed_rank_test(cell["test_accuracy_sparse"] - cell["test_accuracy_dense"])
+            identity: dict[str, Any] = (
+                {key: cell[key].iloc[0] for key in _CELL_KEYS}
+                if len(cell)
+                else only_about(artifact)
+            )
+            flags = {
+                f"{flag}_{architecture}": int(cell[f"{flag}_{architecture}"].sum())
+                for flag in ("diverged", "collapsed")
+                for architecture in ("dense", "sparse")
+            }
+            cells.append(
+                {"artifact": artifact.name, "variant": artifact.variant, **identity, "optimizer": optimizer,
+                 column: name, "planned": artifact.planned, **dataclasses.asdict(test), **flags}
+            )  # fmt: skip
+    statistics = [field.name for field in dataclasses.fields(SignedRankTest)]
+    flag_columns = ["diverged_dense", "diverged_sparse", "collapsed_dense", "collapsed_sparse"]
+    return pd.DataFrame(
+        cells, columns=["artifact", "variant", *_CELL_KEYS, "planned", *statistics, *flag_columns]
+    )
+
+
+def with_published(
+    cells: pd.DataFrame, printed: Iterable[PublishedPValue], artifact: Artifact
+) -> pd.DataFrame:
+    """The cells of `significance_cells` with what the paper's table of this name prints for each.
+
+    Args:
+        cells: of the artifact.
+        printed: every published p-value.
+        artifact: `table4`, say; for one that the paper does not have nothing is added.
+
+    Returns:
+        The cells with a last column `published`, NaN where the paper's table has no such cell. The
+        data set is the one that a cell is about, whatever stands in for it.
+    """
+    column = artifact.columns
+    theirs = {
+        (
+            cell.dataset,
+            cell.hidden_layers,
+            cell.learning_rate,
+            cell.optimizer,
+            getattr(cell, column),
+        ): cell.p_value
+        for cell in printed
+        if f"table{cell.tables[0]}" == artifact.name
+    }
+    if not theirs:
+        return cells
+    key = ["stands_for", "hidden_layers", "learning_rate", "optimizer", column]
+    places = cells[key].fillna(_of_the_table(theirs)).itertuples(index=False, name=None)
+    return cells.assign(published=[theirs.get(place, math.nan) for place in places])
+
+
+def _of_the_table(theirs: Mapping[tuple[Any, ...], float]) -> dict[str, Any]:
+    """What all cells of a published table have in common: cells without runs are about that."""
+    columns = zip(*theirs, strict=True)
+    shared = dict(zip(("stands_for", "hidden_layers", "learning_rate"), columns, strict=False))
+    return {name: values[0] for name, values in shared.items() if len(set(values)) == 1}
+
+
+def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
+    """Mean absolute Kendall tau of each gradient-flow measure, by data set, architecture and target (Table 1).
+
+    Args:
+        runs: one row per run, already those of the artifact; several data sets make several blocks.
+        artifact: its `where` may list data sets under `stands_for`, which then keep a block without
+            runs.
+
+    Returns:
+        One row per cell, in the table's order, with the statistics of `Correlation` and
+        `incomplete`: how many configurations have fewer runs than planned.
+
+    Raises:
+        ValueError: a block would mix several data sets.
+    """
+    cells = []
+    for stands_for in artifact.listed("stands_for") or labels.in_order(
+        "dataset", runs["stands_for"]
+    ):
+        of_block = runs[runs["stands_for"] == stands_for]
+        datasets = labels.in_order("dataset", of_block["dataset"])
+        if len(datasets) > 1:
+            raise ValueError(
+                f"artifact {artifact.name}: {stands_for} would mix {', '.join(datasets)}; narrow `where`"
+            )
+        for measure in MEASURES:
+            for architecture in COLUMN_ARCHITECTURES:
+                of_cell = of_block[of_block["architecture"] == architecture]
+                incomplete = int((of_cell["configuration"].value_counts() < artifact.planned).sum())
+                for target in TARGETS:
+                    correlation = mean_absolute_tau(of_cell, measure, target)
+                    cells.append(
+                        {"artifact": artifact.name, "variant": artifact.variant, "stands_for": stands_for,
+                         "dataset": next(iter(datasets), None), "measure": measure, "architecture": architecture,
+                         "target": target,
+                         **dataclasses.asdict(correlation), "incomplete": incomplete}
+                    )  # fmt: skip
+    statistics = [field.name for field in dataclasses.fields(Correlation)]
+    keys = ["artifact", "variant", "stands_for", "dataset", "measure", "architecture", "target"]
+    return pd.DataFrame(cells, columns=[*keys, *statistics, "incomplete"])
+
+
+def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
+    """Arrange the cells of `significance_cells`: optimizers as rows, p-values coloured, bold below 0.05."""
+    column = artifact.columns
+    rows = [labels.label("optimizer", name) for name in dict.fromkeys(cells["optimizer"])]
+    columns = [labels.label(column, name) for name in dict.fromkeys(cells[column])]
+    styles = pd.DataFrame("", index=rows, columns=columns)
+    texts: dict[Target, pd.DataFrame] = {"html": styles.copy(), "latex": styles.copy()}
+    for cell in cells.to_dict("records"):
+        place = labels.label("optimizer", cell["optimizer"]), labels.label(column, cell[column])
+        styles.loc[place] = p_value_style(cell["p_value"])
+        for target, text in texts.items():
+            text.loc[place] = p_value_text(cell, target)
+            if not math.isnan(theirs := cell.get("published", math.nan)):
+                weight = _WEIGHTS[target][theirs < SIGNIFICANT]
+                text.loc[place] = _SMALL[target].format(
+                    ours=text.loc[place], theirs=theirs, weight=weight
+                )
+
+    notes = [
+        extent(runs, artifact)
+        + f" {artifact.planned} pairs a cell are planned; n is shown where it differs.",
+        _published_note(cells),
+        "p-value of the one-sided Wilcoxon signed-rank test of test accuracy, sparse (S) against dense (D), exact; "
+        f"bold: below {SIGNIFICANT:g}; –: undefined (fewer than 3 pairs).",
+    ]
+    for mark, flag, meaning in (
+        ("†", "diverged", "diverged, kept at chance accuracy"),
+        ("‡", "collapsed", "never left chance"),
+    ):
+        dense, sparse = int(cells[f"{flag}_dense"].sum()), int(cells[f"{flag}_sparse"].sum())
+        if dense + sparse:
+            notes.append(f"{mark} Some runs {meaning}: {dense} dense, {sparse} sparse.")
+    if column == "regularization":
+        notes.append(labels.abbreviations(cells[column]))
+    else:
+        notes += [regularizations_used(runs), labels.abbreviations(runs["regularization"])]
+    return Page(artifact.title, texts, styles, tuple(note for note in notes if note), scale=True)
+
+
+def _published_note(cells: pd.DataFrame) -> str:
+    """Whose numbers the small ones are, and on which data sets theirs and ours rest."""
+    if "published" not in cells or cells["published"].isna().all():
+        return ""
+    there = cells[cells["published"].notna()]
+    names = [
+        labels.label("dataset", name)
+        for name in labels.in_order("dataset", there["stands_for"].dropna())
+    ]
+    used = set(there["dataset"].dropna()) - set(there["stands_for"].dropna())
+    stood_in = [labels.label("dataset", name) for name in labels.in_order("dataset", used)]
+    text = "Small print: the published p-value" + (f", of {' and '.join(names)}" if names else "")
+    return text + (f"; ours are of {' and '.join(stood_in)}, which stands in." if stood_in else ".")
+
+
+def correlation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
+    """Arrange the cells of `correlation_cells`: a block of four measures a data set, its best of a column bold."""
+    blocks = {
+        name: about(runs[runs["stands_for"] == name], name)
+        for name in dict.fromkeys(cells["stands_for"])
+    }
+    columns = pd.MultiIndex.from_product(
+        [
+            [labels.ARCHITECTURE_LABELS[architecture] for architecture in COLUMN_ARCHITECTURES],
+            [labels.TARGET_LABELS[target] for target in TARGETS],
+        ]
+    )
+    texts: dict[Target, pd.DataFrame] = {}
+    styles = pd.DataFrame()
+    names = {"html": labels.measure_html, "latex": labels.MEASURE_LABELS.__getitem__}
+    targets: tuple[Target, ...] = ("html", "latex")
+    for target in targets:
+        index = pd.MultiIndex.from_product(
+            [list(blocks.values()), [names[target](name) for name in MEASURES]]
+        )
+        text = pd.DataFrame("", index=index, columns=columns)
+        styles = pd.DataFrame("", index=index, columns=columns)
+        best = cells.groupby(["stands_for", "architecture", "target"])[
+            "mean_abs_kendall_tau"
+        ].transform("max")
+        for cell, highest in zip(cells.to_dict("records"), best, strict=True):
+            row = blocks[cell["stands_for"]], names[target](cell["measure"])
+            place = (
+                row,
+                (
+                    labels.ARCHITECTURE_LABELS[cell["architecture"]],
+                    labels.TARGET_LABELS[cell["target"]],
+                ),
+            )
+            tau = cell["mean_abs_kendall_tau"]
+            text.loc[place] = _DASH[target] if math.isnan(tau) else f"{tau:.3f}"
+            styles.loc[place] = "font-weight: bold;" if tau == highest else ""
+        texts[target] = text
+    notes = [
+        extent(runs, artifact),
+        "Mean over configurations of the absolute Kendall tau-b between the average of the measure over the probe "
+        "epochs and the final test value; bold: the highest of a column, by data set; –: undefined.",
+    ]
+    for stands_for, name in blocks.items():
+        of_dataset = cells[cells["stands_for"] == stands_for]
+        count = int((of_dataset["configurations"] + of_dataset["undefined"]).max())
+        note = f"{name}: {count} configurations"
+        if incomplete := int(of_dataset["incomplete"].max()):
+            note += f", {incomplete} of them with fewer than the planned {artifact.planned} runs an architecture"
+        if undefined := int(of_dataset["undefined"].max()):
+            note += f"; up to {undefined} left out of a cell, as theirs is undefined"
+        notes.append(note + ".")
+    return Page(artifact.title, texts, styles, tuple(note for note in notes if note), scale=False)
+
+
+def write_csv(path: Path, cells: pd.DataFrame) -> None:
+    """Write the tidy frame, whole or not at all; what is undefined is empty."""
+    with replacing(path) as aside:
+        cells.to_csv(aside, index=False, lineterminator="\n")
+
+
+def write_html(path: Path, page: Page) -> None:
+    """Write a self-contained page: the table, its legend and its notes."""
+    text = page.texts["html"]
+    styler = _styler(page, "html").set_table_attributes('class="results"')
+    table = styler.to_html(doctype_html=False) if text.size else "<p>No finished runs.</p>"
+    legend = ""
+    if page.scale:
+        swatches = "".join(
+            f'<span style="background-color: {colour(p)}">{p:g}</span>'
+            for p in (0, 0.25, 0.5, 0.75, 1)
+        )
+        legend = f'<p class="legend">S &gt; D {swatches} S ≤ D</p>\n'
+    title = html.escape(page.title)
+    notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in page.notes)
+    document = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font-family: sans-serif; font-size: 13px; color: black; background: white; margin: 2em; }}
+h1 {{ font-size: 1.2em; }}
+p {{ max-width: 75em; }}
+table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }}
+thead tr:last-child th {{ border-bottom: 1px solid; }}
+th, td {{ padding: 0.3em 0.5em; font-weight: normal; }}
+td {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
+td small {{ font-size: 0.8em; }}
+th.row_heading {{ text-align: left; vertical-align: top; }}
+.legend span {{ display: inline-block; padding: 0.2em 0.8em; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{table}
+{legend}{notes}
+</body>
+</html>
+"""
+    with replacing(path) as aside:
+        aside.write_text(document, encoding="utf-8")
+
+
+def write_latex(path: Path, page: Page) -> None:
+    r"""Write a table environment for a document with booktabs, multirow and `\usepackage[table]{xcolor}`."""
+    caption = latex_text(". ".join([page.title.rstrip("."), " ".join(page.notes)]))
+    if page.scale:
+        caption += r" Colour scale: p = 0 green, 0.5 yellow, 1 red."
+    if page.texts["latex"].size:
+        kind: dict[str, Any] = {"clines": "skip-last;data"}
+        if page.long:
+            kind = {"environment": "longtable", "caption": caption}
+        tabular = _styler(page, "latex").to_latex(
+            convert_css=True, column_format=page.latex_columns, hrules=True, multicol_align="c", multirow_align="t",
+            **kind,
+        )  # fmt: skip
+        # pandas ends the last block with a line too, right above \\bottomrule
+        tabular = re.sub(r"\\cline\{[\d-]+\}\n\\bottomrule", r"\\bottomrule", tabular)
+        # on a long table's next pages
+        tabular = tabular.replace(f"\\caption[]{{{caption}}}", r"\caption[]{(continued)}")
+    else:
+        tabular = "No finished runs.\n"
+    needs = "\\usepackage{booktabs}, \\usepackage{multirow} and \\usepackage[table]{xcolor}"
+    if page.long and page.texts["latex"].size:
+        document = f"% needs \\usepackage{{longtable}}, {needs}\n{{\\scriptsize\n{tabular}}}\n"
+    else:
+        caption = f"\\caption{{{caption}}}"
+        document = (
+            f"% needs {needs}\n\\begin{{table}}\n\\centering\n{caption}\n{tabular}\\end{{table}}\n"
+        )
+    with replacing(path) as aside:
+        aside.write_text(document, encoding="utf-8")
+
+
+def colour(p_value: float) -> str:
+    """The colour of a p-value, 0 to 1, as #rrggbb: linear between the colours of SCALE."""
+    for (start, low), (end, high) in itertools.pairwise(SCALE):
+        if p_value <= end:
+            share = (p_value - start) / (end - start)
+            return "#" + "".join(
+                f"{round(a + (b - a) * share):02x}" for a, b in zip(low, high, strict=True)
+            )
+    raise ValueError(f"a p-value above 1: {p_value}")
+
+
+def p_value_style(p_value: float) -> str:
+    """The CSS of a cell that shows a p-value."""
+    if math.isnan(p_value):
+        return ""
+    bold = " font-weight: bold;" if p_value < SIGNIFICANT else ""
+    return f"background-color: {colour(p_value)};{bold}"
+
+
+def p_value_text(cell: dict[Any, Any], target: Target) -> str:
+    """A p-value with the marks of its cell's runs, and n where pairs are missing."""
+    text = _DASH[target] if math.isnan(cell["p_value"]) else f"{cell['p_value']:.3f}"
+    if cell["diverged_dense"] + cell["diverged_sparse"]:
+        text += _DIVERGED[target]
+    if cell["collapsed_dense"] + cell["collapsed_sparse"]:
+        text += _COLLAPSED[target]
+    return text if cell["n"] == cell["planned"] else f"{text} (n={cell['n']})"
+
+
+def _styler(page: Page, target: Target) -> Styler:
+    text = page.texts[target]
+    # a fixed uuid, since a random one would change the file at each run
+    styles = pd.DataFrame(page.styles.to_numpy(), index=text.index, columns=text.columns)
+    return Styler(text, uuid="cells", cell_ids=False).apply(lambda _: styles, axis=None)
+
+
+_LATEX = str.maketrans(
+    {
+        **{special: "\\" + special for special in "%_&#{}$"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+        "–": "--",
+        "†": r"\dag{}",
+        "‡": r"\ddag{}",
+    }
+)
+
+
+def latex_text(text: str) -> str:
+    """Escape a cell's text for LaTeX."""
+    return text.translate(_LATEX)

@@ -1,0 +1,112 @@
+"""K bias-free MLPs of one shape, trained as one: weights stacked on a leading axis, one bmm a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradflow.networks.activations import make_activation
+from gradflow.networks.batched_product import stacked_product
+from gradflow.study.job import Configuration, Settings
+
+
+class StackedBatchNorm(nn.Module):
+    """Batch normalisation of K networks, folded into the channels of one `batch_norm` call.
+
+    Statistics are per network and unit over the minibatch; epsilon and momentum are PyTorch's.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, networks: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(networks, width))
+        self.bias = nn.Parameter(torch.zeros(networks, width))
+        self.register_buffer("running_mean", torch.zeros(networks, width))
+        self.register_buffer("running_var", torch.ones(networks, width))
+        self.update_statistics = True  # off while a probe looks on
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x [K, B, width]; by batch statistics in training mode, by running ones otherwise."""
+        networks, batch, width = x.shape
+        running = self.update_statistics or not self.training
+        folded = F.batch_norm(
+            x.transpose(0, 1).reshape(batch, networks * width),
+            self.running_mean.view(-1) if running else None,
+            self.running_var.view(-1) if running else None,
+            self.weight.view(-1),
+            self.bias.view(-1),
+            self.training,
+        )
+        return folded.view(batch, networks, width).transpose(0, 1)
+
+
+class StackedMLP(nn.Module):
+    """K MLPs of equal shape: inputs [K, B, ...] to logits [K, B, classes].
+
+    The weights given are effective ones (zero where masked), so the forward pass needs no mask, and
+    after a backward pass their `.grad` is the unmasked gradient with respect to the effective
+    weight.
+    """
+
+    def __init__(self, configuration: Configuration, settings: Settings, weights: Sequence[Tensor]):
+        """Build from `weights`, one tensor [K, in, out] a layer."""
+        super().__init__()
+        networks, hidden_layers = weights[0].shape[0], len(weights) - 1
+        self.layers = nn.ParameterList(nn.Parameter(weight) for weight in weights)
+        widths = [weight.shape[2] for weight in weights[:-1]]
+        self.norms = nn.ModuleList(
+            StackedBatchNorm(networks, w) for w in widths if configuration.has("BN")
+        )
+        self.activations = nn.ModuleList(
+            make_activation(configuration.activation, networks, settings) for _ in widths
+        )
+        self.skips = (
+            skip_connections(hidden_layers, settings.skip_overlap)
+            if configuration.has("SC")
+            else {}
+        )
+        self.skip_early = settings.skip_place == "before_activation"
+        self.norm_early = settings.batchnorm_place == "before_activation"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [K, B, classes] of images [K, B, C, H, W]."""
+        hidden = [images.flatten(2)]  # hidden[l] is h_l; h_0 are the inputs
+        for index, activation in enumerate(self.activations):
+            z = stacked_product(hidden[-1], self.layers[index])
+            skipped = hidden[self.skips[index + 1]] if index + 1 in self.skips else None
+            if self.norms and self.norm_early:
+                z = self.norms[index](z)
+            if skipped is not None and self.skip_early:
+                z = z + skipped
+            z = activation(z)
+            if self.norms and not self.norm_early:
+                z = self.norms[index](z)
+            if skipped is not None and not self.skip_early:
+                z = z + skipped
+            hidden.append(z)
+        return stacked_product(hidden[-1], self.layers[-1])
+
+    def linear_paths(self, weights: list[Tensor]) -> Tensor:
+        """Outputs [K, 1, classes] for inputs of one, without activations and BatchNorm; see `masks.live_weights`."""
+        first = weights[0]
+        hidden = [
+            torch.ones(first.shape[0], 1, first.shape[1], dtype=first.dtype, device=first.device)
+        ]
+        for index, weight in enumerate(weights[:-1]):
+            z = torch.bmm(hidden[-1], weight)
+            hidden.append(z + hidden[self.skips[index + 1]] if index + 1 in self.skips else z)
+        return torch.bmm(hidden[-1], weights[-1])
+
+
+def skip_connections(hidden_layers: int, overlap: bool) -> dict[int, int]:
+    """Identity skips "every two layers": {l + 2: l} among hidden layers 1 to `hidden_layers`.
+
+    Without overlap the next skip starts where the last one ended. There is none with fewer than
+    three hidden layers.
+    """
+    return {source + 2: source for source in range(1, hidden_layers - 1, 1 if overlap else 2)}

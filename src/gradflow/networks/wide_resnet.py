@@ -1,0 +1,129 @@
+"""The Wide ResNet of Zagoruyko and Komodakis (2016), without biases: depth 28 and widen factor 10 in section 3.4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradflow.networks.activations import make_activation
+from gradflow.study.job import Configuration, Settings
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight of the network; `role` is stem, shortcuts, classifier or blocks (see `wide_resnet_keep_dense`)."""
+
+    role: str
+    shape: tuple[int, ...]  # [out, in, height, width] of a convolution, [in, out] of the classifier
+    stride: int = 1
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs of one output unit."""
+        return (
+            self.shape[0] if len(self.shape) == 2 else self.shape[1] * self.shape[2] * self.shape[3]
+        )
+
+
+def wide_resnet_layers(depth: int, widen_factor: int, channels: int, classes: int) -> list[Layer]:
+    """The layers in forward order: the stem, for each block its two convolutions and shortcut if any, the classifier.
+
+    Raises:
+        ValueError: the depth is not 6 n + 4.
+    """
+    blocks, remainder = divmod(depth - 4, 6)
+    if remainder or blocks < 1:
+        raise ValueError(f"a Wide ResNet's depth is 10, 16, 22, 28, ...; not {depth}")
+    layers = [Layer("stem", (16, channels, 3, 3))]
+    width = 16
+    for group, stride in ((16, 1), (32, 2), (64, 2)):
+        for block in range(blocks):
+            out, step = group * widen_factor, stride if block == 0 else 1
+            layers += [Layer("blocks", (out, width, 3, 3), step), Layer("blocks", (out, out, 3, 3))]
+            if width != out or step != 1:
+                layers.append(Layer("shortcuts", (out, width, 1, 1), step))
+            width = out
+    return [*layers, Layer("classifier", (width, classes))]
+
+
+class ProbeableBatchNorm(nn.BatchNorm2d):
+    """BatchNorm which leaves its running statistics alone while a probe looks on."""
+
+    update_statistics = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x [B, C, H, W]; by batch statistics in training mode, by running ones otherwise."""
+        running = self.update_statistics or not self.training
+        mean, var = (self.running_mean, self.running_var) if running else (None, None)
+        return F.batch_norm(x, mean, var, self.weight, self.bias, self.training)
+
+
+class WideResNet(nn.Module):
+    """One Wide ResNet with the interface of K = 1 stacked networks: inputs [1, B, C, H, W] to logits [1, B, classes].
+
+    Weights are effective ones (zero where masked), as in `mlp.StackedMLP`.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        settings: Settings,
+        layers: Sequence[Layer],
+        weights: Sequence[Tensor],
+    ):
+        """Build from `layers` and their `weights`, each [1, *layer.shape]."""
+        super().__init__()
+        self.plan = list(layers)
+        self.layers = nn.ParameterList(nn.Parameter(weight) for weight in weights)
+        # pre-activation: BatchNorm and activation stand before each of a block's convolutions and
+        # before the classifier
+        places = [layer.shape[1] for layer in layers if layer.role == "blocks"] + [
+            layers[-1].shape[0]
+        ]
+        self.norms = nn.ModuleList(ProbeableBatchNorm(channels) for channels in places)
+        self.activations = nn.ModuleList(
+            make_activation(configuration.activation, 1, settings) for _ in places
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [1, B, classes] of images [1, B, C, H, W]."""
+
+        def activate(x: Tensor, place: int) -> Tensor:
+            return self.activations[place](self.norms[place](x))
+
+        x = images[0].contiguous(
+            memory_format=torch.channels_last
+        )  # which every layer keeps, and is faster
+        return self._pass(x, list(self.layers), activate).unsqueeze(0)
+
+    def linear_paths(self, weights: list[Tensor]) -> Tensor:
+        """Outputs for inputs of one, without activations and BatchNorm; see `masks.live_weights`."""
+        stem = weights[0]
+        ones = torch.ones(1, stem.shape[2], 8, 8, dtype=stem.dtype, device=stem.device)
+        return self._pass(ones, weights, lambda x, _: x)
+
+    def _pass(
+        self, x: Tensor, weights: list[Tensor], activate: Callable[[Tensor, int], Tensor]
+    ) -> Tensor:
+        remaining = iter(zip(self.plan, weights, strict=True))
+        following = next(remaining)
+
+        def convolve(x: Tensor) -> Tensor:
+            nonlocal following
+            layer, weight = following
+            following = next(remaining)
+            return F.conv2d(x, weight[0], stride=layer.stride, padding=layer.shape[-1] // 2)
+
+        x, place = convolve(x), 0
+        while following[0].role != "classifier":
+            active = activate(x, place)
+            y = convolve(active)
+            y = convolve(activate(y, place + 1))
+            # the shortcut of a block that changes shape starts after the block's first activation
+            x = y + (convolve(active) if following[0].role == "shortcuts" else x)
+            place += 2
+        return activate(x, place).mean((2, 3)) @ following[1][0]

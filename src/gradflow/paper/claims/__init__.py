@@ -1,0 +1,1 @@
+"""The paper's claims and the checks that decide them."""

@@ -1,0 +1,1 @@
+"""What is asked: the configuration, its plan of jobs, what they cost."""

@@ -1,0 +1,444 @@
+"""The model of config.yaml: strict, and with its errors as sentences.
+
+Free of torch and pandas, because Snakemake imports it at every start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from gradflow import own
+from gradflow.study.config_sentences import nearest, one_line, sentence
+from gradflow.study.datasets import SHAPES
+from gradflow.study.job import (
+    LIBRARY_MASK_UPDATES,
+    PAPER_ACTIVATIONS,
+    PAPER_DATASETS,
+    PAPER_OPTIMIZERS,
+    Activation,
+    Architecture,
+    Dataset,
+    Model,
+    Optimizer,
+    Regularization,
+    Settings,
+    dense_width,
+)
+
+# of a scale, study, variant or artifact: they become parts of paths and target names
+NAME = r"^[a-z][a-z0-9_]*$"
+Name = Annotated[str, Field(pattern=NAME)]
+Percent = Annotated[int, Field(ge=1, le=100)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Column = Literal["learning_rate", "hidden_layers", "optimizer", "regularization", "activation"]
+Measure = Literal["test_accuracy", "test_loss", "grad_norm_l1", "grad_norm_l2", "egf_l1", "egf_l2"]
+
+# Folders, and the rules of rules/: the names of scales and artifacts are targets beside theirs.
+RESERVED = {
+    "all", "data", "runs", "studies", "provenance", "tables", "figures", "state", "logs", "reference", "help",
+    "benchmark",
+    "fetch_dataset", "train_mlp", "train_wide_resnet", "pretrain_wide_resnet", "prune_and_finetune", "collect_runs",
+    "correlation_table", "significance_table", "plot_by_width", "plot_by_density", "plot_activations",
+    "plot_flow_over_training", "report", "scorecard", "describe_runs", "write_report",
+}  # fmt: skip
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the message is one line a mistake."""
+
+
+class Strict(BaseModel):
+    """A model without tolerance: no unknown key, no converted type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DatasetChoice(Strict):
+    """How a data set is used."""
+
+    max_width: Positive
+    crop_padding: Annotated[int, Field(ge=0, le=16)]
+    flip: bool
+
+
+class Block(Strict):
+    """Configurations as a product of lists."""
+
+    depths: Annotated[list[Positive], Field(min_length=1)]
+    widen_factors: Annotated[list[Positive], Field(min_length=1)] | None = (
+        None  # of Wide ResNets only
+    )
+    learning_rates: Annotated[list[Rate], Field(min_length=1)]
+    optimizers: Annotated[list[Optimizer], Field(min_length=1)]
+    regularizations: Annotated[list[Regularization], Field(min_length=1)]
+    activations: Annotated[list[Activation], Field(min_length=1)]
+
+
+class Study(Strict):
+    """A set of configurations on one data set."""
+
+    dataset: Dataset
+    model: Model
+    epochs: Positive
+    blocks: Annotated[list[Block], Field(min_length=1)]
+    densities: Annotated[list[Percent], Field(min_length=1)] | None = None  # of Wide ResNets only
+    variants: Annotated[list[Name], Field(min_length=1)] = ["paper"]
+
+
+class StudyAtScale(Strict):
+    """Where a study differs at a scale."""
+
+    epochs: Positive | None = None
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
+    densities: Annotated[list[Percent], Field(min_length=1)] | None = None
+    blocks: Annotated[list[Block], Field(min_length=1)] | None = None
+    variants: Annotated[list[Name], Field(min_length=1)] | None = None
+
+
+class Scale(Strict):
+    """A size of the whole study."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    studies: Annotated[dict[Name, StudyAtScale], Field(min_length=1)]
+    stand_ins: dict[Dataset, Dataset] = {}
+    max_widths: dict[Dataset, Positive] = {}
+    settings: dict[str, Any] = {}
+    keep_weights: bool = (
+        False  # no part of a run's identity: what is finished without them is not trained again
+    )
+
+
+TABLES = (
+    "correlation_table", "significance_table", "grid_table", "means_table", "compare_p_values", "compare_correlations",
+    "compare_means", "agreement_table", "effect_table", "check_claims", "list_assumptions", "sensitivity_table",
+    "calibration_table", "initialisation_table", "precision_table",
+)  # fmt: skip
+FIGURES = ("plot_by_width", "plot_by_density", "plot_activations")
+WITHOUT_RUNS = (
+    "grid_table",
+    "list_assumptions",
+    "plot_activations",
+)  # made of the configuration or of nothing
+# these take all variants of their studies
+ACROSS_VARIANTS = (
+    "sensitivity_table",
+    "calibration_table",
+    "initialisation_table",
+    "precision_table",
+)
+ArtifactKind = Literal[
+    "correlation_table", "significance_table", "grid_table", "means_table", "compare_p_values", "compare_correlations",
+    "compare_means", "agreement_table", "effect_table", "check_claims", "list_assumptions", "sensitivity_table",
+    "calibration_table", "initialisation_table", "precision_table", "plot_by_width", "plot_by_density",
+    "plot_activations",
+]  # fmt: skip
+
+
+class Artifact(Strict):
+    """A table or figure, and what it is drawn from."""
+
+    kind: ArtifactKind
+    title: str
+    studies: list[Name] = []
+    variant: Name = "paper"
+    columns: Literal["regularization", "activation"] = "regularization"  # of a significance table
+    panels: Literal["regularization", "activation"] = "regularization"  # of a plot by width
+    rows: Literal["optimizer", "hidden_layers_and_optimizer"] = "optimizer"  # of a plot by width
+    measures: Annotated[list[Measure], Field(min_length=1)] = ["test_accuracy", "egf_l2"]
+    architectures: list[Architecture] = ["dense", "sparse"]  # of a plot by density
+    where: dict[Column, Any] = {}  # a value, or a list of them
+
+
+class Config(Strict):
+    """All of config.yaml."""
+
+    percents: Annotated[list[Percent], Field(min_length=1)]
+    datasets: dict[Dataset, DatasetChoice]
+    variants: dict[Name, dict[str, Any]]
+    studies: dict[Name, Study]
+    scales: dict[Name, Scale]
+    artifacts: dict[Name, Artifact]
+    partial: Annotated[bool, Field(strict=False)] = (
+        False  # on the command line: make everything from existing logs
+    )
+
+
+def load_config(raw: dict[str, Any]) -> Config:
+    """Check a parsed config.yaml.
+
+    Raises:
+        ConfigError: with one line for each mistake, naming the key and the nearest valid one.
+    """
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(
+            "\n".join(one_line(sentence(detail, Config)) for detail in error.errors())
+        ) from None
+    mistakes = list(_mistakes(config))
+    if mistakes:
+        raise ConfigError("\n".join(map(one_line, mistakes)))
+    return config
+
+
+def settings_of(config: Config, variant: str, scale: str) -> Settings:
+    """The settings of a variant at a scale: those of `paper`, what the variant changes, what the scale changes."""
+    raw = {**config.variants["paper"], **config.variants[variant], **config.scales[scale].settings}
+    return _settings(raw, f"variants.{variant}")
+
+
+# Settings are a plain dataclass, for the sake of the trainer; its field types are checked here.
+_FIELD_TYPES = get_type_hints(Settings)
+_COLUMNS: dict[str, TypeAdapter[Any]] = {
+    "learning_rate": TypeAdapter(Rate),
+    "hidden_layers": TypeAdapter(Positive),
+    "optimizer": TypeAdapter(Optimizer),
+    "regularization": TypeAdapter(Regularization),
+    "activation": TypeAdapter(Activation),
+}
+_LIMITS = {
+    "batch_size": "at least 1",
+    "probe_images": "at least 1",
+    "l2": "at least 0",
+    "wide_resnet_l2": "at least 0",
+    "rmsprop_alpha": "between 0 and 1",
+    "train_images": "at least 1",
+    "mask_update_interval": "at least 1",
+    "mask_update_fraction": "between 0 and 1",
+}
+
+
+def _settings(raw: dict[str, Any], place: str) -> Settings:
+    values = {}
+    for key, value in raw.items():
+        if key not in _FIELD_TYPES:
+            raise ConfigError(f"{place}.{key}: unknown setting{nearest(key, _FIELD_TYPES)}")
+        adapter: TypeAdapter[Any] = TypeAdapter(_FIELD_TYPES[key])
+        try:
+            values[key] = adapter.validate_python(
+                tuple(value) if isinstance(value, list) else value, strict=True
+            )
+        except ValidationError as error:
+            # of a union there is one error a type: text is told of the words that are valid
+            detail = error.errors()[-1 if isinstance(value, str) else 0]
+            indices = [part for part in detail["loc"] if isinstance(part, int)]
+            raise ConfigError(
+                sentence({**detail, "loc": (*place.split("."), key, *indices)}, Config)
+            ) from None
+        numbers = values[key] if isinstance(values[key], tuple) else (values[key],)
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise ConfigError(f"{place}.{key}: {value} is not a finite number")
+        limit, number = _LIMITS.get(key), values[key]
+        low = 1 if limit == "at least 1" else 0
+        if (
+            limit
+            and number != "all"
+            and (number < low or (limit == "between 0 and 1" and number >= 1))
+        ):
+            raise ConfigError(f"{place}.{key}: {value} is out of range; it must be {limit}")
+    return dataclasses.replace(Settings(), **values)
+
+
+def _mistakes(config: Config) -> Iterable[str]:
+    """What the types alone do not catch."""
+    for kind, taken in (
+        ("optimizers", PAPER_OPTIMIZERS),
+        ("activations", PAPER_ACTIVATIONS),
+        ("datasets", PAPER_DATASETS),
+        ("mask_updates", LIBRARY_MASK_UPDATES),
+    ):
+        yield from own.mistakes(kind, taken)
+    for kind in ("scales", "studies", "variants", "artifacts"):
+        for name in getattr(config, kind):
+            if name in RESERVED:
+                yield f"{kind}.{name}: the name is taken by a folder or target; choose another"
+    for name in config.scales.keys() & config.artifacts.keys():
+        yield f"artifacts.{name}: a scale has this name too, and both are targets; choose another"
+    yield from _repeats("percents", config.percents)
+    if "paper" not in config.variants:
+        yield "variants.paper: missing; it holds the defaults"
+        return
+    for name, variant in config.variants.items():
+        try:
+            _settings(variant, f"variants.{name}")
+        except ConfigError as error:
+            yield str(error)
+    for dataset, choice in config.datasets.items():
+        yield from _width_mistakes(
+            config.percents, choice.max_width, f"datasets.{dataset}.max_width"
+        )
+    for name, study in config.studies.items():
+        yield from _study_mistakes(config, study, f"studies.{name}")
+    for name, scale in config.scales.items():
+        yield from _scale_mistakes(config, scale, f"scales.{name}")
+    for name, artifact in config.artifacts.items():
+        yield from _artifact_mistakes(config, artifact, f"artifacts.{name}")
+
+
+def _width_mistakes(percents: Sequence[int], max_width: int, place: str) -> Iterable[str]:
+    widths = [dense_width(max_width, percent) for percent in set(percents)]
+    if min(widths) < 1 or len(set(widths)) < len(widths):
+        yield f"{place}: {max_width} is too narrow; {min(percents)} % of it must be a width of its own of at least 1"
+
+
+def _study_mistakes(config: Config, study: Study, place: str) -> Iterable[str]:
+    if study.dataset not in config.datasets:
+        yield f"{place}.dataset: {study.dataset} is not in datasets{nearest(study.dataset, config.datasets)}"
+    yield from _variant_mistakes(config, study.variants, f"{place}.variants")
+    yield from _block_mistakes(study, study.blocks, study.densities, place)
+
+
+def _variant_mistakes(config: Config, variants: list[str], place: str) -> Iterable[str]:
+    yield from _repeats(place, variants)
+    for variant in variants:
+        if variant not in config.variants:
+            yield f"{place}: there is no variant {variant}{nearest(variant, config.variants)}"
+
+
+def _block_mistakes(
+    study: Study, blocks: list[Block], densities: list[int] | None, place: str
+) -> Iterable[str]:
+    wide = study.model == "wide_resnet"
+    if wide and not densities:
+        yield f"{place}.densities: missing; a Wide ResNet needs its densities in percent, for example [10, 100]"
+    if not wide and densities is not None:
+        yield f"{place}.densities: an MLP has none; its dense widths are the percents at the top"
+    yield from _repeats(f"{place}.densities", densities or [])
+    for index, block in enumerate(blocks):
+        here = f"{place}.blocks[{index}]"
+        for field in type(block).model_fields:
+            yield from _repeats(f"{here}.{field}", getattr(block, field) or [])
+        if wide and block.widen_factors is None:
+            yield f"{here}.widen_factors: missing; a Wide ResNet needs it, 10 in WRN-28-10"
+        if not wide and block.widen_factors is not None:
+            yield f"{here}.widen_factors: an MLP has none"
+        for depth in block.depths:
+            if wide and (depth < 10 or (depth - 4) % 6):
+                nearest = max(10, (depth - 1) // 6 * 6 + 4)
+                yield f"{here}.depths: a Wide ResNet's depth is 6 n + 4; instead of {depth} take {nearest}"
+            if not wide and depth not in (1, 2, 4):
+                nearest = min((1, 2, 4), key=lambda valid: abs(valid - depth))
+                yield f"{here}.depths: an MLP has 1, 2 or 4 hidden layers; instead of {depth} take {nearest}"
+        for regularization in block.regularizations:
+            if wide and "BN" not in regularization.split("_"):
+                better = regularization.replace("NR", "") + (
+                    "_BN" if regularization != "NR" else "BN"
+                )
+                yield f"{here}.regularizations: a Wide ResNet has BatchNorm; instead of {regularization} take {better}"
+
+
+def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
+    yield from _repeats(f"{place}.seeds", scale.seeds)
+    for dataset, max_width in scale.max_widths.items():
+        yield from _width_mistakes(config.percents, max_width, f"{place}.max_widths.{dataset}")
+    for stand_in in scale.stand_ins.values():
+        if stand_in not in config.datasets:
+            yield f"{place}.stand_ins: {stand_in} is not in datasets{nearest(stand_in, config.datasets)}"
+    try:
+        _settings(scale.settings, f"{place}.settings")
+    except ConfigError as error:
+        yield str(error)
+        return
+    for name, here in scale.studies.items():
+        study = config.studies.get(name)
+        if study is None:
+            yield f"{place}.studies.{name}: there is no study {name}{nearest(name, config.studies)}"
+            continue
+        yield from _repeats(f"{place}.studies.{name}.seeds", here.seeds or [])
+        yield from _variant_mistakes(
+            config, here.variants or [], f"{place}.studies.{name}.variants"
+        )
+        if here.blocks or here.densities:
+            inherited = study.densities if study.model == "wide_resnet" else None
+            blocks, densities = here.blocks or study.blocks, here.densities or inherited
+            yield from _block_mistakes(study, blocks, densities, f"{place}.studies.{name}")
+        for variant in here.variants or study.variants:
+            if variant in config.variants:
+                dataset = scale.stand_ins.get(study.dataset, study.dataset)
+                if mistake := _image_mistake(config, scale, variant, dataset):
+                    yield f"{place}.studies.{name}: {mistake}"
+                    return
+
+
+def _image_mistake(config: Config, scale: Scale, variant: str, dataset: str) -> str | None:
+    """More training images than a data set has, or a last minibatch of one."""
+    raw = {**config.variants["paper"], **config.variants[variant], **scale.settings}
+    try:
+        settings = _settings(raw, f"variants.{variant}")
+    except ConfigError:
+        return None  # told for the variant itself
+    images = SHAPES[dataset].train_images
+    if settings.train_images != "all":
+        if settings.train_images > images:
+            return f"train_images is {settings.train_images}, but {dataset} has {images} training images; take fewer"
+        images = settings.train_images
+    batch = settings.batch_size
+    for count in (images, min(settings.probe_images, images)):
+        if batch == 1 or count % batch == 1:
+            return (
+                f"a batch_size of {batch} leaves a last minibatch of one image out of {count}, which BatchNorm cannot "
+                f"normalise; take {batch + 1}"
+            )
+    return None
+
+
+def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:
+    if not artifact.studies and artifact.kind not in ("list_assumptions", "plot_activations"):
+        yield f"{place}.studies: missing; a {artifact.kind} is drawn from at least one study"
+    for study in artifact.studies:
+        if study not in config.studies:
+            yield f"{place}.studies: there is no study {study}{nearest(study, config.studies)}"
+        elif artifact.kind not in (*WITHOUT_RUNS, "check_claims"):
+            model = config.studies[study].model
+            wanted = "wide_resnet" if artifact.kind == "plot_by_density" else "mlp"
+            if model != wanted:
+                yield f"{place}.studies: a {artifact.kind} needs a study of model {wanted}; {study} is of {model}"
+    if artifact.variant not in config.variants:
+        yield f"{place}.variant: there is no variant {artifact.variant}{nearest(artifact.variant, config.variants)}"
+    else:
+        yield from _untrained_mistakes(config, artifact, place)
+    others = set(artifact.architectures) - {"dense"}
+    if artifact.kind == "plot_by_density" and (
+        len(others) != 1 or "dense" not in artifact.architectures
+    ):
+        yield f"{place}.architectures: {artifact.kind} draws two, for example [dense, sparse] or [dense, magnitude]"
+    yield from _repeats(f"{place}.studies", artifact.studies)
+    yield from _repeats(f"{place}.measures", artifact.measures)
+    yield from _repeats(f"{place}.architectures", artifact.architectures)
+    for column, wanted in artifact.where.items():
+        for value in wanted if isinstance(wanted, list) else [wanted]:
+            try:
+                _COLUMNS[column].validate_python(value, strict=True)
+            except ValidationError as error:
+                yield sentence(
+                    {**error.errors()[0], "loc": (*place.split("."), "where", column)}, Config
+                )
+
+
+def _untrained_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:
+    """A variant that an artifact is drawn from, but that a study of it does not train at some scale."""
+    for name, scale in config.scales.items():
+        here = [
+            study
+            for study in artifact.studies
+            if study in config.studies and study in scale.studies
+        ]
+        for study in here if len(here) == len(artifact.studies) else []:
+            trained = scale.studies[study].variants or config.studies[study].variants
+            if artifact.variant not in trained and set(trained) <= config.variants.keys():
+                yield (
+                    f"{place}.variant: at scale {name}, {study} does not train {artifact.variant}; add it to "
+                    f"studies.{study}.variants or take {', '.join(trained)}"
+                )
+
+
+def _repeats(place: str, values: Sequence[Any]) -> Iterable[str]:
+    for value in sorted({value for value in values if values.count(value) > 1}):
+        yield f"{place}: {value} stands there twice; name it once"

@@ -1,0 +1,471 @@
+"""What a training job costs: seconds, memory and disk from its size, corrected by the wall time of finished jobs.
+
+Free of torch and pandas, because Snakemake imports it at every start.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from gradflow.files import lock
+from gradflow.study.datasets import SHAPES
+from gradflow.study.job import Job, Run, dense_width, probe_epochs
+
+DeviceType = Literal["cpu", "cuda"]
+
+# Floats of optimizer state a weight, and times that a weight-sized array is read or written by one
+# update. SGD, momentum and Adam are fused; Adagrad and RMSProp go over the arrays operation by
+# operation on a GPU.
+STATES = {"sgd": 0, "momentum": 1, "adagrad": 1, "rmsprop": 1, "adam": 2, "adamw": 2}
+UPDATE_PASSES = {"sgd": 3, "momentum": 5, "adagrad": 11, "rmsprop": 13, "adam": 7, "adamw": 7}
+UNFUSED = ("adagrad", "rmsprop")
+OF_OWN_STATES, OF_OWN_PASSES = (
+    2,
+    13,
+)  # an optimizer of `gradflow.own`, until its finished jobs correct it
+L2_PASSES = 3  # of an unfused update; the fused ones add it on the way
+MASK_PASSES = 3  # the gradient and the mask are read, the masked gradient is written
+NORM_PASSES = 4  # of the gradient in each step of a probe epoch: |g|, its sum, the sum of squares
+ACCUMULATE_PASSES = 3  # of the gradient in each minibatch of a probe
+# Times that a layer's output is read or written forward and backward beside the products
+# themselves.
+ACTIVATION_PASSES, BATCHNORM_PASSES, SKIP_PASSES = 5, 8, 3
+INPUT_PASSES = 6  # images are picked as bytes, cast and normalised
+KERNELS_A_STEP, KERNELS_A_LAYER = 30, 12  # forward, backward, mask and update of one stack
+TEST_BATCH = 1000
+
+IMPORTS_MB = 800.0  # torch alone
+CUDA_CONTEXT_MB = 2500.0  # the host's share of a CUDA context with its libraries
+LIVE_COUNT_BYTES = 17  # a weight while live weights are counted: two float64 and a bool
+LOG_BYTES = 21_000  # of a run log, measured
+START_SECONDS = 15.0  # imports and data
+DRAW_SECONDS = 2e-7  # a weight: its initial value and its place in a mask are drawn on the CPU
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a device does in a second, before any job was timed on it."""
+
+    bandwidth: float  # bytes
+    flops: dict[str, float]  # by precision
+    launch: float  # seconds to start one kernel or call one operator
+    overlaps: bool  # whether submitting goes on while the device computes
+
+
+# Assumptions. H100: 3.0 TB/s copy, 45 TFLOP/s in IEEE float32 and 400 in TF32, reached by products
+# and convolutions alike. Steps are replayed as CUDA graphs, 1.5 us a kernel; a job takes whichever
+# is longer, starting kernels or computing. CPU: one core with AVX, fitted on the digits.
+RATES: dict[DeviceType, Rates] = {
+    "cuda": Rates(
+        3.0e12, {"float32": 45e12, "tf32": 400e12, "bf16": 700e12, "float64": 30e12}, 1.5e-6, True
+    ),
+    "cpu": Rates(
+        1.5e10, {"float32": 8.0e10, "tf32": 8.0e10, "bf16": 2.0e11, "float64": 4.0e10}, 5e-6, False
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight of a network, and the floats that an image has before and behind it."""
+
+    weights: int
+    positions: int  # at which the weights are applied, an image
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Networks of one shape that step together."""
+
+    networks: int
+    masked: bool
+    layers: tuple[Layer, ...]
+
+    @property
+    def weights(self) -> int:
+        """Of all networks, masked ones too: they are multiplied like any other."""
+        return self.networks * sum(layer.weights for layer in self.layers)
+
+    @property
+    def outputs(self) -> int:
+        """Floats of one image behind the layers of all networks."""
+        return self.networks * sum(layer.outputs for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a device must do."""
+
+    flops: float = 0.0  # of products
+    product_bytes: float = 0.0  # that products move
+    other_bytes: float = 0.0  # that everything else moves
+    kernels: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.flops + other.flops,
+            self.product_bytes + other.product_bytes,
+            self.other_bytes + other.other_bytes,
+            self.kernels + other.kernels,
+        )
+
+    def times(self, count: float) -> Work:
+        """The same work `count` times."""
+        return Work(
+            self.flops * count,
+            self.product_bytes * count,
+            self.other_bytes * count,
+            self.kernels * count,
+        )
+
+    def seconds(self, device: DeviceType, precision: str) -> float:
+        """How long it takes at the prior rates."""
+        rates = RATES[device]
+        computing, submitting = self.computing(rates, precision), self.kernels * rates.launch
+        return max(computing, submitting) if rates.overlaps else computing + submitting
+
+    def computing(self, rates: Rates, precision: str) -> float:
+        """Seconds without submitting: products are bound by arithmetic or memory, the rest by memory."""
+        products = max(self.flops / rates.flops[precision], self.product_bytes / rates.bandwidth)
+        return products + self.other_bytes / rates.bandwidth
+
+
+@cache
+def mlp_layers(inputs: int, width: int, hidden_layers: int, classes: int) -> tuple[Layer, ...]:
+    """The layers of an MLP; those of `masks.mlp_layer_shapes`, which needs torch."""
+    widths = [inputs, *[width] * hidden_layers, classes]
+    return tuple(
+        Layer(before * behind, 1, before, behind) for before, behind in itertools.pairwise(widths)
+    )
+
+
+@cache
+def wide_resnet_layers(
+    depth: int, widen_factor: int, channels: int, side: int, classes: int
+) -> tuple[Layer, ...]:
+    """The layers of a Wide ResNet with the sizes of their images; those of `wide_resnet.wide_resnet_layers`."""
+
+    def convolution(
+        before: int, behind: int, kernel: int, side_before: int, side_behind: int
+    ) -> Layer:
+        positions = side_behind * side_behind
+        return Layer(
+            before * behind * kernel**2,
+            positions,
+            before * side_before * side_before,
+            behind * side_behind**2,
+        )
+
+    layers, width = [convolution(channels, 16, 3, side, side)], 16
+    for group, stride in ((16, 1), (32, 2), (64, 2)):
+        for block in range((depth - 4) // 6):
+            out, step = group * widen_factor, stride if block == 0 else 1
+            smaller = math.ceil(side / step)
+            layers += [
+                convolution(width, out, 3, side, smaller),
+                convolution(out, out, 3, smaller, smaller),
+            ]
+            if width != out or step != 1:
+                layers.append(convolution(width, out, 1, side, smaller))
+            width, side = out, smaller
+    return (*layers, Layer(width * classes, 1, width, classes))
+
+
+def stacks_of(job: Job) -> tuple[Stack, ...]:
+    """The stacks of a job's cohort: one of all sparse twins, and each dense width its own."""
+    shape, configuration = SHAPES[job.configuration.dataset], job.configuration
+    depth = configuration.depth
+    if configuration.model == "wide_resnet":
+        layers = wide_resnet_layers(
+            depth, configuration.widen_factor, shape.channels, shape.side, shape.classes
+        )
+        return tuple(Stack(1, run.architecture != "dense", layers) for run in job.runs)
+    widest = mlp_layers(shape.inputs, job.max_width, depth, shape.classes)
+    sparse = [run for run in job.runs if run.architecture == "sparse"]
+    dense = [run for run in job.runs if run.architecture == "dense"]
+    return (
+        *([Stack(len(sparse), True, widest)] if sparse else []),
+        *(
+            Stack(
+                1,
+                False,
+                mlp_layers(
+                    shape.inputs, dense_width(job.max_width, run.percent), depth, shape.classes
+                ),
+            )
+            for run in dense
+        ),
+    )
+
+
+def pass_work(stack: Stack, images: int, steps: int, size: int, backward: bool) -> Work:
+    """The products of one pass of a stack over `images` in `steps` minibatches."""
+    flops = moved = 0.0
+    for index, layer in enumerate(stack.layers):
+        # the gradient by the inputs of the first layer is not needed
+        products = (2 if index == 0 else 3) if backward else 1
+        flops += products * 2 * layer.weights * layer.positions * images
+        moved += products * (layer.weights * steps + (layer.inputs + layer.outputs) * images)
+    return Work(flops * stack.networks, moved * stack.networks * size, 0.0, 0.0)
+
+
+def step_work(job: Job, stack: Stack, images: int, steps: int) -> Work:
+    """Training a stack on `images` in `steps` minibatches."""
+    size, configuration = float_size(job), job.configuration
+    name = configuration.optimizer
+    passes = UPDATE_PASSES.get(name, OF_OWN_PASSES) + (MASK_PASSES if stack.masked else 0)
+    passes += L2_PASSES if name in UNFUSED and configuration.has("L2") else 0
+    others = size * (passes * stack.weights * steps + output_passes(job) * stack.outputs * images)
+    others += size * INPUT_PASSES * SHAPES[configuration.dataset].inputs * stack.networks * images
+    kernels = steps * (KERNELS_A_STEP + KERNELS_A_LAYER * len(stack.layers))
+    return pass_work(stack, images, steps, size, backward=True) + Work(0.0, 0.0, others, kernels)
+
+
+def output_passes(job: Job) -> int:
+    """Times that each layer's output is read or written beside the products."""
+    configuration = job.configuration
+    return (
+        ACTIVATION_PASSES
+        + (BATCHNORM_PASSES if configuration.has("BN") else 0)
+        + (SKIP_PASSES if configuration.has("SC") else 0)
+    )
+
+
+def probe_work(job: Job, stack: Stack, images: int, steps: int) -> Work:
+    """One probe epoch's measurements: norms at each step, flow over the probe images, the test set."""
+    shape, size = SHAPES[job.configuration.dataset], float_size(job)
+    probes = min(job.settings.probe_images, images)
+    pieces = math.ceil(probes / job.settings.batch_size)
+    tests = math.ceil(shape.test_images / TEST_BATCH)
+    norms = NORM_PASSES * (2 if stack.masked else 1)
+    weights = stack.weights * (norms * steps + ACCUMULATE_PASSES * pieces)
+    outputs = output_passes(job) * stack.outputs * (probes + shape.test_images)
+    layers = len(stack.layers)
+    kernels = (pieces + tests) * KERNELS_A_LAYER * layers + 8 * norms * steps * layers
+    return (
+        pass_work(stack, probes, pieces, size, backward=True)
+        + pass_work(stack, shape.test_images, tests, size, backward=False)
+        + Work(0.0, 0.0, size * (weights + outputs), kernels)
+    )
+
+
+def float_size(job: Job) -> int:
+    """Bytes of a float."""
+    return 8 if job.settings.precision == "float64" else 4
+
+
+def epochs_of(job: Job, pretraining: bool) -> range:
+    """The epochs that a job trains: a pretraining the first half, a magnitude job the second."""
+    half = max(1, job.epochs // 2)
+    if pretraining:
+        return range(half)
+    return range(half if job.architectures == ("magnitude",) else 0, job.epochs)
+
+
+def train_images(job: Job) -> int:
+    """How many training images a job uses: all of its data set's, or a subset."""
+    count = job.settings.train_images
+    return SHAPES[job.configuration.dataset].train_images if count == "all" else count
+
+
+def work_of(job: Job, pretraining: bool = False) -> Work:
+    """All that a job trains and measures."""
+    images = train_images(job)
+    steps = math.ceil(images / job.settings.batch_size)
+    epochs = epochs_of(job, pretraining)
+    probes = sum(epoch in epochs for epoch in probe_epochs(job.epochs))
+    total = Work()
+    for stack in stacks_of(job):
+        total += step_work(job, stack, images, steps).times(len(epochs))
+        total += probe_work(job, stack, images, steps).times(probes)
+    return total
+
+
+def optimizer_states(job: Job) -> int:
+    """Floats of optimizer state a weight."""
+    return STATES.get(job.configuration.optimizer, OF_OWN_STATES)
+
+
+def checkpoint_bytes(job: Job) -> int:
+    """Of a job's checkpoint: weights, optimizer state, and masks as bytes."""
+    states = optimizer_states(job)
+    return sum(
+        stack.weights * (float_size(job) * (1 + states) + (1 if stack.masked else 0))
+        for stack in stacks_of(job)
+    )
+
+
+def memory_mb(job: Job, device: DeviceType) -> int:
+    """Host memory that a job needs at its peak, on a GPU too: networks are drawn, and checkpoints written, there."""
+    shape, size = SHAPES[job.configuration.dataset], float_size(job)
+    stacks = stacks_of(job)
+    padded = (
+        (shape.side + 2 * job.crop_padding) ** 2 / shape.side**2
+        if job.configuration.has("DA")
+        else 1.0
+    )
+    images = train_images(job)
+    data = shape.inputs * (shape.train_images + images * padded + 2 * shape.test_images)
+    data += len(job.percents) * images * 19  # an epoch's order and draws
+    # weights and gradients, optimizer state, masks as floats
+    held = sum(
+        s.weights * size * (2 + optimizer_states(job) + (1 if s.masked else 0)) for s in stacks
+    )
+    # one after the other: live weights are counted, an update takes room for two arrays, a
+    # checkpoint is put together
+    passing = max(
+        *(s.weights * max(LIVE_COUNT_BYTES, 2 * size) for s in stacks), checkpoint_bytes(job)
+    )
+    batch = job.settings.batch_size
+    activations = max(
+        size
+        * max(
+            batch * (s.outputs * output_passes(job) / 2 + s.networks * shape.inputs * 3),
+            # nothing is kept for a backward pass over the test set
+            min(TEST_BATCH, shape.test_images)
+            * 4
+            * s.networks
+            * max(max(x.inputs, x.outputs) for x in s.layers),
+        )
+        for s in stacks
+    )
+    base = IMPORTS_MB + (CUDA_CONTEXT_MB if device == "cuda" else 0.0)
+    return math.ceil(base + 1.2 * (data + held + passing + activations) / 1e6)
+
+
+def disk_bytes(job: Job, keep_weights: bool, pretraining: bool = False) -> int:
+    """What remains of a job: logs, kept weights and masks, a pretrained network; its checkpoint does not."""
+    if pretraining:
+        return checkpoint_bytes(job)
+    kept = (
+        sum(s.weights * (float_size(job) + (1 if s.masked else 0)) for s in stacks_of(job))
+        if keep_weights
+        else 0
+    )
+    return len(job.runs) * LOG_BYTES + kept
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Measured over predicted seconds, and from how many jobs."""
+
+    value: float = 1.0
+    jobs: int = 0
+
+
+class CostModel:
+    """Seconds of jobs, corrected by one factor a model and device type.
+
+    Args:
+        factors: by (model, device type); 1 where there is none.
+    """
+
+    def __init__(self, factors: dict[tuple[str, str], Factor] | None = None):
+        self.factors = factors or {}
+
+    @classmethod
+    def of_results(cls, results: Path) -> CostModel:
+        """Calibrate by the finished jobs of all scales."""
+        timed: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for record in records(results):
+            try:
+                job, device, seconds = (
+                    Job.from_json(record["spec"]),
+                    record["device_type"],
+                    float(record["seconds"]),
+                )
+                predicted = work_of(job, record["pretraining"]).seconds(
+                    device, job.settings.precision
+                )
+            except (KeyError, TypeError, ValueError):
+                continue  # of another engine version, whose speed says nothing of this one's
+            timed.setdefault((job.configuration.model, device), []).append((seconds, predicted))
+        return cls(
+            {key: Factor(weighted_median(pairs), len(pairs)) for key, pairs in timed.items()}
+        )
+
+    def factor(self, model: str, device: DeviceType) -> Factor:
+        """The correction of a model's predicted seconds on a device."""
+        return self.factors.get((model, device), Factor())
+
+    def seconds(self, job: Job, device: DeviceType, pretraining: bool = False) -> float:
+        """Wall seconds of a job, its start included."""
+        training = work_of(job, pretraining).seconds(device, job.settings.precision)
+        start = START_SECONDS + DRAW_SECONDS * sum(stack.weights for stack in stacks_of(job))
+        return start + training * self.factor(job.configuration.model, device).value
+
+    def runtime(self, job: Job, device: DeviceType, pretraining: bool = False) -> int:
+        """Minutes to ask a cluster for: twice the estimate and ten."""
+        return math.ceil(2 * self.seconds(job, device, pretraining) / 60 + 10)
+
+
+def weighted_median(pairs: Iterable[tuple[float, float]]) -> float:
+    """Median of measured / predicted, weighted by measured seconds: many jobs of a second do not outvote an hour."""
+    ratios = sorted((measured / predicted, measured) for measured, predicted in pairs)
+    half = sum(weight for _, weight in ratios) / 2
+    below = 0.0
+    for ratio, weight in ratios:
+        below += weight
+        if below >= half:
+            return ratio
+    raise ValueError("there is nothing to take a median of")
+
+
+def planned_device(elsewhere: bool) -> DeviceType:
+    """The kind of device that jobs are planned for.
+
+    GRADFLOW_DEVICE says it; otherwise a GPU, if this machine has one or the jobs run `elsewhere`,
+    on a cluster.
+    """
+    name = os.environ.get("GRADFLOW_DEVICE", "auto").partition(":")[0]
+    if name in ("cpu", "cuda"):
+        return "cpu" if name == "cpu" else "cuda"
+    return "cuda" if elsewhere or os.path.exists("/dev/nvidiactl") else "cpu"
+
+
+def record_job(
+    results: Path,
+    job: Job,
+    runs: Iterable[Run],
+    seconds: float,
+    device: str,
+    pretraining: bool = False,
+) -> None:
+    """Note how long a job took: one line in a file a scale, so that thousands are read at once.
+
+    Appending alone is not atomic between the machines of a shared file system, hence the lock. A
+    job of which only a part was trained anew is left out.
+    """
+    if set(runs) != set(job.runs) or seconds <= 0:
+        return
+    line = {
+        "spec": job.to_json(),
+        "pretraining": pretraining,
+        "device_type": device,
+        "seconds": round(seconds, 3),
+    }
+    path = results / job.scale / "state" / "costs.jsonl"
+    with lock(path.with_suffix(".lock")), open(path, "ab", buffering=0) as file:
+        file.write(json.dumps(line).encode() + b"\n")
+
+
+def records(results: Path) -> Iterator[dict[str, Any]]:
+    """What `record_job` noted, of all scales; a line that a crash cut short is passed over."""
+    for path in sorted(results.glob("*/state/costs.jsonl")):
+        for line in path.read_text(errors="replace").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record

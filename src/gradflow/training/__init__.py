@@ -1,0 +1,1 @@
+"""Training: the cohort engine and the life of a job."""

@@ -1,0 +1,81 @@
+"""Rules that move the active weights while a network trains, by their names in config.yaml.
+
+The paper's masks stay as they were drawn (`mask_update: fixed`). Every rule keeps each layer's
+number of active weights, so that the comparison with the dense twin stays one of the same capacity.
+`gradflow.own` adds rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradflow import own
+from gradflow.study.job import Job
+from gradflow.study.streams import stream
+from gradflow.training.stack import MaskUpdate, Stack
+
+
+def sparse_evolutionary_training(stack: Stack, steps: int, job: Job) -> list[Tensor]:
+    """SET (Mocanu et al., 2018): drop the active weights of smallest magnitude, activate as many at random.
+
+    The setting `mask_update_fraction` is the share of a layer's active weights that is dropped.
+    Places are drawn from all that are free then, those just dropped included; one that is drawn
+    again keeps its weight, any other starts at zero.
+
+    Returns:
+        One tensor [K, ...] a layer.
+    """
+    key = (job.configuration.dataset, job.seed)
+    return [
+        torch.stack(
+            [
+                _evolve(
+                    weight,
+                    mask,
+                    job.settings.mask_update_fraction,
+                    stream(*key, run.percent, "set", layer, steps),
+                )
+                for run, weight, mask in zip(stack.runs, weights, masks, strict=True)
+            ]
+        )
+        for layer, (weights, masks) in enumerate(zip(stack.layers, stack.masks or [], strict=True))
+    ]
+
+
+def _evolve(
+    weight: Tensor, mask: Tensor, fraction: float, generator: np.random.Generator
+) -> Tensor:
+    active = mask.flatten().nonzero().flatten()
+    dropped = int(fraction * len(active))
+    # a stable sort breaks ties alike on every device
+    order = weight.detach().flatten()[active].abs().sort(descending=True, stable=True).indices
+    evolved = torch.zeros_like(mask).flatten()
+    evolved[active[order[: len(active) - dropped]]] = 1
+    free = (evolved == 0).nonzero().flatten()
+    drawn = generator.choice(len(free), dropped, replace=False, shuffle=False)
+    evolved[free[torch.from_numpy(drawn).to(free.device)]] = 1
+    return evolved.view(mask.shape)
+
+
+RULES: dict[str, Callable[[Stack, int, Job], Sequence[Tensor] | None]] = {
+    "set": sparse_evolutionary_training
+}
+
+
+def mask_update_of(job: Job, steps_per_epoch: int) -> MaskUpdate | None:
+    """What the job's settings say of its masks; None where they are fixed."""
+    name = job.settings.mask_update
+    if name == "fixed":
+        return None
+    rule = RULES[name] if name in RULES else own.load("mask_updates", name, "update").update
+
+    def update(stack: Stack, steps: int) -> Sequence[Tensor] | None:
+        return (
+            rule(stack, steps, job) if steps else None
+        )  # before the first step nothing is learned
+
+    return MaskUpdate(update, every=job.settings.mask_update_interval * steps_per_epoch)

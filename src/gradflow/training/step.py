@@ -1,0 +1,119 @@
+"""What is done to a stack at one minibatch. Functions of device tensors alone, so that a GPU can replay them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gradflow.flow import EXPONENTS, GradientFlow, norm, norm_by_rows
+from gradflow.study.job import Job
+from gradflow.training.stack import Stack, forget_gradients, gradient, probing_mode
+
+
+def learning_rate_at(job: Job, epoch: int) -> float:
+    """Constant, or in steps: times 0.2 after 30, 60 and 80 % of the epochs (60, 120 and 160 of 200; section 3.4)."""
+    mlp = job.configuration.model == "mlp"
+    schedule = job.settings.mlp_schedule if mlp else job.settings.wide_resnet_schedule
+    drops = (
+        0
+        if schedule == "constant"
+        else sum(epoch * 10 >= job.epochs * tenths for tenths in (3, 6, 8))
+    )
+    return float(job.configuration.learning_rate * 0.2**drops)
+
+
+def network_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy [K] of each network: logits [K, B, C], labels [K, B]."""
+    return (
+        F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        .view(labels.shape)
+        .mean(1)
+    )
+
+
+def train_step(
+    stack: Stack,
+    images: Tensor,
+    labels: Tensor,
+    learning_rate: float,
+    *,
+    mixed: bool,
+    probing: bool,
+    update_masks: Callable[[Stack], None] | None = None,
+) -> None:
+    """One optimizer step of every network of a stack.
+
+    Args:
+        stack: the networks.
+        images: [K, B, C, H, W], normalised.
+        labels: [K, B].
+        learning_rate: of this step.
+        mixed: compute products in bfloat16; weights, sums and norms stay float32.
+        probing: add the losses and the flow of this minibatch to the stack's sums.
+        update_masks: called between the backward pass and the update.
+    """
+    forget_gradients(stack.network)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=mixed, cache_enabled=False):
+        losses = network_losses(stack.network(images), labels)
+    losses.sum().backward()  # a sum, so that each network's gradient is that of its own mean loss
+    if update_masks is not None:
+        update_masks(stack)
+    if probing:
+        flow = masked_flow(stack, norm_by_rows)
+        stack.train_loss += losses.detach()
+        stack.minibatch += torch.stack(measures(flow))
+    else:
+        stack.mask_gradients()
+    stack.optimizer.step(learning_rate)
+
+
+def probe_step(stack: Stack, images: Tensor, labels: Tensor, share: float) -> None:
+    """Add `share` times the loss [K] and the gradients of one minibatch to `probe_loss` and to each `.grad`.
+
+    Args:
+        stack: the networks; every parameter has a `.grad`.
+        images: [1, B, C, H, W], normalised.
+        labels: [1, B].
+        share: of this minibatch in all the probe images.
+    """
+    images, labels = (t.expand(len(stack.runs), *t.shape[1:]) for t in (images, labels))
+    with probing_mode(stack.network), ieee_float32():
+        losses = network_losses(stack.network(images), labels) * share
+        losses.sum().backward()
+    stack.probe_loss += losses.detach()
+
+
+def masked_flow(stack: Stack, norm: Callable[[Tensor, int], Tensor] = norm) -> GradientFlow:
+    """The flow of a stack's gradients, which are masked on the way."""
+    unmasked = norms_by_layer(stack.layers, norm)
+    stack.mask_gradients()
+    return GradientFlow(unmasked, norms_by_layer(stack.layers, norm) if stack.masks else unmasked)
+
+
+def norms_by_layer(
+    layers: Sequence[Tensor], norm: Callable[[Tensor, int], Tensor]
+) -> dict[int, Tensor]:
+    """Norms [K, L] of the layers' gradients as they are, for each p."""
+    return {
+        p: torch.stack([norm(gradient(layer), p) for layer in layers], dim=-1) for p in EXPONENTS
+    }
+
+
+def measures(flow: GradientFlow) -> list[Tensor]:
+    """The four measures [K], in the order of `runlog.MEASURES`."""
+    return [flow.grad_norm(1), flow.grad_norm(2), flow.egf(1), flow.egf(2)]
+
+
+@contextmanager
+def ieee_float32() -> Iterator[None]:
+    """Measure in IEEE float32 whatever the training uses: TF32 moves norms by up to 3e-3."""
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn

@@ -1,0 +1,295 @@
+"""The life of a training job: wait for the cohort's lock, keep what is done, resume, train, publish the logs.
+
+Everything in between lives in the state folder, keyed by what is trained: a killed job goes on from
+its checkpoint, and a finished one whose logs were not all published publishes the rest.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from gradflow.data.store import DamagedDataError, DataError, ImageData, load_dataset
+from gradflow.files import lock, remove_asides
+from gradflow.study.cost import record_job
+from gradflow.study.job import ENGINE_VERSION, Job, Run
+from gradflow.training.checkpoint import (
+    CheckpointError,
+    Progress,
+    read_progress,
+    remove_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+    write_progress,
+)
+from gradflow.training.cohort import Cohort
+from gradflow.training.heartbeat import ProgressRecord
+from gradflow.training.run_log import LIBRARIES, WrongLogError, read_log, write_log
+from gradflow.training.weights import weights_path, write_weights
+
+CHECKPOINT_SECONDS = 300.0  # between two checkpoints, at least
+CHECKPOINT_SHARE = (
+    0.015  # of the time may go into writing them: large cohorts on slow disks save less often
+)
+
+
+class Stopped(Exception):
+    """The process was asked to stop; the checkpoint is saved."""
+
+
+def train_job(
+    job: Job,
+    results: Path,
+    device: torch.device,
+    keep_weights: bool = False,
+    start: Callable[[Cohort], None] | None = None,
+) -> None:
+    """Train what is missing of a job and publish its logs.
+
+    Args:
+        job: what to train.
+        results: the results folder; `Job` knows where in it everything lies.
+        device: where to train.
+        keep_weights: write final weights and masks beside the logs of the runs that are trained;
+            see `weights`.
+        start: brings a new cohort to its starting point, for a job that continues another's
+            network.
+
+    Raises:
+        Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
+    """
+    # after a killed snakemake its trainers live on: whoever comes second waits here and finds the
+    # work done
+    state = results / job.state_path
+    with lock(state.with_suffix(".lock")):
+        missing = [run for run in job.runs if not is_finished(job, run, results)]
+        if missing:
+            progress = read_checkpoint(state)
+            if progress is not None and (
+                progress.spec != job.to_json() or not set(missing) <= progress.rows.keys()
+            ):
+                progress = (
+                    None  # left by another specification, or without the runs that are missing now
+                )
+            if progress is None or progress.tensors:
+                progress = _train(job, missing, results, progress, device, keep_weights, start)
+            publish(job, missing, progress, results, device)
+            record_job(results, job, progress.rows, progress.seconds, device.type)
+        remove_checkpoint(state)
+
+
+def read_checkpoint(state: Path) -> Progress | None:
+    """How far a job has come; says so where that cannot be known."""
+    progress = read_progress(state)
+    if progress is None and state.exists():
+        print(
+            f"{state}: the checkpoint is damaged; the job starts from the beginning",
+            file=sys.stderr,
+        )
+    return progress
+
+
+def is_finished(job: Job, run: Run, results: Path) -> bool:
+    """Whether the run's log exists, is whole and was written for this very specification.
+
+    Raises:
+        runlog.RunLogError: the log is there and cannot be read.
+    """
+    log = results / job.log_path(run)
+    if not log.exists():
+        return False
+    try:
+        read_log(log, job.only(run).to_json())
+    except WrongLogError as error:
+        print(f"{error}; it is trained again now", file=sys.stderr)
+        return False
+    return True
+
+
+def _train(
+    job: Job,
+    missing: Sequence[Run],
+    results: Path,
+    progress: Progress | None,
+    device: torch.device,
+    keep_weights: bool,
+    start: Callable[[Cohort], None] | None,
+) -> Progress:
+    cohort = Cohort(job, load_job_data(job, results), device, runs=missing)
+    state = results / job.state_path
+    seconds = advance(cohort, job.epochs, state, progress, start)
+    # before the job is marked as done, since its tensors are gone then: killed in between, it goes
+    # on from its last checkpoint and writes the same weights again
+    for run in missing:
+        if keep_weights:
+            write_weights(weights_path(job, run, results), cohort, run)
+        else:
+            weights_path(job, run, results).unlink(
+                missing_ok=True
+            )  # of the run that this one replaces
+    done = Progress(job.to_json(), cohort.epoch, 0, job.epochs, seconds, cohort.rows)
+    write_progress(state, done)
+    return done
+
+
+def load_job_data(job: Job, results: Path) -> ImageData:
+    """The data set of a job, cut down to the training images that it uses.
+
+    Raises:
+        data.DataError: it is missing, or damaged; its files are removed then, so that the same
+        command fetches it anew.
+    """
+    path = results / "data" / f"{job.configuration.dataset}.safetensors"
+    try:
+        data = load_dataset(path)
+    except DamagedDataError as error:
+        for file in (path, path.with_suffix(".json")):
+            file.unlink(missing_ok=True)
+        raise DataError(f"{error} (the damaged files are removed)") from None
+    count = job.settings.train_images
+    return data if count == "all" else data.subset(count)
+
+
+def advance(
+    cohort: Cohort,
+    until: int,
+    state: Path,
+    progress: Progress | None,
+    start: Callable[[Cohort], None] | None = None,
+) -> float:
+    """Train a new cohort to the end of epoch `until` - 1, from its checkpoint if it has one, and keep checkpoints.
+
+    Returns:
+        Seconds spent, earlier attempts included.
+
+    Raises:
+        Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
+    """
+    began, earlier, resumed = time.monotonic(), 0.0, False
+    spec = cohort.job.to_json()
+    if progress is not None:
+        try:
+            restore_checkpoint(state, progress, cohort)
+            earlier, resumed = progress.seconds, True
+            print(f"resumed at epoch {cohort.epoch} of {until}", file=sys.stderr)
+        except CheckpointError as error:
+            print(f"{error}; the job starts from the beginning", file=sys.stderr)
+    if start is not None and not resumed:
+        start(cohort)
+
+    def seconds() -> float:
+        return earlier + time.monotonic() - began
+
+    with StopSignals() as stop, ProgressRecord(state) as record:
+        saved, interval = time.monotonic(), CHECKPOINT_SECONDS
+
+        def at_step() -> bool:
+            nonlocal saved, interval
+            if not stop.requested and (asked := time.monotonic()) - saved > interval:
+                save_checkpoint(state, spec, cohort, seconds())
+                saved = time.monotonic()
+                interval = max(CHECKPOINT_SECONDS, (saved - asked) / CHECKPOINT_SHARE)
+            if record.due():
+                record.write(
+                    cohort.epoch + cohort.step_in_epoch / cohort.steps_per_epoch, seconds()
+                )
+            return stop.requested
+
+        if not cohort.train(until, at_step):
+            save_checkpoint(state, spec, cohort, seconds())
+            raise Stopped(
+                f"stopped in epoch {cohort.epoch} of {until}; the same command goes on from there"
+            )
+    return seconds()
+
+
+def publish(
+    job: Job, runs: Sequence[Run], progress: Progress, results: Path, device: torch.device
+) -> None:
+    """Write the logs of `runs`."""
+    for run in runs:
+        log = results / job.log_path(run)
+        remove_asides(log.parent, log.name)
+        write_log(
+            log,
+            progress.rows[run],
+            provenance(device)
+            | {"spec": job.only(run).to_json(), "seconds": f"{progress.seconds:.3f}"},
+        )
+
+
+def provenance(device: torch.device) -> dict[str, str]:
+    """What a log's metadata says of the machine and the software; seconds are the whole job's."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    libraries = {f"{library}_version": version(library) for library in LIBRARIES}
+    return {
+        "engine_version": str(ENGINE_VERSION),
+        "device": name,
+        "device_type": device.type,
+        **libraries,
+    }
+
+
+def prepare(device: torch.device, job: Job, threads: int) -> None:
+    """Make this process compute repeatably: the same job on the same device gives the same bits."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    torch.set_flush_denormal(
+        True
+    )  # a collapsing network is full of denormals, which cost a CPU a hundred times more
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    tf32 = job.settings.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library not to hand freed memory back: each step would fault in its gradients' pages anew."""
+    with suppress(AttributeError, OSError):  # not glibc
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
+        allocator.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+class StopSignals:
+    """Turns SIGTERM and SIGINT into a request which the training loop sees at its next step."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return "CPU"

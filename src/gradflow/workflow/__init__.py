@@ -1,0 +1,1 @@
+"""Around Snakemake: locks, progress, status, servers, mistakes."""

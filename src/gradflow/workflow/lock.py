@@ -1,0 +1,124 @@
+"""One snakemake at a time on a results folder, and none locked out by a dead one.
+
+Snakemake's own lock outlives a killed snakemake, and cannot be told from a live one's. A flock ends
+with its process: who gets it may clear what Snakemake left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import socket
+import sys
+from base64 import urlsafe_b64decode
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from gradflow.files import checksum_path, try_lock
+from gradflow.study.plan import Grid
+
+HELD = (
+    "GRADFLOW_RESULTS_LOCK"  # set for a snakemake that runs on behalf of one which holds the lock
+)
+# Options of a snakemake that runs no job. Of the short ones, which may stand together, those before
+# take no value.
+LOOKING = re.compile(
+    r"-[tkfFpa]*[nlSDhv]\w*"
+    r"|--(dry-?run|lint|list(-[\w-]+)?|(detailed-)?summary|unlock|report|(d3)?dag|(rule|file)graph|help|version|archive"
+    r"|generate-unit-tests)(=.*)?"
+)
+AFTER_ALL = "--report-after-run"  # and this one makes `--report` run jobs
+
+
+def take_results_lock(main_process: bool, results: Path) -> IO[str] | None:
+    """Take the lock when this snakemake is about to run jobs; exit with a line when another one does.
+
+    Args:
+        main_process: not a job's process on a cluster node.
+        results: the results folder.
+
+    Returns:
+        The lock, to be kept until the process ends; None where none is needed.
+    """
+    looking = AFTER_ALL not in sys.argv and any(LOOKING.fullmatch(word) for word in sys.argv[1:])
+    if not main_process or HELD in os.environ or looking:
+        return None
+    try:
+        lock = try_lock(results / ".lock")
+    except OSError as error:
+        sys.exit(
+            f"{results}/ cannot be written ({error.strerror}); make it writable, or run in another folder"
+        )
+    if lock is None:
+        process, _, host = (results / ".lock").read_text().strip().partition(" ")
+        where = "" if host in ("", socket.gethostname()) else f" on {host}"
+        sys.exit(
+            f"Another snakemake (process {process or 'unknown'}{where}) is running on {results}/; wait for it or stop "
+            f"it{where} with: kill {process or 'PID'}. The lock ends with it"
+        )
+    lock.truncate(0)
+    lock.write(f"{os.getpid()} {socket.gethostname()}\n")
+    lock.flush()
+    # nobody else is alive, so a lock of Snakemake's own is a dead one's
+    shutil.rmtree(".snakemake/locks", ignore_errors=True)
+    _trust_data(Path(".snakemake/incomplete"))
+    return lock
+
+
+def _trust_data(marks: Path) -> None:
+    """Remove Snakemake's marks of an unfinished writer from data files, which are whole once they are there.
+
+    A marked file would be fetched again, and nothing else done: Snakemake does not look at the jobs
+    behind one that it forces, and training, whose data are `ancient` inputs, is not drawn along
+    either. A mark's path is the file's, in base64, cut into pieces.
+    """
+    for mark in marks.rglob("*"):
+        if mark.is_file():
+            name = "".join(part.removeprefix("@") for part in mark.relative_to(marks).parts)
+            with suppress(ValueError):  # not one of Snakemake's
+                if urlsafe_b64decode(name).startswith(b"results/data/"):
+                    mark.unlink()
+
+
+def drop_stale_tables(grid: Grid, results: Path) -> None:
+    """Remove damaged study tables and those of another plan, with what was drawn of them, and say so.
+
+    They are then collected again. Snakemake itself notices a changed plan by its records in
+    `.snakemake`, which may be lost. A table's Parquet footer holds its plan as it is, so no library
+    is needed to find it there.
+    """
+    for scale in grid.config.scales:
+        for study in grid.config.scales[scale].studies:
+            table = results / scale / "studies" / f"{study}.parquet"
+            if not table.exists():
+                continue
+            content, reason = table.read_bytes(), ""
+            if not _is_whole(table, content):
+                reason = "is damaged"
+            elif grid.plan(scale, study).to_json().encode() not in content:
+                reason = f"was made before {study} was changed in config.yaml"
+            if reason:
+                print(f"{table} {reason}; it is collected again", file=sys.stderr)
+                for path in (table, *_drawn_from(grid, results, scale, study)):
+                    path.unlink()
+
+
+def _drawn_from(grid: Grid, results: Path, scale: str, study: str) -> list[Path]:
+    names = [name for name in grid.artifacts(scale) if study in grid.studies(scale, name)]
+    return [
+        path
+        for kind in ("tables", "figures")
+        for name in names
+        for path in (results / scale / kind).glob(f"{name}.*")
+    ]
+
+
+def _is_whole(table: Path, content: bytes) -> bool:
+    """Whether a study table has the checksum that was written beside it; true where there is none."""
+    checksum = checksum_path(table)
+    return not checksum.exists() or checksum.read_text(errors="replace").split()[:1] == [
+        hashlib.sha256(content).hexdigest()
+    ]

@@ -1,0 +1,113 @@
+"""The targets as a person would ask for them, in the paper's order: what each makes and what it costs.
+
+Free of torch and pandas, because Snakemake imports it at every start.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+from gradflow.report.reference import NAME as REFERENCE
+from gradflow.study.config import FIGURES, TABLES
+from gradflow.study.cost import DeviceType
+from gradflow.study.labels import label
+from gradflow.study.plan import Grid
+from gradflow.workflow.planning import Planner, Sum, TargetError
+
+WIDTH = 80
+_NAME, _COST = 24, 11
+_FULL = "paper"
+_REPEATED = "Wilcoxon signed-rank test, sparse > dense: "  # the beginning of ten titles
+_PAPER_TABLES = ("correlation_table", "significance_table", "grid_table", "means_table")
+
+
+def target_list(grid: Grid, results: Path, device: DeviceType) -> str:
+    """The targets as text of 80 columns.
+
+    Args:
+        grid: of the configuration.
+        results: the results folder: finished jobs have calibrated the costs there.
+        device: that costs are for.
+    """
+    planner = Planner(grid, results)
+    unit = "one CPU core" if device == "cpu" else "one GPU"
+    lines = [f"snakemake TARGET. Hours are planned ones on {unit}, from scratch.", ""]
+    lines += ["A scale, with all its tables and figures and its scorecard"]
+    for name in sorted(grid.config.scales, key=lambda name: name != _FULL):
+        total = _cost(planner, name, name)
+        count = len(grid.artifacts(name))
+        what = f"{total.runs:,} runs, {count} tables and figures" + (
+            " (also without a target)" * (name == _FULL)
+        )
+        lines += _entry(name, what, total.hours[device])
+    lines += _entry(REFERENCE, "the results that are kept in the repository, drawn anew", 0.0)
+    lines += ["", "A scale's report, one HTML file to read offline"]
+    lines += _entry("report", f"results/{_FULL}/report.html; the whole scale first", None)
+    lines += _entry(
+        "report_quick", "results/quick/report.html; likewise report_SCALE for any scale", None
+    )
+    for heading, kinds in (
+        ("A table of the paper", _PAPER_TABLES),
+        ("A figure of the paper", FIGURES),
+        (
+            "Ours beside the published numbers, and beside other choices",
+            set(TABLES) - set(_PAPER_TABLES),
+        ),
+    ):
+        lines += ["", f"{heading}, at scale {_FULL}"]
+        for name in grid.artifacts(_FULL) if _FULL in grid.config.scales else ():
+            artifact = grid.config.artifacts[name]
+            if artifact.kind in kinds:
+                lines += _entry(name, _title(grid, name), _cost(planner, name, _FULL).hours[device])
+    lines += ["", "Files"]
+    lines += _file("results/quick/tables/table4.csv", "one file, at any scale")
+    lines += _file(
+        "results/SCALE/figures/flow_over_training/VARIANT/DATASET/CONFIGURATION.pdf",
+        "gradient flow by probe epoch and layer of one configuration, named as in results/SCALE/runs",
+    )
+    lines += ["", "Beside these"]
+    lines += _entry("benchmark", "the engine's speed on this machine", None)
+    lines += _entry("help", "this list", None)
+    more = (
+        "What targets share is trained once. python scripts/plan.py TARGET tells a target's jobs, runs, hours and disk "
+        "by study, snakemake -n TARGET what would run now."
+    )
+    lines += ["", *textwrap.wrap(more, WIDTH)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cost(planner: Planner, target: str, scale: str) -> Sum:
+    try:
+        return planner.total([target], scale)
+    except TargetError:
+        return Sum()
+
+
+def _title(grid: Grid, name: str) -> str:
+    datasets = (grid.config.studies[study].dataset for study in grid.studies(_FULL, name))
+    title = grid.config.artifacts[name].title.replace(_REPEATED, "p-values, sparse > dense: ")
+    return title.replace(
+        "{dataset}", " and ".join(label("dataset", dataset) for dataset in dict.fromkeys(datasets))
+    )
+
+
+def _entry(name: str, what: str, hours: float | None) -> list[str]:
+    room = WIDTH - _NAME - _COST - 3
+    first, *more = textwrap.wrap(what, room)
+    cost = "" if hours is None else _hours(hours)
+    head = f"  {name:<{_NAME}}{first:<{room}}{cost:>{_COST + 1}}"
+    return [head, *(f"  {'':<{_NAME}}{line}" for line in more)]
+
+
+def _file(path: str, what: str) -> Iterable[str]:
+    return [f"  {path}", *(f"      {line}" for line in textwrap.wrap(what, WIDTH - 6))]
+
+
+def _hours(hours: float) -> str:
+    if hours == 0:
+        return "no runs"
+    if hours < 1:
+        return f"{60 * hours:.0f} min" if hours >= 1 / 60 else "< 1 min"
+    return f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h"
