@@ -25,7 +25,7 @@ from gradflow.training.batches import Batches, Epoch
 from gradflow.training.cohort import Cohort
 from gradflow.training.stack import MaskUpdate, Stack
 
-# `GRADFLOW_TEST_DEVICE=cuda pytest tests/test_cohort.py` holds the engine to the plain loop on a
+# `GRADFLOW_TEST_DEVICE=cuda pytest tests/training/test_cohort.py` holds the engine to the plain loop on a
 # GPU
 DEVICE = torch.device(os.environ.get("GRADFLOW_TEST_DEVICE", "cpu"))
 MEASURES = ("grad_norm_l1", "grad_norm_l2", "egf_l1", "egf_l2")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from gradflow import own
 
 # Part of every run's identity. Raise it when a change of code changes a run's numbers: everything
-# is retrained then, and tests/test_golden.py holds the numbers of the current version.
+# is retrained then, and tests/training/test_golden.py holds the numbers of the current version.
 ENGINE_VERSION = 1
 
 PROBES = 11  # section 3.1: gradient flow is measured at the end of 11 epochs, evenly spread

@@ -2,7 +2,7 @@
 
 Every update is elementwise, so K stacked networks are K independent ones. The functional forms are
 called rather than the classes, since creating a `torch.optim.Optimizer` imports the compiler, which
-costs seconds a process. tests/test_optimizers.py holds them to the classes.
+costs seconds a process. tests/training/test_optimizers.py holds them to the classes.
 """
 
 from __future__ import annotations

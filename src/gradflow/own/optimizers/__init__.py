@@ -13,5 +13,5 @@ zero whose gradient is zero and was always zero, since this keeps masked weights
 is replayed as a CUDA graph: no `.item()` and no Python numbers that change; a step count is a state
 like any other.
 
-`pytest tests/test_optimizers.py -k NAME` holds it to these.
+`pytest tests/training/test_optimizers.py -k NAME` holds it to these.
 """

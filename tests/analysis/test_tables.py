@@ -35,7 +35,7 @@ from gradflow.study import labels
 from gradflow.study.job import PAPER_ACTIVATIONS, PAPER_OPTIMIZERS
 
 pytestmark = pytest.mark.filterwarnings("error")
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 SEEDS, PERCENTS = (1, 2, 3), (10, 30, 50, 70, 90)
 COLUMNS = ["NR", "L2", "BN", "DA_SC_BN"]
 TABLE4 = Artifact(

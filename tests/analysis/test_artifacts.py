@@ -25,7 +25,7 @@ from gradflow.study.config import TABLES, WITHOUT_RUNS, load_config
 from gradflow.study.plan import Grid
 from gradflow.training.run_log import MEASURES
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCALE = "smoke"
 PUBLISHED = ROOT / "workflow" / "published"
 

@@ -67,18 +67,18 @@ ELSEWHERE = {
     "python3 bootstrap.py pytest": ".ci/run",
     "python3 bootstrap.py uv pip install --require-hashes -r envs/slurm.txt": ".ci/run",
     "python tests/cluster/slurm.py start": ".ci/run",
-    "snakemake quick --profile profiles/gpu": "tests/test_profiles.py",
-    "snakemake --profile profiles/gpu": "tests/test_profiles.py",
+    "snakemake quick --profile profiles/gpu": "tests/workflow/test_profiles.py",
+    "snakemake --profile profiles/gpu": "tests/workflow/test_profiles.py",
     "snakemake --profile profiles/slurm": "tests/cluster/test_slurm.py",
-    "snakemake --profile profiles/cluster-generic": "tests/test_profiles.py",
-    # of the same script, in tests/test_benchmark.py
+    "snakemake --profile profiles/cluster-generic": "tests/workflow/test_profiles.py",
+    # of the same script, in tests/benchmark/test_benchmark.py
     "python scripts/benchmark.py --networks fashion_mnist --optimizers sgd --precisions tf32 --seconds 300": "a GPU",
     "python scripts/benchmark.py --networks fashion_mnist cifar100 --stacks 1 10 --seconds 480": "a GPU",
     **{
-        f"python examples/{name}.py": "tests/test_examples.py"
+        f"python examples/{name}.py": "tests/repository/test_examples.py"
         for name in ("masks", "gradient_flow", "comparison")
     },
-    "snakemake quick results/quick/figures/flow_over_training/... --report report.html": "tests/test_report.py",
+    "snakemake quick results/quick/figures/flow_over_training/... --report report.html": "tests/report/test_report.py",
 }
 
 

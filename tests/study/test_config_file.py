@@ -7,7 +7,7 @@ import pytest
 from gradflow.study.config import ConfigError
 from gradflow.study.config_file import check_config_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_shipped_file_is_well_formed():

@@ -14,7 +14,7 @@ import scipy.stats
 from study_tables import make_study_table, write_study_table
 from test_tables import Cells
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLACES = [("adam", 0.001, "NR"), ("adam", 0.001, "BN"), ("momentum", 0.001, "NR"), ("momentum", 0.001, "BN"),
           ("momentum", 0.01, "BN")]  # fmt: skip
 ARTIFACT: dict[str, Any] = {

@@ -11,7 +11,7 @@ from project import STUDY, Project, new_project
 
 pytestmark = pytest.mark.workflow
 
-BLOCK = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())["studies"][STUDY][
+BLOCK = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())["studies"][STUDY][
     "blocks"
 ][0]
 AT_BLOCK = f"studies.{STUDY}.blocks[0]"

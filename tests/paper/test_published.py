@@ -19,7 +19,7 @@ from gradflow.paper.published import (
     load_p_values,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "workflow" / "published"
 PAPER = ROOT.parent / "shared" / "paper"
 

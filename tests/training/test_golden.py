@@ -1,6 +1,6 @@
 """The numbers of the current engine version: when they change, ENGINE_VERSION must be raised.
 
-Make the file of a new version with: python tests/test_golden.py
+Make the file of a new version with: python tests/training/test_golden.py
 """
 
 import dataclasses

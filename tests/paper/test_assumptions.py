@@ -19,7 +19,7 @@ from gradflow.study.config import load_config
 from gradflow.study.job import Settings
 from gradflow.study.plan import Grid
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ENTRIES: list[dict[str, Any]] = yaml.safe_load(
     (ROOT / "workflow/assumptions.yaml").read_text(encoding="utf-8")
 )

@@ -23,7 +23,7 @@ from gradflow.analysis.sensitivity import (
     sensitivity_page,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMES = ("adam", "momentum"), ("NR", "BN")
 ARTIFACT: dict[str, Any] = {
     "name": "sensitivity", "title": "Choices", "variant": "paper", "seeds": [1, 2, 3], "percents": [10, 30, 50, 70, 90],

@@ -19,7 +19,7 @@ from gradflow.study.config import RESERVED, ConfigError, load_config, settings_o
 from gradflow.study.job import Configuration, Job, Settings, dense_width
 from gradflow.study.plan import Grid, Plan
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHIPPED: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 MLP, WIDE = "fashion_mnist_low", "wide_resnet_cifar100"
 

@@ -57,7 +57,7 @@ from gradflow.paper.claims.verdicts import (
 from gradflow.study.job import PAPER_ACTIVATIONS, Configuration
 from gradflow.training.run_log import MEASURES
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "workflow" / "published"
 CLAIMS_MD = ROOT.parent / "shared" / "paper" / "claims.md"
 PERCENTS, SEEDS = (10, 30, 50, 70, 90), (0, 1, 2)

@@ -15,7 +15,7 @@ from study_tables import make_study_table, write_study_table
 
 from gradflow.analysis.precision_table import COLUMNS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIGURATIONS = [
     {
         "stands_for": "digits", "dataset": "digits", "optimizer": optimizer, "learning_rate": 0.001,

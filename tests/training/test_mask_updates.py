@@ -30,7 +30,7 @@ from gradflow.training.cohort import Cohort
 from gradflow.training.cuda_graphs import SWITCH
 from gradflow.training.mask_updates import sparse_evolutionary_training
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 THREE = (30, 50, 70)
 
 

@@ -12,7 +12,7 @@ import pytest
 from gradflow.workflow.draw import LIBRARIES
 from gradflow.workflow.warm import DRAWER
 
-SOURCE = str(Path(__file__).parents[1] / "src")
+SOURCE = str(Path(__file__).parents[2] / "src")
 SCRIPT = textwrap.dedent(
     f"""
     import sys

@@ -18,7 +18,7 @@ from gradflow.data import store as data
 from gradflow.data.store import DataError, ImageData, fetch_dataset, load_dataset
 from gradflow.study.datasets import SHAPES
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_dataset.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "fetch_dataset.py"
 
 
 def fetch(dataset: str, out: Path, folder: Path | None = None) -> tuple[Path, dict]:

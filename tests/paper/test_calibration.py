@@ -23,7 +23,7 @@ from gradflow.paper.calibration import (
 )
 from gradflow.paper.published import load_means
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PUBLISHED = load_means(ROOT / "workflow/published")
 VARIANTS = ("paper", "shared_max_fan_in", "own_shape", "active_fan_in")
 NAMES = {"paper": "shared_dense_fan_in"} | {name: name for name in VARIANTS[1:]}

@@ -29,7 +29,7 @@ from gradflow.networks.activations import functions_at_start
 from gradflow.study.job import Settings
 
 pytestmark = pytest.mark.filterwarnings("error")
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 BY_WIDTH = Artifact("figure15", "Figure 15", "paper", measures=("test_accuracy", "egf_l2"))
 DENSITIES = (5, 20, 50)
 

@@ -33,7 +33,7 @@ from gradflow.report.scorecard import verdict_of_p_values
 from gradflow.training.run_log import MEASURES
 
 pytestmark = pytest.mark.filterwarnings("error")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "workflow" / "published"
 CELLS = distinct_p_values(load_p_values(PUBLISHED))
 ARTIFACT = Artifact(
