@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradflow.networks.batched_product import stacked_product
 from gradflow.networks import batched_product as products
+from gradflow.networks.batched_product import stacked_product
 
 
 def gradients(
