@@ -7,11 +7,13 @@ masked weights, which are not zero; EGF_p leaves them out and averages the norms
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.utils import parametrize
+
+from gradflow.effective_weights import find_weights, replaced
 
 EXPONENTS = (1, 2)
 
@@ -22,6 +24,7 @@ class GradientFlow:
 
     layer_grad_norm: Mapping[int, Tensor]
     layer_egf: Mapping[int, Tensor]
+    layers: tuple[str, ...] = ()  # their names, where they have some
 
     def grad_norm(self, p: int) -> Tensor:
         """||g||_p of all layers' gradients as one vector (Equation 5)."""
@@ -77,57 +80,60 @@ def measure_gradient_flow(
     module: nn.Module,
     loss: Callable[[Tensor, Tensor], Tensor],
     batches: Iterable[tuple[Tensor, Tensor]],
-    layers: Sequence[str],
+    layers: Sequence[str] | None = None,
     masks: Mapping[str, Tensor] | None = None,
 ) -> GradientFlow:
     """Measure the flow of any torch module with any masks, leaving the module as it was.
 
-    The gradient is that of the mean loss over all examples of `batches`. The module runs in the
-    mode it is in; BatchNorm's running statistics are left alone.
+    The gradient is that of the mean loss over all examples of `batches`, by the effective weights:
+    those that the forward pass uses, whether the module is plain, pruned (`torch.nn.utils.prune`)
+    or parametrized. The module runs in the mode it is in. Afterwards it is what it was to the last
+    bit, BatchNorm's statistics, tied weights, hooks, `.grad` and torch's random numbers included.
 
     Args:
         module: the network; its weights need not be masked.
         loss: mean loss of (outputs, targets), for example `torch.nn.functional.cross_entropy`.
         batches: pairs (inputs, targets), weighted by their number of examples.
-        layers: names of the weight parameters which are layers, as in `module.named_parameters()`:
-            weight matrices and kernels, not the parameters of BatchNorm or of activations.
-        masks: by layer name; a layer without one is dense.
+        layers: names of the weights which are layers, for example `conv1.weight`; by default all
+            matrices and kernels but those of normalisation.
+        masks: by layer name, bool or ones and zeros, of the weight's shape. A pruned layer's is
+            known, and so is one that a parametrization holds; a layer without one is dense.
 
     Returns:
-        Norms [L] for each p, in the order of `layers`.
+        Norms [L] for each p, in the order of `layers`. A layer off the loss's path has norm zero.
 
     Raises:
         KeyError: a name is no parameter of the module, or a mask belongs to no layer.
-        ValueError: there are no batches.
+        ValueError: there are no batches, inputs are not finite, gradients are switched off, or a
+            layer or mask is of no use; see `effective_weights.find_weights`.
     """
-    masks = masks or {}
-    parameters = dict(module.named_parameters())
-    unknown = [name for name in layers if name not in parameters] + [
-        name for name in masks if name not in layers
-    ]
-    if unknown:
-        raise KeyError(
-            f"{unknown[0]} is not a layer of the module; its parameters are {', '.join(parameters)}"
+    if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+        raise ValueError(
+            "gradient flow needs gradients; call it outside of torch.no_grad() and inference_mode()"
         )
-    effective = {
-        name: (parameters[name] * masks[name] if name in masks else parameters[name])
-        .detach()
-        .clone()
-        .requires_grad_()
-        for name in layers
-    }
-    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    totals = [torch.zeros_like(weight, dtype=torch.float64) for weight in effective.values()]
+    if getattr(parametrize, "_cache_enabled", 0):
+        raise ValueError("call it outside of parametrize.cached(), which holds old weights")
+    weights = find_weights(module, layers, masks)
+    if not weights:
+        raise ValueError("the module has no layer: no parameter of it is a matrix or a kernel")
+    totals = [torch.zeros_like(weight.value, dtype=torch.float64) for weight in weights]
     examples = 0
-    for inputs, targets in batches:
-        mean = loss(functional_call(module, {**effective, **buffers}, (inputs,)), targets)
-        for total, gradient in zip(
-            totals, torch.autograd.grad(mean, list(effective.values())), strict=True
-        ):
-            total += gradient * len(targets)
-        examples += len(targets)
+    with replaced(module, weights) as leaves:
+        for inputs, targets in batches:
+            if isinstance(inputs, Tensor) and not torch.isfinite(inputs).all():
+                raise ValueError("the inputs hold values that are not finite; remove them first")
+            mean = loss(module(inputs), targets)
+            if not mean.requires_grad:
+                raise ValueError(
+                    "the loss does not depend on any layer; does the module's forward pass detach "
+                    "its outputs or switch gradients off?"
+                )
+            gradients = torch.autograd.grad(mean, leaves, allow_unused=True)
+            for total, gradient in zip(totals, gradients, strict=True):
+                if gradient is not None:
+                    total += gradient * len(targets)
+            examples += len(targets)
     if examples == 0:
         raise ValueError("gradient flow needs at least one batch")
-    return gradient_flow(
-        [total / examples for total in totals], [masks.get(name) for name in layers]
-    )
+    flow = gradient_flow([total / examples for total in totals], [w.mask for w in weights])
+    return replace(flow, layers=tuple(weight.name for weight in weights))
