@@ -8,62 +8,106 @@ nothing is resumed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from gradflow.analysis.runs import pair_twins, summarise_runs
 from gradflow.data.store import ImageData
-from gradflow.study.job import Configuration, Job, Settings, dense_width
+from gradflow.study.choices import (
+    ConfigError,
+    check_comparison,
+    check_configuration,
+    check_settings,
+    minibatch_mistake,
+)
+from gradflow.study.job import Configuration, Job, Settings
 from gradflow.training.cohort import Cohort
+
+ArrayLike = Tensor | np.ndarray[Any, Any]
 
 PERCENTS = (10, 30, 50, 70, 90)  # of the maximum width; section 3.3
 
 
 def tensor_data(
-    name: str, train_inputs: Tensor, train_labels: Tensor, test_inputs: Tensor, test_labels: Tensor
+    name: str,
+    train_inputs: ArrayLike,
+    train_labels: ArrayLike,
+    test_inputs: ArrayLike,
+    test_labels: ArrayLike,
 ) -> ImageData:
     """A data set of one's own, normalised in training by its training part's mean and standard deviation.
 
     Args:
         name: of the data set; random streams are keyed by it.
-        train_inputs: [N, features], each feature normalised by itself, or images [N, C, H, W], each
-            channel likewise.
+        train_inputs: tensor or array [N, features], each feature normalised by itself, or images
+            [N, C, H, W], each channel likewise.
         train_labels: [N], whole numbers from 0.
-        test_inputs: [M, ...] of the same shape.
+        test_inputs: [M, ...] of the same shape, at least one.
         test_labels: [M].
 
     Raises:
-        ValueError: the shapes do not fit together, or a label is negative.
+        ValueError: the shapes do not fit together, an input is not finite, or a label is no whole
+            number from 0.
     """
-    if train_inputs.shape[1:] != test_inputs.shape[1:] or train_inputs.dim() not in (2, 4):
+    inputs = [_as_inputs(part, x) for part, x in (("train", train_inputs), ("test", test_inputs))]
+    if inputs[0].shape[1:] != inputs[1].shape[1:] or inputs[0].dim() not in (2, 4):
         raise ValueError(
-            f"inputs of shape {tuple(train_inputs.shape)} and {tuple(test_inputs.shape)} do not fit; both must be "
+            f"inputs of shape {tuple(inputs[0].shape)} and {tuple(inputs[1].shape)} do not fit; both must be "
             "[N, features] or [N, C, H, W]"
         )
-    for inputs, labels in ((train_inputs, train_labels), (test_inputs, test_labels)):
-        if labels.shape != inputs.shape[:1]:
-            raise ValueError(
-                f"{len(inputs)} inputs have labels of shape {tuple(labels.shape)}; it must be one each"
-            )
-        if len(labels) == 0 or labels.min() < 0:
-            raise ValueError("labels must be whole numbers from 0, at least one")
-    images, tests = (
-        x if x.dim() == 4 else x[:, :, None, None] for x in (train_inputs, test_inputs)
-    )
+    labels = [
+        _as_labels(part, y, len(x))
+        for part, y, x in (
+            ("train", train_labels, inputs[0]),
+            ("test", test_labels, inputs[1]),
+        )
+    ]
+    images, tests = (x if x.dim() == 4 else x[:, :, None, None] for x in inputs)
     values = images.double()
     std = values.std((0, 2, 3), correction=0)
     return ImageData(
         name=name,
-        classes=int(max(train_labels.max(), test_labels.max())) + 1,
+        classes=int(max(labels[0].max(), labels[1].max())) + 1,
         train_images=images,
-        train_labels=train_labels.long(),
+        train_labels=labels[0],
         test_images=tests,
-        test_labels=test_labels.long(),
+        test_labels=labels[1],
         mean=values.mean((0, 2, 3)),
         std=torch.where(std > 0, std, 1.0),  # a constant feature becomes zero
     )
+
+
+def _as_inputs(part: str, given: ArrayLike) -> Tensor:
+    inputs = torch.as_tensor(given)
+    if len(inputs.shape) == 0 or len(inputs) == 0:
+        raise ValueError(f"{part}_inputs is empty; there must be at least one input")
+    if inputs.is_complex() or not torch.isfinite(inputs).all():
+        raise ValueError(
+            f"{part}_inputs holds values that are not finite real numbers; remove or replace them"
+        )
+    return inputs
+
+
+def _as_labels(part: str, given: ArrayLike, count: int) -> Tensor:
+    labels = torch.as_tensor(given)
+    if labels.shape != (count,):
+        remedy = ""
+        if labels.shape == (count, 1):
+            remedy = f"; take {part}_labels[:, 0]"
+        elif labels.dim() == 2 and len(labels) == count:
+            remedy = f"; if they are one-hot, take {part}_labels.argmax(1)"
+        raise ValueError(
+            f"{count} inputs have labels of shape {tuple(labels.shape)}; it must be one each{remedy}"
+        )
+    whole = labels.long()
+    if not torch.equal(whole.double(), labels.double()) or whole.min() < 0:
+        wrong = labels[(whole.double() != labels.double()) | (labels < 0)][0].item()
+        raise ValueError(f"{part}_labels holds {wrong}; labels must be whole numbers from 0")
+    return whole
 
 
 def train_twins(
@@ -95,24 +139,19 @@ def train_twins(
         `mean_egf_l2_dense` and `mean_egf_l2_sparse`.
 
     Raises:
-        ValueError: the configuration is no MLP's, a width is less than 1, or a minibatch would hold
-            one input.
+        ValueError: the configuration is no MLP's, or config.yaml could not hold what is asked; the
+            sentences are those that config.yaml gets.
     """
     if configuration.model != "mlp":
         raise ValueError(
             f"twins of the same capacity are MLPs; the configuration's model is {configuration.model}"
         )
-    if min(dense_width(max_width, percent) for percent in percents) < 1:
-        raise ValueError(
-            f"max_width is {max_width}: {min(percents)} % of it is less than one unit; take a larger one"
-        )
     settings = settings or Settings()
-    for count in (len(data.train_images), min(settings.probe_images, len(data.train_images))):
-        if count % settings.batch_size == 1:
-            raise ValueError(
-                f"a batch_size of {settings.batch_size} leaves a last minibatch of one input out of {count}, which "
-                "BatchNorm cannot normalise; take another"
-            )
+    check_configuration(configuration)
+    check_settings(settings)
+    check_comparison(max_width, epochs, seeds, percents)
+    if mistake := minibatch_mistake(settings, len(data.train_images), data.name):
+        raise ConfigError(f"settings: {mistake}")
     rows = []
     for seed in seeds:
         job = Job(

@@ -96,7 +96,7 @@ def test_mistakes_are_sentences() -> None:
     with pytest.raises(ValueError, match="whole numbers from 0"):
         tensor_data("bad", x, y - 1, x, y)
     data = tensor_data("good", x, y, x, y)
-    with pytest.raises(ValueError, match="max_width is 9: 5 % of it is less than one unit"):
+    with pytest.raises(ValueError, match="max_width: 9 is too narrow; 5 % of it must be"):
         train_twins(data, CELLS[0], max_width=9, epochs=1, percents=(5, 50))
     with pytest.raises(
         ValueError, match="a batch_size of 3 leaves a last minibatch of one input out of 4"

@@ -5,14 +5,25 @@ Free of torch and pandas, because Snakemake imports it at every start.
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, get_type_hints
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from gradflow import own
+from gradflow.study.choices import (
+    ConfigError,
+    Percent,
+    Positive,
+    Rate,
+    Seed,
+    depth_mistakes,
+    minibatch_mistake,
+    regularization_mistakes,
+    repeats,
+    settings_from,
+    width_mistakes,
+)
 from gradflow.study.config_sentences import nearest, one_line, sentence
 from gradflow.study.datasets import SHAPES
 from gradflow.study.job import (
@@ -27,16 +38,11 @@ from gradflow.study.job import (
     Optimizer,
     Regularization,
     Settings,
-    dense_width,
 )
 
 # of a scale, study, variant or artifact: they become parts of paths and target names
 NAME = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=NAME)]
-Percent = Annotated[int, Field(ge=1, le=100)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
 Column = Literal["learning_rate", "hidden_layers", "optimizer", "regularization", "activation"]
 Measure = Literal["test_accuracy", "test_loss", "grad_norm_l1", "grad_norm_l2", "egf_l1", "egf_l2"]
 
@@ -48,10 +54,6 @@ RESERVED = {
     "correlation_table", "significance_table", "plot_by_width", "plot_by_density", "plot_activations",
     "plot_flow_over_training", "report", "scorecard", "describe_runs", "write_report",
 }  # fmt: skip
-
-
-class ConfigError(Exception):
-    """The configuration is wrong; the message is one line a mistake."""
 
 
 class Strict(BaseModel):
@@ -191,11 +193,9 @@ def load_config(raw: dict[str, Any]) -> Config:
 def settings_of(config: Config, variant: str, scale: str) -> Settings:
     """The settings of a variant at a scale: those of `paper`, what the variant changes, what the scale changes."""
     raw = {**config.variants["paper"], **config.variants[variant], **config.scales[scale].settings}
-    return _settings(raw, f"variants.{variant}")
+    return settings_from(raw, f"variants.{variant}")
 
 
-# Settings are a plain dataclass, for the sake of the trainer; its field types are checked here.
-_FIELD_TYPES = get_type_hints(Settings)
 _COLUMNS: dict[str, TypeAdapter[Any]] = {
     "learning_rate": TypeAdapter(Rate),
     "hidden_layers": TypeAdapter(Positive),
@@ -203,47 +203,6 @@ _COLUMNS: dict[str, TypeAdapter[Any]] = {
     "regularization": TypeAdapter(Regularization),
     "activation": TypeAdapter(Activation),
 }
-_LIMITS = {
-    "batch_size": "at least 1",
-    "probe_images": "at least 1",
-    "l2": "at least 0",
-    "wide_resnet_l2": "at least 0",
-    "rmsprop_alpha": "between 0 and 1",
-    "train_images": "at least 1",
-    "mask_update_interval": "at least 1",
-    "mask_update_fraction": "between 0 and 1",
-}
-
-
-def _settings(raw: dict[str, Any], place: str) -> Settings:
-    values = {}
-    for key, value in raw.items():
-        if key not in _FIELD_TYPES:
-            raise ConfigError(f"{place}.{key}: unknown setting{nearest(key, _FIELD_TYPES)}")
-        adapter: TypeAdapter[Any] = TypeAdapter(_FIELD_TYPES[key])
-        try:
-            values[key] = adapter.validate_python(
-                tuple(value) if isinstance(value, list) else value, strict=True
-            )
-        except ValidationError as error:
-            # of a union there is one error a type: text is told of the words that are valid
-            detail = error.errors()[-1 if isinstance(value, str) else 0]
-            indices = [part for part in detail["loc"] if isinstance(part, int)]
-            raise ConfigError(
-                sentence({**detail, "loc": (*place.split("."), key, *indices)}, Config)
-            ) from None
-        numbers = values[key] if isinstance(values[key], tuple) else (values[key],)
-        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-            raise ConfigError(f"{place}.{key}: {value} is not a finite number")
-        limit, number = _LIMITS.get(key), values[key]
-        low = 1 if limit == "at least 1" else 0
-        if (
-            limit
-            and number != "all"
-            and (number < low or (limit == "between 0 and 1" and number >= 1))
-        ):
-            raise ConfigError(f"{place}.{key}: {value} is out of range; it must be {limit}")
-    return dataclasses.replace(Settings(), **values)
 
 
 def _mistakes(config: Config) -> Iterable[str]:
@@ -261,17 +220,17 @@ def _mistakes(config: Config) -> Iterable[str]:
                 yield f"{kind}.{name}: the name is taken by a folder or target; choose another"
     for name in config.scales.keys() & config.artifacts.keys():
         yield f"artifacts.{name}: a scale has this name too, and both are targets; choose another"
-    yield from _repeats("percents", config.percents)
+    yield from repeats("percents", config.percents)
     if "paper" not in config.variants:
         yield "variants.paper: missing; it holds the defaults"
         return
     for name, variant in config.variants.items():
         try:
-            _settings(variant, f"variants.{name}")
+            settings_from(variant, f"variants.{name}")
         except ConfigError as error:
             yield str(error)
     for dataset, choice in config.datasets.items():
-        yield from _width_mistakes(
+        yield from width_mistakes(
             config.percents, choice.max_width, f"datasets.{dataset}.max_width"
         )
     for name, study in config.studies.items():
@@ -282,12 +241,6 @@ def _mistakes(config: Config) -> Iterable[str]:
         yield from _artifact_mistakes(config, artifact, f"artifacts.{name}")
 
 
-def _width_mistakes(percents: Sequence[int], max_width: int, place: str) -> Iterable[str]:
-    widths = [dense_width(max_width, percent) for percent in set(percents)]
-    if min(widths) < 1 or len(set(widths)) < len(widths):
-        yield f"{place}: {max_width} is too narrow; {min(percents)} % of it must be a width of its own of at least 1"
-
-
 def _study_mistakes(config: Config, study: Study, place: str) -> Iterable[str]:
     if study.dataset not in config.datasets:
         yield f"{place}.dataset: {study.dataset} is not in datasets{nearest(study.dataset, config.datasets)}"
@@ -296,7 +249,7 @@ def _study_mistakes(config: Config, study: Study, place: str) -> Iterable[str]:
 
 
 def _variant_mistakes(config: Config, variants: list[str], place: str) -> Iterable[str]:
-    yield from _repeats(place, variants)
+    yield from repeats(place, variants)
     for variant in variants:
         if variant not in config.variants:
             yield f"{place}: there is no variant {variant}{nearest(variant, config.variants)}"
@@ -310,39 +263,30 @@ def _block_mistakes(
         yield f"{place}.densities: missing; a Wide ResNet needs its densities in percent, for example [10, 100]"
     if not wide and densities is not None:
         yield f"{place}.densities: an MLP has none; its dense widths are the percents at the top"
-    yield from _repeats(f"{place}.densities", densities or [])
+    yield from repeats(f"{place}.densities", densities or [])
     for index, block in enumerate(blocks):
         here = f"{place}.blocks[{index}]"
         for field in type(block).model_fields:
-            yield from _repeats(f"{here}.{field}", getattr(block, field) or [])
+            yield from repeats(f"{here}.{field}", getattr(block, field) or [])
         if wide and block.widen_factors is None:
             yield f"{here}.widen_factors: missing; a Wide ResNet needs it, 10 in WRN-28-10"
         if not wide and block.widen_factors is not None:
             yield f"{here}.widen_factors: an MLP has none"
         for depth in block.depths:
-            if wide and (depth < 10 or (depth - 4) % 6):
-                nearest = max(10, (depth - 1) // 6 * 6 + 4)
-                yield f"{here}.depths: a Wide ResNet's depth is 6 n + 4; instead of {depth} take {nearest}"
-            if not wide and depth not in (1, 2, 4):
-                nearest = min((1, 2, 4), key=lambda valid: abs(valid - depth))
-                yield f"{here}.depths: an MLP has 1, 2 or 4 hidden layers; instead of {depth} take {nearest}"
+            yield from depth_mistakes(f"{here}.depths", depth, wide)
         for regularization in block.regularizations:
-            if wide and "BN" not in regularization.split("_"):
-                better = regularization.replace("NR", "") + (
-                    "_BN" if regularization != "NR" else "BN"
-                )
-                yield f"{here}.regularizations: a Wide ResNet has BatchNorm; instead of {regularization} take {better}"
+            yield from regularization_mistakes(f"{here}.regularizations", regularization, wide)
 
 
 def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
-    yield from _repeats(f"{place}.seeds", scale.seeds)
+    yield from repeats(f"{place}.seeds", scale.seeds)
     for dataset, max_width in scale.max_widths.items():
-        yield from _width_mistakes(config.percents, max_width, f"{place}.max_widths.{dataset}")
+        yield from width_mistakes(config.percents, max_width, f"{place}.max_widths.{dataset}")
     for stand_in in scale.stand_ins.values():
         if stand_in not in config.datasets:
             yield f"{place}.stand_ins: {stand_in} is not in datasets{nearest(stand_in, config.datasets)}"
     try:
-        _settings(scale.settings, f"{place}.settings")
+        settings_from(scale.settings, f"{place}.settings")
     except ConfigError as error:
         yield str(error)
         return
@@ -351,7 +295,7 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
         if study is None:
             yield f"{place}.studies.{name}: there is no study {name}{nearest(name, config.studies)}"
             continue
-        yield from _repeats(f"{place}.studies.{name}.seeds", here.seeds or [])
+        yield from repeats(f"{place}.studies.{name}.seeds", here.seeds or [])
         yield from _variant_mistakes(
             config, here.variants or [], f"{place}.studies.{name}.variants"
         )
@@ -371,22 +315,10 @@ def _image_mistake(config: Config, scale: Scale, variant: str, dataset: str) -> 
     """More training images than a data set has, or a last minibatch of one."""
     raw = {**config.variants["paper"], **config.variants[variant], **scale.settings}
     try:
-        settings = _settings(raw, f"variants.{variant}")
+        settings = settings_from(raw, f"variants.{variant}")
     except ConfigError:
         return None  # told for the variant itself
-    images = SHAPES[dataset].train_images
-    if settings.train_images != "all":
-        if settings.train_images > images:
-            return f"train_images is {settings.train_images}, but {dataset} has {images} training images; take fewer"
-        images = settings.train_images
-    batch = settings.batch_size
-    for count in (images, min(settings.probe_images, images)):
-        if batch == 1 or count % batch == 1:
-            return (
-                f"a batch_size of {batch} leaves a last minibatch of one image out of {count}, which BatchNorm cannot "
-                f"normalise; take {batch + 1}"
-            )
-    return None
+    return minibatch_mistake(settings, SHAPES[dataset].train_images, dataset)
 
 
 def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:
@@ -409,9 +341,9 @@ def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterab
         len(others) != 1 or "dense" not in artifact.architectures
     ):
         yield f"{place}.architectures: {artifact.kind} draws two, for example [dense, sparse] or [dense, magnitude]"
-    yield from _repeats(f"{place}.studies", artifact.studies)
-    yield from _repeats(f"{place}.measures", artifact.measures)
-    yield from _repeats(f"{place}.architectures", artifact.architectures)
+    yield from repeats(f"{place}.studies", artifact.studies)
+    yield from repeats(f"{place}.measures", artifact.measures)
+    yield from repeats(f"{place}.architectures", artifact.architectures)
     for column, wanted in artifact.where.items():
         for value in wanted if isinstance(wanted, list) else [wanted]:
             try:
@@ -437,8 +369,3 @@ def _untrained_mistakes(config: Config, artifact: Artifact, place: str) -> Itera
                     f"{place}.variant: at scale {name}, {study} does not train {artifact.variant}; add it to "
                     f"studies.{study}.variants or take {', '.join(trained)}"
                 )
-
-
-def _repeats(place: str, values: Sequence[Any]) -> Iterable[str]:
-    for value in sorted({value for value in values if values.count(value) > 1}):
-        yield f"{place}: {value} stands there twice; name it once"
