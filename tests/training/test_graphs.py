@@ -1,4 +1,8 @@
-"""Captured steps against steps run from Python: the same bits. On a CPU a Python graph stands for the CUDA graph."""
+"""Captured steps against steps run from Python: the same bits. On a CPU a tape stands for the CUDA graph.
+
+A tape freezes what Python computed, as a CUDA graph does, so a step that depends on a number of the
+host trains otherwise from its second replay on.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,11 @@ from plain import (
 from gradflow.study.job import OPTIMIZERS, Job
 from gradflow.training.checkpoint import read_progress, restore_checkpoint, save_checkpoint
 from gradflow.training.cohort import Cohort
-from gradflow.training.cuda_graphs import SWITCH, PythonGraph, Replayer
+from gradflow.training.cuda_graphs import SWITCH, Replayer
+from gradflow.training.optimizers import ParameterGroup, StackedOptimizer
 from gradflow.training.stack import MaskUpdate, Stack
 from gradflow.training.step import learning_rate_at
+from gradflow.training.tape import HostReadError, Tape
 
 THREE = (30, 50, 70)
 
@@ -56,18 +62,53 @@ def test_the_same_bits_with_and_without(
 
 @pytest.mark.parametrize(
     "change",
-    [{"activation": "srelu"}, {"mlp_schedule": "steps", "epochs": 10}, {"probe_images": 33}],
+    [
+        {"activation": "prelu"},
+        {"activation": "srelu"},
+        {"mlp_schedule": "steps", "epochs": 10},
+        {"probe_images": 35},
+        {"precision": "bf16"},
+        {"mask_update": "set", "epochs": 6},
+    ],
 )
-def test_learned_activations_schedules_and_short_probes(
+def test_activations_schedules_short_probes_precisions_and_moving_masks(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert_same_cohort(
-        *both_ways(make_job("momentum", "DA", percents=THREE, **change), monkeypatch)
+    assert_same_cohort(*both_ways(make_job("adam", "DA_BN", percents=THREE, **change), monkeypatch))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_wide_resnet(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_same_cohort(*both_ways(make_wide_resnet_job(optimizer), monkeypatch))
+
+
+def test_an_optimizer_that_reads_its_step_on_the_host_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The negative control: such a step looks right from Python, and freezes in a graph."""
+
+    def update(self: StackedOptimizer, group: ParameterGroup, gradients: list, lr: float) -> None:
+        group.done = getattr(group, "done", 0) + 1
+        for parameter, gradient in zip(group.parameters, gradients, strict=True):
+            parameter.sub_(gradient, alpha=lr / group.done)
+
+    monkeypatch.setattr(StackedOptimizer, "_update", update)
+    plain, replayed = both_ways(make_job("sgd"), monkeypatch)
+    for run in plain.rows:
+        assert plain.rows[run][-1]["train_loss"] != replayed.rows[run][-1]["train_loss"]
+
+
+def test_a_learning_rate_left_out_of_the_key_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another control: the schedule's rates are numbers of the host."""
+    run = Replayer.run
+    monkeypatch.setattr(
+        Replayer, "run", lambda self, key, step: run(self, (*key[:2], *key[3:]), step)
     )
-
-
-def test_a_wide_resnet(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_same_cohort(*both_ways(make_wide_resnet_job(), monkeypatch))
+    plain, replayed = both_ways(make_job("sgd", mlp_schedule="steps", epochs=10), monkeypatch)
+    for run_ in plain.rows:
+        ours, theirs = plain.rows[run_], replayed.rows[run_]
+        assert ours[2] == theirs[2]  # before the first drop
+        assert ours[-1]["train_loss"] != theirs[-1]["train_loss"]
 
 
 def test_what_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +155,7 @@ def test_steps_with_a_mask_update_are_not_captured(monkeypatch: pytest.MonkeyPat
     assert seen == list(range(0, job.epochs * cohort.steps_per_epoch, 3))
 
 
-def test_warming_up_leaves_no_trace() -> None:
+def test_capturing_leaves_no_trace() -> None:
     counter = torch.zeros((), device=DEVICE)
     replayer = Replayer(DEVICE, lambda: [counter])
     replayer.capturing = True
@@ -122,7 +163,72 @@ def test_warming_up_leaves_no_trace() -> None:
         replayer.run("add", lambda: counter.add_(1))
     assert counter.item() == 3
     assert len(replayer.graphs) == 1
-    assert DEVICE.type == "cuda" or isinstance(replayer.graphs["add"], PythonGraph)
+    assert DEVICE.type == "cuda" or isinstance(replayer.graphs["add"], Tape)
+
+
+def test_a_tape_freezes_what_python_computes() -> None:
+    counter, numbers = torch.zeros(()), iter(range(1, 10))
+    tape = Tape(lambda: counter.add_(next(numbers)))
+    for _ in range(3):
+        tape.replay()
+    assert counter.item() == 4  # one at each, the recording included
+    assert next(numbers) == 2
+
+
+def test_a_tape_reads_and_writes_where_the_recording_did() -> None:
+    source, target = torch.ones(3), torch.zeros(3)
+
+    def step() -> None:
+        doubled = source * 2
+        doubled[1:].add_(1)
+        target.copy_(doubled.cumsum(0))
+
+    tape = Tape(step)
+    source.fill_(5)
+    tape.replay()
+    assert target.tolist() == [10, 21, 32]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x.nonzero(),
+        lambda x: x[x > 0],
+        lambda x: torch.equal(x, x),
+        lambda x: bool(x.sum()),
+    ],
+)
+def test_a_step_that_asks_the_device_for_a_number_cannot_be_recorded(read: Any) -> None:
+    with pytest.raises(HostReadError, match="hands a number from the device to Python"):
+        Tape(lambda: read(torch.ones(3)))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, torch.cuda.OutOfMemoryError])
+def test_a_step_that_cannot_be_captured_runs_from_python(
+    error: type[RuntimeError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first graph stands; the short minibatch's fails halfway. Nothing of it may remain."""
+    job = make_job("adam", "DA_L2_SC_BN", percents=THREE)
+    monkeypatch.setenv(SWITCH, "off")
+    plain = train_cohort(job, make_data())
+    monkeypatch.setenv(SWITCH, "on")
+    capture, captured = Replayer._capture, []
+
+    def fail_at_the_second(self: Replayer, step: Any) -> Any:
+        graph = capture(self, step)
+        captured.append(graph)
+        if len(captured) == 2:
+            raise error("CUDA error: no room\nand much more")
+        return graph
+
+    monkeypatch.setattr(Replayer, "_capture", fail_at_the_second)
+    assert_same_cohort(plain, train_cohort(job, make_data()))
+    assert len(captured) == 2
+    assert capsys.readouterr().err == (
+        "a step cannot be captured as a graph (CUDA error: no room); every step runs from Python now, which is "
+        "slower; GRADFLOW_GRAPHS=off leaves out the attempt\n"
+    )
 
 
 def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:

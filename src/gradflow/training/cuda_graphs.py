@@ -7,12 +7,16 @@ that is replayed is a function of tensors which stay where they are.
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from gradflow.training.tape import Tape
 
 SWITCH = "GRADFLOW_GRAPHS"  # environment variable: auto (the default: on a GPU), on or off
 WARM_UPS = 3  # before a capture, for what libraries do at their first calls
@@ -29,13 +33,6 @@ class Graph(Protocol):
         """Do it again."""
 
 
-class PythonGraph:
-    """Stands for a CUDA graph where there is none, so that tests pass through the capture on a CPU."""
-
-    def __init__(self, step: Step):
-        self.replay = step
-
-
 class Replayer:
     """Runs steps: from Python, or captured at their first use and replayed from then on."""
 
@@ -50,17 +47,34 @@ class Replayer:
         )
         self._submitted: deque[torch.cuda.Event] = deque()
         self._branches: list[torch.cuda.Stream] = []
+        self._aside: torch.cuda.Stream | None = None
 
     def run(self, key: Hashable, step: Step) -> None:
         """Do `step`; `key` tells apart the steps whose kernels differ, by shape or by a number that is built in."""
-        if not self.capturing:
-            step()
-        else:
-            if key not in self.graphs:
-                self.graphs[key] = self._capture(step)
+        if self.capturing and key not in self.graphs:
+            self._try_to_capture(key, step)
+        if self.capturing:
             self.graphs[key].replay()
+        else:
+            step()
         if self.device.type == "cuda":
             self._keep_close()
+
+    def _try_to_capture(self, key: Hashable, step: Step) -> None:
+        """Add a graph, or where it cannot be captured give all of them up: they hold memory too."""
+        try:
+            self.graphs[key] = self._capture(step)
+        except RuntimeError as error:  # out of memory is one
+            reason = str(error).strip().split("\n")[0]
+            print(
+                f"a step cannot be captured as a graph ({reason}); every step runs from Python now, "
+                f"which is slower; {SWITCH}=off leaves out the attempt",
+                file=sys.stderr,
+            )
+            self.capturing = False
+            self.graphs.clear()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def side_by_side(self, steps: Sequence[Step]) -> None:
         """Do the parts of a step that share no tensor they write.
@@ -86,27 +100,35 @@ class Replayer:
         for _, branch in zip(steps, self._branches, strict=False):
             main.wait_stream(branch)
 
-    @torch.no_grad()
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Leave no trace of the steps in the block, however it ends."""
+        before = [(tensor, tensor.detach().clone()) for tensor in self.state()]
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, value in before:
+                    tensor.copy_(value)
+
     def _warm_up(self, step: Step) -> None:
-        before = [(tensor, tensor.clone()) for tensor in self.state()]
         for _ in range(WARM_UPS):
-            with torch.enable_grad():
+            with self._undone():
                 step()
-            for tensor, value in before:
-                tensor.copy_(value)
 
     def _capture(self, step: Step) -> Graph:
         if self.device.type != "cuda":
+            with self._undone():
+                return Tape(step)
+        if self._aside is None:  # a stream keeps a workspace of cuBLAS for itself
+            self._aside = torch.cuda.Stream(self.device)
+        self._aside.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self._aside):
             self._warm_up(step)
-            return PythonGraph(step)
-        aside = torch.cuda.Stream(self.device)
-        aside.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(aside):
-            self._warm_up(step)
-        torch.cuda.current_stream(self.device).wait_stream(aside)
+        torch.cuda.current_stream(self.device).wait_stream(self._aside)
         graph = torch.cuda.CUDAGraph()
         # one pool for all: no graph leaves anything in it for another
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._aside):
             step()
         return graph
 
