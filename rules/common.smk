@@ -17,6 +17,8 @@ from gradflow.study.cost import CostModel, memory_mb, planned_device
 from gradflow.study.config_file import check_config_file
 from gradflow.study.plan import Grid
 from gradflow.workflow import warm
+from gradflow.workflow.commands import load_scripts
+from gradflow.workflow.draw import load_libraries
 from gradflow.workflow.mistakes import MistakeError, answer_mistakes, check_settings
 from gradflow.workflow.after_failure import make_partial_artifacts
 from gradflow.report.reference import NAME as REFERENCE
@@ -249,9 +251,9 @@ def sources(*modules):
 def start_warm_servers():
     """Jobs of this machine fork from processes that have imported what they need; a cluster's import it themselves."""
     if not CONDA:  # its packages are not this process's
-        warm.start(warm.DRAWER, HERE / "src")
+        warm.start(warm.DRAWER, load_libraries, HERE / "src")
         if workflow.local_exec and not CONFIG.partial:
-            warm.start(warm.TRAINER, HERE / "src")
+            warm.start(warm.TRAINER, load_scripts, HERE / "src")
 
 
 # how to look up what a training rule's job trains

@@ -6,8 +6,8 @@ the paper's own in small print.
 """
 
 from gradflow.analysis.artifact_command import PUBLISHED, Request, table_command
-from gradflow.analysis.tables import significance_cells, significance_page, with_published
-from gradflow.paper.published import load_p_values
+from gradflow.analysis.tables import significance_cells, significance_page
+from gradflow.paper.published import load_p_values, with_published
 
 
 def make(request: Request):

@@ -12,8 +12,8 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from gradflow.study.config import ConfigError  # noqa: E402
 from gradflow.study.config_file import read_config  # noqa: E402
-from gradflow.study.config_sentences import nearest  # noqa: E402
 from gradflow.study.plan import Grid  # noqa: E402
+from gradflow.text import nearest  # noqa: E402
 from gradflow.workflow.status import scale_status, scales_with_results  # noqa: E402
 from gradflow.workflow.status_report import report  # noqa: E402
 

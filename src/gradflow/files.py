@@ -71,6 +71,11 @@ def save_tensors(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def lock_path(path: Path) -> Path:
+    """Where the lock on a file that is made or appended to lies."""
+    return path.with_suffix(".lock")
+
+
 def try_lock(path: Path) -> IO[str] | None:
     """Take an exclusive lock on `path`, or return None when another process holds it.
 

@@ -25,12 +25,11 @@ from gradflow.analysis.tables import (
     correlation_page,
     significance_cells,
     significance_page,
-    with_published,
     write_csv,
     write_html,
     write_latex,
 )
-from gradflow.paper.published import load_p_values
+from gradflow.paper.published import load_p_values, with_published
 from gradflow.study import labels
 from gradflow.study.job import PAPER_ACTIVATIONS, PAPER_OPTIMIZERS
 

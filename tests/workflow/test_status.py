@@ -16,10 +16,11 @@ from project import ROOT, STUDY, Project, environment, new_project, tiny, wait_f
 from gradflow.files import is_locked, lock
 from gradflow.study.config_file import read_config
 from gradflow.study.plan import Grid
+from gradflow.text import duration
 from gradflow.training.heartbeat import RECORD_SECONDS, ProgressRecord, read_position
 from gradflow.training.run_log import write_log
 from gradflow.workflow.status import SILENT, State, log_state, scale_status
-from gradflow.workflow.status_report import duration, report
+from gradflow.workflow.status_report import report
 from gradflow.workflow.warm import TRAINER
 
 LONG = "cifar10_low"
@@ -314,5 +315,5 @@ def test_it_needs_neither_torch_nor_pandas():
 
 def test_durations():
     assert [duration(seconds) for seconds in (3.2, 99, 100, 5940, 6000, 86400, 864_000)] == [
-        "3 s", "99 s", "2 min", "99 min", "1.7 h", "24.0 h", "10 days",
+        "3 s", "99 s", "2 min", "99 min", "1.7 h", "24 h", "10 days",
     ]  # fmt: skip

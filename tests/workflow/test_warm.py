@@ -8,6 +8,7 @@ import textwrap
 import time
 
 import pytest
+from project import ROOT, wait_for
 
 from gradflow.workflow import warm
 
@@ -38,15 +39,14 @@ CLIENT = "import sys; from gradflow.workflow import warm; sys.exit(warm.hand_ove
 @pytest.fixture
 def environment(tmp_path):
     """A running server's environment variables, for clients."""
-    source = os.path.join(os.path.dirname(__file__), "..", "src")
+    source = str(ROOT / "src")
     folder = tmp_path / "socket-folder"
     folder.mkdir()
     found = {**os.environ, "PYTHONPATH": source, warm.TRAINER: str(folder / "s"), "COLOUR": "green"}
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, found[warm.TRAINER]], stdin=subprocess.PIPE, env=found
     )
-    while not (folder / "s").exists():
-        time.sleep(0.02)
+    wait_for((folder / "s").exists)
     yield found
     server.stdin.close()
     assert server.wait(10) == 0

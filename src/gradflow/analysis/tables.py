@@ -12,7 +12,6 @@ import html
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +30,6 @@ from gradflow.analysis.runs import (
 )
 from gradflow.analysis.stats import Correlation, SignedRankTest, mean_absolute_tau, signed_rank_test
 from gradflow.files import replacing
-from gradflow.paper.published import PublishedPValue
 from gradflow.study import labels
 from gradflow.training.run_log import MEASURES
 
@@ -122,46 +120,6 @@ def significance_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
     return pd.DataFrame(
         cells, columns=["artifact", "variant", *_CELL_KEYS, "planned", *statistics, *flag_columns]
     )
-
-
-def with_published(
-    cells: pd.DataFrame, printed: Iterable[PublishedPValue], artifact: Artifact
-) -> pd.DataFrame:
-    """The cells of `significance_cells` with what the paper's table of this name prints for each.
-
-    Args:
-        cells: of the artifact.
-        printed: every published p-value.
-        artifact: `table4`, say; for one that the paper does not have nothing is added.
-
-    Returns:
-        The cells with a last column `published`, NaN where the paper's table has no such cell. The
-        data set is the one that a cell is about, whatever stands in for it.
-    """
-    column = artifact.columns
-    theirs = {
-        (
-            cell.dataset,
-            cell.hidden_layers,
-            cell.learning_rate,
-            cell.optimizer,
-            getattr(cell, column),
-        ): cell.p_value
-        for cell in printed
-        if f"table{cell.tables[0]}" == artifact.name
-    }
-    if not theirs:
-        return cells
-    key = ["stands_for", "hidden_layers", "learning_rate", "optimizer", column]
-    places = cells[key].fillna(_of_the_table(theirs)).itertuples(index=False, name=None)
-    return cells.assign(published=[theirs.get(place, math.nan) for place in places])
-
-
-def _of_the_table(theirs: Mapping[tuple[Any, ...], float]) -> dict[str, Any]:
-    """What all cells of a published table have in common: cells without runs are about that."""
-    columns = zip(*theirs, strict=True)
-    shared = dict(zip(("stands_for", "hidden_layers", "learning_rate"), columns, strict=False))
-    return {name: values[0] for name, values in shared.items() if len(set(values)) == 1}
 
 
 def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:

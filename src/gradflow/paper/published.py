@@ -10,14 +10,19 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradflow.study.job import ACTIVATIONS, OPTIMIZERS, REGULARIZATIONS
 from gradflow.study.labels import ARCHITECTURE_LABELS, DATASET_LABELS, TARGET_LABELS
 from gradflow.training.run_log import MEASURES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gradflow.analysis.runs import Artifact
 
 # the regularization of Tables 3c, 5c and 6b: each optimizer's best, which the paper does not name
 BEST = "best"
@@ -152,6 +157,46 @@ def distinct_p_values(printed: Iterable[PublishedPValue]) -> tuple[PublishedPVal
                 f"tables {places} differ at {value.optimizer}, {value.regularization}"
             )
     return tuple(found.values())
+
+
+def with_published(
+    cells: pd.DataFrame, printed: Iterable[PublishedPValue], artifact: Artifact
+) -> pd.DataFrame:
+    """The cells of `significance_cells` with what the paper's table of this name prints for each.
+
+    Args:
+        cells: of the artifact.
+        printed: every published p-value.
+        artifact: `table4`, say; for one that the paper does not have nothing is added.
+
+    Returns:
+        The cells with a last column `published`, NaN where the paper's table has no such cell. The
+        data set is the one that a cell is about, whatever stands in for it.
+    """
+    column = artifact.columns
+    theirs = {
+        (
+            cell.dataset,
+            cell.hidden_layers,
+            cell.learning_rate,
+            cell.optimizer,
+            getattr(cell, column),
+        ): cell.p_value
+        for cell in printed
+        if f"table{cell.tables[0]}" == artifact.name
+    }
+    if not theirs:
+        return cells
+    key = ["stands_for", "hidden_layers", "learning_rate", "optimizer", column]
+    places = cells[key].fillna(_of_the_table(theirs)).itertuples(index=False, name=None)
+    return cells.assign(published=[theirs.get(place, math.nan) for place in places])
+
+
+def _of_the_table(theirs: Mapping[tuple[Any, ...], float]) -> dict[str, Any]:
+    """What all cells of a published table have in common: cells without runs are about that."""
+    columns = zip(*theirs, strict=True)
+    shared = dict(zip(("stands_for", "hidden_layers", "learning_rate"), columns, strict=False))
+    return {name: values[0] for name, values in shared.items() if len(set(values)) == 1}
 
 
 def load_correlations(folder: Path) -> tuple[PublishedCorrelation, ...]:

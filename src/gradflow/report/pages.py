@@ -23,8 +23,8 @@ from gradflow.paper.claims.verdicts import VERDICT_COLOURS, VERDICT_MARKS
 from gradflow.report.provenance import read_study
 from gradflow.report.scaling import WHOLE_STUDY
 from gradflow.report.scorecard import CLAIM, FAR, NEAR, SCALED, STUDY, TABLE, title_of
+from gradflow.text import duration
 from gradflow.training.run_log import LIBRARIES
-from gradflow.workflow.status_report import duration
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "report"
 

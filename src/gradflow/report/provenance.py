@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from gradflow.analysis.collect import run_row
 from gradflow.study import labels
 from gradflow.study.config import ACROSS_VARIANTS, Artifact, Config
-from gradflow.study.config_sentences import nearest
 from gradflow.study.plan import Plan
+from gradflow.text import nearest
 from gradflow.training.run_log import PROVENANCE_SCHEMA, RUN_COLUMNS
 
 # What a run can be chosen by, beside the columns of the provenance table.

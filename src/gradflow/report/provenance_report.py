@@ -13,8 +13,8 @@ from gradflow.report.provenance import Provenance, Source
 from gradflow.study.config import Config
 from gradflow.study.job import Job
 from gradflow.study.plan import Grid
+from gradflow.text import COLUMNS, count, duration
 from gradflow.training.run_log import LIBRARIES
-from gradflow.workflow.status_report import COLUMNS, duration
 
 INDENT = 16
 
@@ -70,7 +70,7 @@ def _summary(provenance: Provenance, config: Config) -> list[str]:
             for source in sources
         ),
         "versions": _listed(_versions(source) for source in sources),
-        "seconds": f"{duration(sum(known))} in {len(known):,} job{'s' * (len(known) != 1)}"
+        "seconds": f"{duration(sum(known))} in {count(len(known), 'job')}"
         if known
         else "not known",
         "logs": f"{len(written):,} there, {len(logs) - len(written):,} gone"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from gradflow.study.config_sentences import nearest, sentence
+from gradflow.study.config_sentences import sentence
 from gradflow.study.job import (
     Activation,
     Configuration,
@@ -22,6 +22,7 @@ from gradflow.study.job import (
     Settings,
     dense_width,
 )
+from gradflow.text import nearest
 
 Percent = Annotated[int, Field(ge=1, le=100)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]

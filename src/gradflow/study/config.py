@@ -24,7 +24,7 @@ from gradflow.study.choices import (
     settings_from,
     width_mistakes,
 )
-from gradflow.study.config_sentences import nearest, one_line, sentence
+from gradflow.study.config_sentences import one_line, sentence
 from gradflow.study.datasets import SHAPES
 from gradflow.study.job import (
     LIBRARY_MASK_UPDATES,
@@ -39,6 +39,7 @@ from gradflow.study.job import (
     Regularization,
     Settings,
 )
+from gradflow.text import nearest
 
 # of a scale, study, variant or artifact: they become parts of paths and target names
 NAME = r"^[a-z][a-z0-9_]*$"

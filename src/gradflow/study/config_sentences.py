@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
+
+from gradflow.text import nearest
 
 
 def sentence(detail: ErrorDetails | dict[str, Any], root: type[BaseModel]) -> str:
@@ -87,15 +88,3 @@ def _model_within(annotation: Any) -> Any:
         if found is not None:
             return found
     return None
-
-
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """Name the valid words nearest to a misspelt one."""
-    words = list(valid)
-    for other in words:
-        if sorted(other.split("_")) == sorted(word.split("_")):  # SC_DA_BN is DA_SC_BN
-            return f"; did you mean {other}?"
-    close = difflib.get_close_matches(word.lower(), [w.lower() for w in words], n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {next(w for w in words if w.lower() == close[0])}?"
-    return f"; valid are {', '.join(words)}" if words else ""

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from gradflow.files import lock
+from gradflow.files import lock, lock_path
 from gradflow.study.datasets import SHAPES
 from gradflow.study.job import Job, Run, dense_width, probe_epochs
 
@@ -455,7 +455,7 @@ def record_job(
         "seconds": round(seconds, 3),
     }
     path = results / job.scale / "state" / "costs.jsonl"
-    with lock(path.with_suffix(".lock")), open(path, "ab", buffering=0) as file:
+    with lock(lock_path(path)), open(path, "ab", buffering=0) as file:
         file.write(json.dumps(line).encode() + b"\n")
 
 

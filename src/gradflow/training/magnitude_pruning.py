@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from gradflow.files import lock
+from gradflow.files import lock, lock_path
 from gradflow.networks.build import active_at
 from gradflow.networks.masks import magnitude_mask
 from gradflow.networks.wide_resnet import WideResNet
@@ -39,7 +39,7 @@ def pretrain(job: Job, results: Path, device: torch.device, _keep_weights: bool 
         training.Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
     """
     pretrained, state = results / job.pretrained_path, results / f"{job.pretrained_path}.state.json"
-    with lock(state.with_suffix(".lock")):
+    with lock(lock_path(state)):
         done = read_progress(pretrained)
         if (
             done is not None

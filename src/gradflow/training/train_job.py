@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from gradflow.data.store import DamagedDataError, DataError, ImageData, load_dataset
-from gradflow.files import lock, remove_asides
+from gradflow.files import lock, lock_path, remove_asides
 from gradflow.study.cost import record_job
 from gradflow.study.job import ENGINE_VERSION, Job, Run
 from gradflow.training.checkpoint import (
@@ -72,7 +72,7 @@ def train_job(
     # after a killed snakemake its trainers live on: whoever comes second waits here and finds the
     # work done
     state = results / job.state_path
-    with lock(state.with_suffix(".lock")):
+    with lock(lock_path(state)):
         missing = [run for run in job.runs if not is_finished(job, run, results)]
         if missing:
             progress = read_checkpoint(state)

@@ -5,7 +5,6 @@ Free of torch and pandas: it answers in a second for ten thousand runs.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from gradflow.study.config import ACROSS_VARIANTS, WITHOUT_RUNS
 from gradflow.study.cost import CostModel, DeviceType, disk_bytes
 from gradflow.study.job import Job
 from gradflow.study.plan import Grid
+from gradflow.text import count, nearest
 
 DEVICES: tuple[DeviceType, ...] = ("cuda", "cpu")
 MLP = "MLPs of the paper"
@@ -23,6 +23,9 @@ MAGNITUDE = "Wide ResNets, magnitude"
 PRETRAINING = "  their pretrainings"
 BESIDE = "other variants"
 GROUPS = (MLP, RANDOM, MAGNITUDE, PRETRAINING, BESIDE)
+
+
+LISTED = "snakemake help lists the targets"
 
 
 class TargetError(Exception):
@@ -104,13 +107,15 @@ def resolve(grid: Grid, target: str, scale: str) -> Need:
         raise TargetError(
             f"scale {scale} has no study {target}; it has {', '.join(config.scales[scale].studies)}"
         )
-    raise TargetError(f"there is no target {target}{_nearest(target, known)}")
+    raise TargetError(f"there is no target {target}{nearest(target, known, LISTED)}")
 
 
 def _resolve_file(grid: Grid, target: str, scale: str, rest: str) -> Need:
     config = grid.config
     if scale not in config.scales:
-        raise TargetError(f"{target}: there is no scale {scale}{_nearest(scale, config.scales)}")
+        raise TargetError(
+            f"{target}: there is no scale {scale}{nearest(scale, config.scales, LISTED)}"
+        )
     if rest in ("report.html", "scorecard.csv", "scorecard.html", "provenance.html"):
         return Need(scale, tuple(config.scales[scale].studies))
     if flow := re.fullmatch(r"figures/flow_over_training/([^/]+)/([^/]+)/(.+)\.(pdf|png)", rest):
@@ -123,12 +128,12 @@ def _resolve_file(grid: Grid, target: str, scale: str, rest: str) -> Need:
         folder, name = made.groups()
         if folder == "studies":
             if name not in config.scales[scale].studies:
-                near = _nearest(name, config.scales[scale].studies)
+                near = nearest(name, config.scales[scale].studies, LISTED)
                 raise TargetError(f"{target}: scale {scale} has no study {name}{near}")
             return Need(scale, (name,))
         if name not in grid.artifacts(scale):
             raise TargetError(
-                f"{target}: scale {scale} has no artifact {name}{_nearest(name, grid.artifacts(scale))}"
+                f"{target}: scale {scale} has no artifact {name}{nearest(name, grid.artifacts(scale), LISTED)}"
             )
         return Need(scale, _drawn(grid, scale, [name]))
     for job in grid.jobs(scale).values():
@@ -146,11 +151,6 @@ def _drawn(grid: Grid, scale: str, artifacts: Iterable[str]) -> tuple[str, ...]:
         for study in grid.studies(scale, name)
     }
     return tuple(study for study in grid.config.scales[scale].studies if study in needed)
-
-
-def _nearest(word: str, valid: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.4)
-    return f"; did you mean {close[0]}?" if close else "; snakemake help lists the targets"
 
 
 class Planner:
@@ -299,7 +299,9 @@ class Planner:
         for device, label in zip(DEVICES, ("GPU", "CPU"), strict=True):
             for model, plural in (("mlp", "MLPs"), ("wide_resnet", "Wide ResNets")):
                 factor = self.costs.factor(model, device)
-                how = f"calibrated by {factor.jobs:,} finished job{'s' * (factor.jobs > 1)}, times {factor.value:.2f}"
+                how = (
+                    f"calibrated by {count(factor.jobs, 'finished job')}, times {factor.value:.2f}"
+                )
                 notes.append(
                     f"  {plural} on a {label}: {how if factor.jobs else 'not calibrated, no finished job'}"
                 )

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradflow.study.job import Job
+from gradflow.text import clock, duration
 from gradflow.training.heartbeat import Position, read_position
 from gradflow.workflow.after_failure import Failure
 from gradflow.workflow.status import STOPPED, checkpoint_path, last_epoch, share_done
-from gradflow.workflow.status_report import clock, duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

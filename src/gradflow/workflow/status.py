@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from gradflow.files import is_locked
+from gradflow.files import is_locked, lock_path
 from gradflow.study.cost import CostModel, DeviceType, epochs_of, planned_device
 from gradflow.study.job import Job
 from gradflow.study.plan import Grid
@@ -135,7 +135,7 @@ class _Look:
         if not done:
             place = self.results / checkpoint_path(job, pretraining)
             spec = job.to_json()
-            if is_locked(place.with_suffix(".lock")):
+            if is_locked(lock_path(place)):
                 state, position = State.RUNNING, read_position(place, spec)
             else:
                 if not pretraining:

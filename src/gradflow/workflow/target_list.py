@@ -14,9 +14,9 @@ from gradflow.study.config import FIGURES, TABLES
 from gradflow.study.cost import DeviceType
 from gradflow.study.labels import label
 from gradflow.study.plan import Grid
+from gradflow.text import COLUMNS, in_hours
 from gradflow.workflow.planning import Planner, Sum, TargetError
 
-WIDTH = 80
 _NAME, _COST = 24, 11
 _FULL = "paper"
 _REPEATED = "Wilcoxon signed-rank test, sparse > dense: "  # the beginning of ten titles
@@ -74,7 +74,7 @@ def target_list(grid: Grid, results: Path, device: DeviceType) -> str:
         "What targets share is trained once. python scripts/plan.py TARGET tells a target's jobs, runs, hours and disk "
         "by study, snakemake -n TARGET what would run now."
     )
-    lines += ["", *textwrap.wrap(more, WIDTH)]
+    lines += ["", *textwrap.wrap(more, COLUMNS)]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -94,20 +94,12 @@ def _title(grid: Grid, name: str) -> str:
 
 
 def _entry(name: str, what: str, hours: float | None) -> list[str]:
-    room = WIDTH - _NAME - _COST - 3
+    room = COLUMNS - _NAME - _COST - 3
     first, *more = textwrap.wrap(what, room)
-    cost = "" if hours is None else _hours(hours)
+    cost = "" if hours is None else in_hours(3600 * hours) if hours else "no runs"
     head = f"  {name:<{_NAME}}{first:<{room}}{cost:>{_COST + 1}}"
     return [head, *(f"  {'':<{_NAME}}{line}" for line in more)]
 
 
 def _file(path: str, what: str) -> Iterable[str]:
-    return [f"  {path}", *(f"      {line}" for line in textwrap.wrap(what, WIDTH - 6))]
-
-
-def _hours(hours: float) -> str:
-    if hours == 0:
-        return "no runs"
-    if hours < 1:
-        return f"{60 * hours:.0f} min" if hours >= 1 / 60 else "< 1 min"
-    return f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h"
+    return [f"  {path}", *(f"      {line}" for line in textwrap.wrap(what, COLUMNS - 6))]

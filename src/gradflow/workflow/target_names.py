@@ -5,12 +5,12 @@ Free of torch and pandas. Nothing is listed before a target was found to be wron
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from gradflow.study.config import TABLES
 from gradflow.study.plan import Grid
+from gradflow.text import nearest_name
 
 PAGES = ("scorecard.csv", "scorecard.html", "provenance.html", "report.html")
 ENDINGS = {"tables": ("csv", "html", "tex"), "figures": ("pdf", "png")}
@@ -57,11 +57,11 @@ def wrong_target(grid: Grid, reference: str, target: str) -> str:
                 "SCALE",
             )
             return f"{there_is_none}; it is a study, and its runs are results/{scale}/studies/{target}.parquet"
-        return there_is_none + _did_you_mean(_nearest(target, target_names(grid, reference)))
+        return there_is_none + _did_you_mean(nearest_name(target, target_names(grid, reference)))
     _, scale, *rest = target.removeprefix("./").split("/")
     scales = [*grid.config.scales, reference]
     if scale not in scales:
-        near = _nearest(scale, scales)
+        near = nearest_name(scale, scales)
         return f"{there_is_none}: results/ has no scale {scale}" + _did_you_mean(
             near and "/".join(["results", near, *rest])
         )
@@ -96,7 +96,7 @@ def _nearest_path(path: str, paths: Iterable[str]) -> str:
             for other in left
             if len(other) > depth and (len(other) == depth + 1) == last
         }
-        found = _nearest(part, here)
+        found = nearest_name(part, here)
         if not found:
             return ""
         parts[depth], left = (
@@ -104,12 +104,6 @@ def _nearest_path(path: str, paths: Iterable[str]) -> str:
             [other for other in left if len(other) > depth and other[depth] == found],
         )
     return "/".join(parts)
-
-
-def _nearest(word: str, valid: Collection[str]) -> str:
-    if word in valid:
-        return word
-    return next(iter(difflib.get_close_matches(word, sorted(valid), n=1, cutoff=0.5)), "")
 
 
 def _did_you_mean(name: str) -> str:

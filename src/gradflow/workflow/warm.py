@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from pkgutil import resolve_name
 from types import FrameType
 
 # environment variables: where a server listens
@@ -30,11 +31,12 @@ DIED = 137  # exit code of a script whose forked process was killed, as a shell 
 Run = Callable[[str, list[str]], int]  # a script's name and arguments to its exit code
 
 
-def start(server: str, source: Path) -> None:
+def start(server: str, load: Callable[[], Run], source: Path) -> None:
     """Start a server for the jobs of this process; it ends with this process.
 
     Args:
         server: TRAINER or DRAWER.
+        load: a function of a module, which the server calls with its first job (`serve`).
         source: the folder that holds the package.
     """
     folder = tempfile.mkdtemp(prefix="gradflow-")
@@ -42,7 +44,13 @@ def start(server: str, source: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(source)}
     # it reads the end of its standard input when this process dies, however it dies
     subprocess.Popen(
-        [sys.executable, "-m", "gradflow.workflow.warm", server, os.environ[server]],
+        [
+            sys.executable,
+            "-m",
+            "gradflow.workflow.warm",
+            f"{load.__module__}:{load.__qualname__}",
+            os.environ[server],
+        ],
         stdin=subprocess.PIPE,
         env=environment,
         start_new_session=True,  # Ctrl-C is for the scripts, which pass it on
@@ -179,13 +187,9 @@ def _die_with_script(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Serve: `python -m gradflow.workflow.warm SERVER SOCKET`."""
-    server, path = sys.argv[1:]
-    if server == TRAINER:
-        from gradflow.workflow.commands import load_scripts as load
-    else:
-        from gradflow.workflow.draw import load_libraries as load
-    serve(path, load)
+    """Serve: `python -m gradflow.workflow.warm MODULE:FUNCTION SOCKET`."""
+    load, path = sys.argv[1:]
+    serve(path, resolve_name(load))
 
 
 if __name__ == "__main__":
