@@ -19,6 +19,7 @@ STEPS = (
     ("text", "files", "own"),
     ("study",),
     ("data",),
+    ("effective_weights",),
     ("networks", "flow"),
     ("training",),
     ("analysis",),
