@@ -48,17 +48,18 @@ def make_data(
     train: int = 70,
     test: int = 40,
     channels: int = 1,
-    side: int = 8,
+    side: int | tuple[int, int] = 8,
     classes: int = 5,
     seed: int = 0,
 ) -> ImageData:
     """Noisy images around one random image a class, so that there is something to learn."""
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.randint(40, 216, (classes, channels, side, side), generator=generator)
+    sides = (side, side) if isinstance(side, int) else side
+    centres = torch.randint(40, 216, (classes, channels, *sides), generator=generator)
 
     def draw(count: int) -> tuple[Tensor, Tensor]:
         labels = torch.arange(count) % classes
-        noise = torch.randint(-40, 40, (count, channels, side, side), generator=generator)
+        noise = torch.randint(-40, 40, (count, channels, *sides), generator=generator)
         return (centres[labels] + noise).to(torch.uint8), labels
 
     train_images, train_labels = draw(train)

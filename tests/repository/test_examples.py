@@ -99,6 +99,6 @@ def test_mistakes_are_sentences() -> None:
     with pytest.raises(ValueError, match="max_width: 9 is too narrow; 5 % of it must be"):
         train_twins(data, CELLS[0], max_width=9, epochs=1, percents=(5, 50))
     with pytest.raises(
-        ValueError, match="a batch_size of 3 leaves a last minibatch of one input out of 4"
+        ValueError, match="a batch_size of 3 leaves a last minibatch of one image out of 4"
     ):
         train_twins(data, CELLS[0], max_width=20, epochs=1, settings=Settings(batch_size=3))

@@ -114,7 +114,7 @@ def test_layers_are_those_that_are_trained() -> None:
     shapes = masks.mlp_layer_shapes(3072, 923, 4, 100)
     assert [layer.weights for layer in cost.mlp_layers(3072, 923, 4, 100)] == masks.capacity(shapes)
     for depth, factor in ((10, 1), (16, 4), (28, 10)):
-        ours = cost.wide_resnet_layers(depth, factor, 3, 32, 100)
+        ours = cost.wide_resnet_layers(depth, factor, (3, 32, 32), 100)
         theirs = wide_resnet.wide_resnet_layers(depth, factor, 3, 100)
         assert [layer.weights for layer in ours] == masks.capacity(
             [layer.shape for layer in theirs]

@@ -101,9 +101,11 @@ class TestOrder:
 
 class TestAugmentation:
     @pytest.mark.parametrize("padding", [1, 4])
-    @pytest.mark.parametrize("channels", [1, 3])
-    def test_pad_crop_and_flip_as_torchvision(self, channels: int, padding: int) -> None:
-        data = make_data(train=60, channels=channels)
+    @pytest.mark.parametrize(("channels", "side"), [(1, (8, 8)), (3, (8, 8)), (2, (5, 9))])
+    def test_pad_crop_and_flip_as_torchvision(
+        self, channels: int, side: tuple[int, int], padding: int
+    ) -> None:
+        data = make_data(train=60, channels=channels, side=side)
         batches = batches_of(make_job("sgd", "DA_BN", percents=THREE, crop_padding=padding), data)
         drawn = batches.epoch(1)
         flips = set()
@@ -113,7 +115,7 @@ class TestAugmentation:
                 for i in range(labels.shape[1]):
                     chosen = drawn.order[k, start + i]
                     dy, dx, flip = drawn.draws[k, start + i].tolist()
-                    image = V.crop(V.pad(data.train_images[chosen], padding), dy, dx, 8, 8)
+                    image = V.crop(V.pad(data.train_images[chosen], padding), dy, dx, *side)
                     image = V.hflip(image) if flip else image
                     flips.add(flip)
                     assert torch.equal(images[k, i], normalised(image, data))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from plain import make_job
+from plain import DEVICE, make_job
 
 from gradflow import own
-from gradflow.data.store import DataError, fetch_dataset
+from gradflow.data.store import DataError, fetch_dataset, load_dataset
 from gradflow.networks.activations import make_activation
 from gradflow.study.cost import CostModel, memory_mb
 from gradflow.study.datasets import SHAPES, DatasetShape
 from gradflow.study.job import Settings
+from gradflow.training.cohort import Cohort
 from gradflow.training.optimizers import StackedOptimizer
 
 Write = Callable[[str, str], None]
@@ -23,7 +25,8 @@ Write = Callable[[str, str], None]
 BARS = """
 import numpy as np
 def read(folder):
-    images, labels = np.zeros((6, 1, 4, 4), np.uint8), np.arange(6) % 2
+    images = np.arange(96, dtype=np.uint8).reshape(6, 1, 4, 4)
+    labels, one = np.arange(6) % 2, np.ones((6, 1, 4, 4), np.uint8)
     return {}
 SHAPE = None
 """
@@ -75,6 +78,43 @@ def test_what_is_missing_is_named(write: Write) -> None:
         make_activation("odd", 2, Settings())
 
 
+def test_a_read_that_fails_is_named(write: Write, tmp_path: Path, monkeypatch) -> None:
+    write("datasets/mine.py", "SHAPE = None\ndef read(folder):\n    return folder / 'mine.npz'")
+    monkeypatch.setitem(SHAPES, "mine", DatasetShape(1, 4, 2, 4, 2))
+    with pytest.raises(DataError, match=r"own/datasets/mine\.py: its read fails with TypeError"):
+        fetch_dataset("mine", tmp_path / "mine.safetensors", tmp_path / "mine.json")
+
+
+WIDE = """
+import numpy as np
+def read(folder):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (700, 2, 5, 9), dtype=np.uint8)
+    labels = np.arange(700) % 300
+    return images[:600], labels[:600], images[600:], labels[600:]
+SHAPE = None
+"""
+
+
+def test_images_need_not_be_square_and_classes_not_fit_a_byte(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("datasets/mine.py", WIDE)
+    shape = DatasetShape(2, (5, 9), classes=300, train_images=600, test_images=100)
+    assert (shape.height, shape.width, shape.inputs) == (5, 9, 90)
+    monkeypatch.setitem(SHAPES, "mine", shape)
+    fetch_dataset("mine", tmp_path / "mine.safetensors", tmp_path / "mine.json")
+    data = load_dataset(tmp_path / "mine.safetensors")
+    assert data.train_labels.tolist() == [index % 300 for index in range(600)]
+    assert data.train_images.shape == (600, 2, 5, 9)
+    job = make_job("adam", "DA_BN", epochs=1, crop_padding=2)
+    job = replace(job, configuration=replace(job.configuration, dataset="mine"))
+    cohort = Cohort(job, data, DEVICE)
+    assert cohort.train(1)
+    assert all(not rows[-1]["diverged"] for rows in cohort.rows.values())
+    assert memory_mb(job, "cpu") > 0
+
+
 def test_a_cost_is_estimated_before_any_job() -> None:
     lion, adam = (make_job(name, "L2") for name in ("lion", "adam"))
     assert memory_mb(lion, "cpu") == memory_mb(adam, "cpu")
@@ -96,6 +136,22 @@ def test_a_cost_is_estimated_before_any_job() -> None:
         (
             "images[:4] / 255, labels[:4], images[4:], labels[4:]",
             "holds training images of type float64, not uint8",
+        ),
+        (
+            "images[:4], labels[:4, None], images[4:], labels[4:, None]",
+            r"labels of shape \(4, 1\), not one an image; for one-hot labels or columns take labels\[:, 0\]",
+        ),
+        (
+            "images[:4], np.eye(2)[labels[:4]], images[4:], np.eye(2)[labels[4:]]",
+            r"labels of shape \(4, 2\), not one an image; .* take labels.argmax\(1\)",
+        ),
+        ("images[:4], labels[:4] * 0.5, images[4:], labels[4:]", "reads labels other than 0 to 1"),
+        ("images[:4], labels[:4], images[4:]", "reads 3 arrays where four are expected"),
+        ("images", "reads 1 array where four are expected"),
+        ("images[:4], labels[:4], images[:0], labels[:0]", "reads no training or no test images"),
+        (
+            "one[:4], labels[:4], images[4:], labels[4:]",
+            "channel 0 of the training images is 1 everywhere, which cannot be normalised; leave it out",
         ),
         ("images[:4], labels[:4], images[4:], labels[4:]", None),
     ],

@@ -142,7 +142,7 @@ def load_or_make(job: Job, folder: Path) -> tuple[ImageData, bool]:
     generator = torch.Generator().manual_seed(0)
 
     def draw(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        size = (count, shape.channels, shape.side, shape.side)
+        size = (count, *shape.image)
         images = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
         return images, torch.randint(shape.classes, (count,), generator=generator)
 

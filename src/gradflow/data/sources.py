@@ -37,12 +37,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Original:
-    """A data set as read from its source: images [N, C, H, W] and labels [N], all uint8."""
+    """A data set as read from its source: images [N, C, H, W] as uint8, and labels [N]; see `label_type`."""
 
     train_images: Bytes
-    train_labels: Bytes
+    train_labels: npt.NDArray[np.unsignedinteger[Any]]
     test_images: Bytes
-    test_labels: Bytes
+    test_labels: npt.NDArray[np.unsignedinteger[Any]]
     class_names: list[str]
     content_sha256: dict[str, str]  # by source file, of its uncompressed content
 
@@ -80,7 +80,7 @@ def first_file(*paths: Path) -> Path | None:
 def as_images(dataset: str, pixels: Bytes) -> Bytes:
     """View the data set's pixels, of any shape, as [N, C, H, W]."""
     shape = SHAPES[dataset]
-    return pixels.reshape(-1, shape.channels, shape.side, shape.side)
+    return pixels.reshape(-1, *shape.image)
 
 
 def checked(dataset: str, original: Original, where: Path, place: Place) -> Original:
@@ -115,25 +115,53 @@ def read_arrays(dataset: str, folder: Path | None) -> Original:
     file = Path(f"src/gradflow/own/datasets/{dataset}.py")
     place = Place(file.parent, "gradflow.own", f"correct its SHAPE or its read in {file}")
     shape, module = SHAPES[dataset], own.load("datasets", dataset, "SHAPE", "read")
-    train_images, train_labels, test_images, test_labels = (
-        np.asarray(part) for part in module.read(folder)
-    )
-    for images in (train_images, test_images):
-        if images.shape[1:] != (shape.channels, shape.side, shape.side):
+    try:
+        read = module.read(folder)
+    except Exception as error:
+        raise DataError(
+            f"{file}: its read fails with {type(error).__name__}: {one_line(error)}; correct it"
+        ) from error
+    parts = ("training images", "training labels", "test images", "test labels")
+    if not isinstance(read, tuple | list) or len(read) != len(parts):
+        count = len(read) if isinstance(read, tuple | list) else 1
+        raise DataError(
+            f"{file} reads {count} array{'s' if count > 1 else ''} where four are expected "
+            f"({', '.join(parts)}); {place.remedy}"
+        )
+    train_images, train_labels, test_images, test_labels = (np.asarray(part) for part in read)
+    for images, labels in ((train_images, train_labels), (test_images, test_labels)):
+        if images.shape[1:] != shape.image:
             raise DataError(
                 f"{file} reads images of shape {images.shape[1:]} where its SHAPE says "
-                f"{(shape.channels, shape.side, shape.side)}; {place.remedy}"
+                f"{shape.image}; {place.remedy}"
             )
-    for labels in (train_labels, test_labels):
+        if len(images) == 0:
+            raise DataError(
+                f"{file} reads no training or no test images; a comparison needs both; {place.remedy}"
+            )
+        if labels.ndim != 1:
+            better = "labels[:, 0]" if labels.shape[1:] == (1,) else "labels.argmax(1)"
+            raise DataError(
+                f"{file} reads labels of shape {labels.shape}, not one an image; for one-hot labels or "
+                f"columns take {better} or the like; {place.remedy}"
+            )
         if not np.isin(labels, np.arange(shape.classes)).all():
             raise DataError(
                 f"{file} reads labels other than 0 to {shape.classes - 1}; {place.remedy}"
             )
+    # a channel of one value everywhere has no standard deviation to divide by
+    axes = (0, 2, 3)
+    for channel in np.flatnonzero(train_images.min(axes) == train_images.max(axes)):
+        raise DataError(
+            f"{file}: channel {channel} of the training images is {train_images[0, channel, 0, 0]} "
+            f"everywhere, which cannot be normalised; leave it out, or {place.remedy}"
+        )
+    kind = label_type(shape.classes)
     original = Original(
         train_images,
-        train_labels.astype(np.uint8),
+        train_labels.astype(kind),
         test_images,
-        test_labels.astype(np.uint8),
+        test_labels.astype(kind),
         class_names=[str(label) for label in range(shape.classes)],
         content_sha256={
             "training images": sha256(train_images.tobytes()),
@@ -141,6 +169,11 @@ def read_arrays(dataset: str, folder: Path | None) -> Original:
         },
     )
     return checked(dataset, original, file, place)
+
+
+def label_type(classes: int) -> type[np.unsignedinteger[Any]]:
+    """The smallest type that holds every label."""
+    return np.uint8 if classes <= 256 else np.uint16 if classes <= 65536 else np.uint32
 
 
 # Of the four arrays after the split, in the order of Original's fields.
@@ -159,7 +192,7 @@ def read_digits() -> Original:
 
     shape = SHAPES["digits"]
     flat, labels = (part.astype(np.uint8) for part in load_digits(return_X_y=True))
-    images = flat.reshape(-1, shape.channels, shape.side, shape.side)
+    images = flat.reshape(-1, *shape.image)
     train_images, test_images, train_labels, test_labels = train_test_split(
         images, labels, test_size=shape.test_images, stratify=labels, random_state=0
     )

@@ -175,10 +175,14 @@ def fetch_dataset(dataset: str, output: Path, manifest: Path, folder: Path | Non
 
 
 def _write(dataset: str, original: Original, source: str, output: Path, manifest: Path) -> None:
-    from safetensors.numpy import save
+    from safetensors.numpy import load, save
 
     arrays = {name: np.ascontiguousarray(getattr(original, name)) for name in ARRAYS}
     content = save(arrays)
+    stored = load(content)
+    for name in ARRAYS:
+        if not np.array_equal(stored[name], getattr(original, name)):
+            raise DataError(f"the {name} of {dataset} would not be stored as they were read")
     shape = SHAPES[dataset]
     description = {
         "dataset": dataset,

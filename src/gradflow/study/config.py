@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from gradflow import own
 from gradflow.study.choices import (
-    ConfigError,
+    ConfigError as ConfigError,
+)
+from gradflow.study.choices import (
     Percent,
     Positive,
     Rate,

@@ -151,33 +151,35 @@ def mlp_layers(inputs: int, width: int, hidden_layers: int, classes: int) -> tup
 
 @cache
 def wide_resnet_layers(
-    depth: int, widen_factor: int, channels: int, side: int, classes: int
+    depth: int, widen_factor: int, image: tuple[int, int, int], classes: int
 ) -> tuple[Layer, ...]:
     """The layers of a Wide ResNet with the sizes of their images; those of `wide_resnet.wide_resnet_layers`."""
+    channels, *pixels = image
 
     def convolution(
-        before: int, behind: int, kernel: int, side_before: int, side_behind: int
+        before: int, behind: int, kernel: int, pixels_before: int, pixels_behind: int
     ) -> Layer:
-        positions = side_behind * side_behind
         return Layer(
             before * behind * kernel**2,
-            positions,
-            before * side_before * side_before,
-            behind * side_behind**2,
+            pixels_behind,
+            before * pixels_before,
+            behind * pixels_behind,
         )
 
-    layers, width = [convolution(channels, 16, 3, side, side)], 16
+    area = math.prod(pixels)
+    layers, width = [convolution(channels, 16, 3, area, area)], 16
     for group, stride in ((16, 1), (32, 2), (64, 2)):
         for block in range((depth - 4) // 6):
             out, step = group * widen_factor, stride if block == 0 else 1
-            smaller = math.ceil(side / step)
+            pixels = [math.ceil(side / step) for side in pixels]
+            smaller = math.prod(pixels)
             layers += [
-                convolution(width, out, 3, side, smaller),
+                convolution(width, out, 3, area, smaller),
                 convolution(out, out, 3, smaller, smaller),
             ]
             if width != out or step != 1:
-                layers.append(convolution(width, out, 1, side, smaller))
-            width, side = out, smaller
+                layers.append(convolution(width, out, 1, area, smaller))
+            width, area = out, smaller
     return (*layers, Layer(width * classes, 1, width, classes))
 
 
@@ -186,9 +188,7 @@ def stacks_of(job: Job) -> tuple[Stack, ...]:
     shape, configuration = SHAPES[job.configuration.dataset], job.configuration
     depth = configuration.depth
     if configuration.model == "wide_resnet":
-        layers = wide_resnet_layers(
-            depth, configuration.widen_factor, shape.channels, shape.side, shape.classes
-        )
+        layers = wide_resnet_layers(depth, configuration.widen_factor, shape.image, shape.classes)
         return tuple(Stack(1, run.architecture != "dense", layers) for run in job.runs)
     widest = mlp_layers(shape.inputs, job.max_width, depth, shape.classes)
     sparse = [run for run in job.runs if run.architecture == "sparse"]
@@ -310,7 +310,9 @@ def memory_mb(job: Job, device: DeviceType) -> int:
     shape, size = SHAPES[job.configuration.dataset], float_size(job)
     stacks = stacks_of(job)
     padded = (
-        (shape.side + 2 * job.crop_padding) ** 2 / shape.side**2
+        (shape.height + 2 * job.crop_padding)
+        * (shape.width + 2 * job.crop_padding)
+        / (shape.height * shape.width)
         if job.configuration.has("DA")
         else 1.0
     )

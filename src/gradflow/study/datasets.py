@@ -7,10 +7,10 @@ from gradflow import own
 
 @dataclass(frozen=True)
 class DatasetShape:
-    """Counts and shapes of a data set; `side` in pixels."""
+    """Counts and shapes of a data set; `side` in pixels, or (height, width) where they differ."""
 
     channels: int
-    side: int
+    side: int | tuple[int, int]
     classes: int
     train_images: int
     test_images: int
@@ -18,7 +18,22 @@ class DatasetShape:
     @property
     def inputs(self) -> int:
         """Length n of a flattened image; the paper's maximum width is n + 4."""
-        return self.channels * self.side * self.side
+        return self.channels * self.height * self.width
+
+    @property
+    def height(self) -> int:
+        """Of an image, in pixels."""
+        return self.side if isinstance(self.side, int) else self.side[0]
+
+    @property
+    def width(self) -> int:
+        """Of an image, in pixels."""
+        return self.side if isinstance(self.side, int) else self.side[1]
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Shape of one image: channels, height, width."""
+        return (self.channels, self.height, self.width)
 
 
 SHAPES: dict[str, DatasetShape] = {

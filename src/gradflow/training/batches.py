@@ -98,12 +98,13 @@ class Batches:
             yield self._normalise(images).unsqueeze(0), labels.unsqueeze(0)
 
     def _crop(self, chosen: Tensor, draws: Tensor) -> Tensor:
-        side = self.train_images.shape[-1]
-        steps = torch.arange(side, device=self.device)
+        down, across = (
+            torch.arange(pixels, device=self.device) for pixels in self.train_images.shape[-2:]
+        )
         dy, dx, flip = draws.unbind(-1)
-        rows = dy.unsqueeze(-1) + steps
-        columns = dx.unsqueeze(-1) + torch.where(flip.bool().unsqueeze(-1), steps.flip(0), steps)
-        # indices that broadcast to [K, B, side, side]; the channel axis, a slice between them,
+        rows = dy.unsqueeze(-1) + down
+        columns = dx.unsqueeze(-1) + torch.where(flip.bool().unsqueeze(-1), across.flip(0), across)
+        # indices that broadcast to [K, B, height, width]; the channel axis, a slice between them,
         # comes last
         picked = self.padded[chosen[..., None, None], :, rows[..., :, None], columns[..., None, :]]
         return picked.movedim(-1, -3)
