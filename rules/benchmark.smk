@@ -4,14 +4,7 @@
 rule benchmark:
     input:
         data=ancient("results/data/digits.safetensors"),
-        script=f"{SCRIPTS}/benchmark.py",
-        modules=sources(
-            "benchmark/measure",
-            "benchmark/report",
-            "benchmark/turns",
-            "benchmark/roofline",
-            "benchmark/plain_loops",
-        ),
+        modules=sorted(map(str, (HERE / "benchmark").glob("*.py"))),
     output:
         parquet="results/benchmark/benchmark.parquet",
         pdf="results/benchmark/benchmark.pdf",
@@ -26,5 +19,5 @@ rule benchmark:
         networks="quick" if DEVICE == "cpu" else "quick fashion_mnist cifar100",
         seconds=150 if DEVICE == "cpu" else 900,
     shell:
-        PYTHON
-        + " {input.script:q} --networks {params.networks} --seconds {params.seconds} 2> {log:q}"
+        f"PYTHONPATH={shlex.quote(str(HERE))} {INTERPRETER} -m benchmark"
+        " --networks {params.networks} --seconds {params.seconds} 2> {log:q}"

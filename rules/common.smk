@@ -76,7 +76,8 @@ SCRIPTS = HERE / "scripts"
 SOURCES = HERE / "src" / "gradflow"
 ENVIRONMENT = "../envs/gradflow.yaml"  # used with --software-deployment-method conda; otherwise snakemake's own
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-PYTHON = f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {'python' if CONDA else shlex.quote(sys.executable)}"
+INTERPRETER = "python" if CONDA else shlex.quote(sys.executable)
+PYTHON = f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {INTERPRETER}"
 
 
 # runs a script in a fork of the drawing server

@@ -19,7 +19,17 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "src", "workflow", "profiles", "envs")
+PARTS = (
+    "Snakefile",
+    "config.yaml",
+    "rules",
+    "scripts",
+    "benchmark",
+    "src",
+    "workflow",
+    "profiles",
+    "envs",
+)
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 STUDY = "fashion_mnist_low"
 TABLE = f"results/smoke/studies/{STUDY}.parquet"

@@ -16,8 +16,6 @@ The modules, in the order in which a study meets them:
   `figures_by_width`, `artifact_command`, `drawing`
 - against the paper: `published`, `comparison`, `nulls`, `agreement`, `claims` and its `claim_*`,
   `assumptions`, `sensitivity`, `calibration`, `initialisation_table`, `precision_table`
-- how fast it is: `benchmark_cases`, `benchmark`, `plain_loops` (the baselines), `contenders`,
-  `floor` (the hardware's), `benchmark_report`
 - around the workflow: `files`, `workflow_lock`, `partial`, `workflow_progress`; mistakes:
   `target_names`, `device_name`, `mistakes`; without Snakemake: `job_runner`; what is kept:
   `reference`

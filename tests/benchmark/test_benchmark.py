@@ -23,9 +23,9 @@ from plain import DEVICE, make_data, make_job
 from project import ROOT, new_project
 from torch import Tensor, nn
 
-from gradflow.benchmark.cases import COHORT, STACKS, Case, stack_job
-from gradflow.benchmark.measure import Measurement, cut, load_or_make, over_a_run
-from gradflow.benchmark.plain_loops import (
+from benchmark.cases import COHORT, STACKS, Case, stack_job
+from benchmark.measure import Measurement, cut, load_or_make, over_a_run
+from benchmark.plain_loops import (
     DeviceLoop,
     ImageLoop,
     MaskedLinear,
@@ -33,15 +33,14 @@ from gradflow.benchmark.plain_loops import (
     image_loaders,
     plain_network,
 )
-from gradflow.benchmark.report import case_lines, figure_of_benchmark, table, verdict_lines
-from gradflow.benchmark.roofline import PRODUCTS, _product_rate, step_floor
+from benchmark.report import case_lines, figure_of_benchmark, table, verdict_lines
+from benchmark.roofline import PRODUCTS, _product_rate, step_floor
 from gradflow.data.store import ImageData, fetch_dataset
 from gradflow.flow import measure_gradient_flow
 from gradflow.networks.batched_product import stacked_product
 from gradflow.study import cost
 from gradflow.study.job import Configuration, Job, Run, Settings, probe_epochs
 
-SCRIPT = ROOT / "scripts" / "benchmark.py"
 SPARSE = Run("sparse", 50)
 
 
@@ -328,7 +327,7 @@ def test_the_product_rate_is_that_of_the_fastest_way(monkeypatch: pytest.MonkeyP
 
     side = 768
     for ways in itertools.permutations((takes(0.03), takes(0.001))):
-        monkeypatch.setattr("gradflow.benchmark.roofline.PRODUCTS", ways)
+        monkeypatch.setattr("benchmark.roofline.PRODUCTS", ways)
         _product_rate.cache_clear()
         assert 2 * side**3 / 0.02 < _product_rate(DEVICE, "float32") <= 2 * side**3 / 0.001
     _product_rate.cache_clear()
@@ -474,7 +473,7 @@ def test_the_figure_shows_every_network_optimizer_and_regularization() -> None:
 
 def run_script(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "benchmark", *map(str, arguments)], capture_output=True, text=True, check=False, cwd=ROOT,
         env={**os.environ, "GRADFLOW_DEVICE": "cpu"},
     )  # fmt: skip
 

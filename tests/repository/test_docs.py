@@ -48,7 +48,7 @@ RUN = (
     "python scripts/keep_reference.py fashion_mnist_reduced",
     "snakemake reference",
     "snakemake report_reference",
-    "python scripts/benchmark.py --help",
+    "python -m benchmark --help",
     "python scripts/status.py paper",
 )
 PLANNED = (
@@ -72,8 +72,8 @@ ELSEWHERE = {
     "snakemake --profile profiles/slurm": "tests/cluster/test_slurm.py",
     "snakemake --profile profiles/cluster-generic": "tests/workflow/test_profiles.py",
     # of the same script, in tests/benchmark/test_benchmark.py
-    "python scripts/benchmark.py --networks fashion_mnist --optimizers sgd --precisions tf32 --seconds 300": "a GPU",
-    "python scripts/benchmark.py --networks fashion_mnist cifar100 --stacks 1 10 --seconds 480": "a GPU",
+    "python -m benchmark --networks fashion_mnist --optimizers sgd --precisions tf32 --seconds 300": "a GPU",
+    "python -m benchmark --networks fashion_mnist cifar100 --stacks 1 10 --seconds 480": "a GPU",
     **{
         f"python examples/{name}.py": "tests/repository/test_examples.py"
         for name in ("masks", "gradient_flow", "comparison")

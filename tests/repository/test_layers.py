@@ -26,7 +26,7 @@ STEPS = (
     ("paper", "twins"),
     ("report",),
     ("workflow",),
-    ("benchmark", "cli"),
+    ("cli",),
     ("",),  # the package itself, which offers names of all of them
 )
 

@@ -34,16 +34,16 @@ from pathlib import Path
 
 import torch
 
-from gradflow.benchmark.cases import COHORT, FIVE, Case, stack_job
-from gradflow.benchmark.plain_loops import (
+from benchmark.cases import COHORT, FIVE, Case, stack_job
+from benchmark.plain_loops import (
     DeviceLoop,
     ImageLoop,
     PlainLoop,
     image_loaders,
     plain_network,
 )
-from gradflow.benchmark.roofline import floor_us, measured_rates
-from gradflow.benchmark.turns import LONGEST_CYCLE, Contender, Engine, Plain, free_mb
+from benchmark.roofline import floor_us, measured_rates
+from benchmark.turns import LONGEST_CYCLE, Contender, Engine, Plain, free_mb
 from gradflow.data.store import ImageData, load_dataset
 from gradflow.study.cost import IMPORTS_MB, Rates, memory_mb
 from gradflow.study.datasets import SHAPES

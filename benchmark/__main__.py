@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from gradflow.benchmark.cases import NETWORKS, PRECISIONS, REGULARIZATIONS, STACKS, make_cases  # noqa: E402
+from benchmark.cases import NETWORKS, PRECISIONS, REGULARIZATIONS, STACKS, make_cases  # noqa: E402
 from gradflow.data.sources import DataError  # noqa: E402
 from gradflow.study.config import ConfigError, load_config  # noqa: E402
 from gradflow.study.job import PAPER_OPTIMIZERS  # noqa: E402
@@ -24,7 +24,9 @@ from gradflow.study.job import PAPER_OPTIMIZERS  # noqa: E402
 def parse() -> argparse.Namespace:
     """The arguments."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     choose = {"nargs": "+", "metavar": "NAME"}
     parser.add_argument(
@@ -84,9 +86,8 @@ def main() -> int:
 
 def measure(arguments: argparse.Namespace) -> None:
     """Print and write; imports come after the arguments are known to be right, since they take seconds."""
-    from gradflow.analysis.figures import save_figure
-    from gradflow.benchmark.measure import Bench
-    from gradflow.benchmark.report import (
+    from benchmark.measure import Bench
+    from benchmark.report import (
         case_lines,
         figure_of_benchmark,
         machine_lines,
@@ -94,6 +95,7 @@ def measure(arguments: argparse.Namespace) -> None:
         verdict_lines,
         write_table,
     )
+    from gradflow.analysis.figures import save_figure
     from gradflow.training.devices import choose_device
 
     device = choose_device()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from gradflow.benchmark.plain_loops import PlainLoop
-from gradflow.benchmark.roofline import timed
+from benchmark.plain_loops import PlainLoop
+from benchmark.roofline import timed
 from gradflow.data.store import ImageData
 from gradflow.study.job import Job
 from gradflow.training.cohort import Cohort
