@@ -45,8 +45,7 @@ from benchmark.plain_loops import (
 from benchmark.roofline import floor_us, measured_rates
 from benchmark.turns import LONGEST_CYCLE, Contender, Engine, Plain, free_mb
 from gradflow.data.store import ImageData, load_dataset
-from gradflow.study.cost import IMPORTS_MB, Rates, memory_mb
-from gradflow.study.datasets import SHAPES
+from gradflow.study.cost import IMPORTS_MB, Rates, memory_mb, shape_of
 from gradflow.study.job import Job, Run, probe_epochs
 from gradflow.training.train_job import prepare, provenance
 
@@ -137,8 +136,8 @@ def load_or_make(job: Job, folder: Path) -> tuple[ImageData, bool]:
     """The job's data set from `folder`, and true; where it is absent random pixels of its shape, and false."""
     path = folder / f"{job.configuration.dataset}.safetensors"
     if path.exists():
-        return load_dataset(path), True
-    shape = SHAPES[job.configuration.dataset]
+        return load_dataset(path).as_used(job.settings), True
+    shape = shape_of(job)
     generator = torch.Generator().manual_seed(0)
 
     def draw(count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,8 +15,15 @@ from functools import cache, partial
 import torch
 
 from gradflow.networks.batched_product import stacked_product
-from gradflow.study.cost import UPDATE_PASSES, Rates, Work, float_size, pass_work, stacks_of
-from gradflow.study.datasets import SHAPES
+from gradflow.study.cost import (
+    UPDATE_PASSES,
+    Rates,
+    Work,
+    float_size,
+    pass_work,
+    shape_of,
+    stacks_of,
+)
 from gradflow.study.job import Job
 
 LARGE = 2**30  # bytes of a copy on a GPU: far more than its caches hold
@@ -29,7 +36,7 @@ TRIALS = 5
 def step_floor(job: Job) -> Work:
     """The work of one training step of all networks of a job, each on a full minibatch."""
     images, size = job.settings.batch_size, float_size(job)
-    inputs = SHAPES[job.configuration.dataset].inputs
+    inputs = shape_of(job).inputs
     total = Work()
     for stack in stacks_of(job):
         update = size * UPDATE_PASSES[job.configuration.optimizer] * stack.weights

@@ -14,6 +14,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from gradflow.study.config import TABLES, WITHOUT_RUNS, ConfigError, load_config
 from gradflow.study.cost import CostModel, memory_mb, planned_device
+from gradflow.study.datasets import SHAPES
 from gradflow.study.config_file import check_config_file
 from gradflow.study.plan import Grid
 from gradflow.workflow import warm

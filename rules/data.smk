@@ -13,6 +13,8 @@ rule fetch_dataset:
         "results/logs/fetch_dataset/{dataset}.log",
     conda:
         ENVIRONMENT
+    params:
+        sha256=lambda wildcards: SHAPES[wildcards.dataset].sha256,
     shell:
         run_script("fetch_dataset")
         + " {wildcards.dataset} --output {output.data:q} --manifest {output.manifest:q} 2> {log:q}"

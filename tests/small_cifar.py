@@ -61,9 +61,8 @@ class SmallCifar:
     def __init__(self, dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.dataset, self.monkeypatch = dataset, monkeypatch
         self.files = cifar.CIFAR[dataset]
-        monkeypatch.setitem(
-            SHAPES, dataset, dataclasses.replace(SHAPES[dataset], train_images=10, test_images=4)
-        )
+        shape = dataclasses.replace(SHAPES[dataset], train_images=10, test_images=4, sha256="")
+        monkeypatch.setitem(SHAPES, dataset, shape)
         self.images = np.random.default_rng(0).integers(0, 256, (14, 3072), dtype=np.uint8)
         self.labels = [(7 * i) % SHAPES[dataset].classes for i in range(14)]
         starts = np.linspace(0, 10, len(self.files.train_md5) + 1).astype(int)
@@ -75,6 +74,16 @@ class SmallCifar:
         (meta,) = self.files.meta_md5
         class_names = [f"class {i}".encode() for i in range(SHAPES[dataset].classes)]
         self.batches[meta] = pickled({self.files.names_key: class_names})
+
+    @property
+    def stored(self) -> tuple[np.ndarray, list[int]]:
+        """Images [14, 3072] and labels in the order in which they are stored: by checksum, within each part."""
+
+        def checksum(place: int) -> bytes:
+            return hashlib.sha256(bytes([self.labels[place]]) + bytes(self.images[place])).digest()
+
+        places = [*sorted(range(10), key=checksum), *sorted(range(10, 14), key=checksum)]
+        return self.images[places], [self.labels[place] for place in places]
 
     def batch(self, start: int, stop: int) -> bytes:
         content = {b"data": self.images[start:stop], self.files.labels_key: self.labels[start:stop]}

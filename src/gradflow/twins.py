@@ -152,6 +152,7 @@ def train_twins(
     check_comparison(max_width, epochs, seeds, percents)
     if mistake := minibatch_mistake(settings, len(data.train_images), data.name):
         raise ConfigError(f"settings: {mistake}")
+    data = data.as_used(settings)
     rows = []
     for seed in seeds:
         job = Job(

@@ -22,7 +22,7 @@ def plan():
     configuration = Configuration("digits", "mlp", 4, 0, "relu", "adam", 0.001, "NR")
     variants = (("paper", Settings()),)
     return Plan(
-        "smoke", "tiny", "cifar10", (configuration,), variants, (0, 1), 2, (30, 70), 20, 1, False
+        "smoke", "tiny", "cifar10", (configuration,), variants, (0, 1), 2, (30, 70), (20,), 1, False
     )
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from plain import make_job
 from small_cifar import SmallCifar, pickled
 
 from gradflow.data import cifar, sources
 from gradflow.data import store as data
 from gradflow.data.store import DataError, ImageData, fetch_dataset, load_dataset
 from gradflow.study.datasets import SHAPES
+from gradflow.training.train_job import load_job_data
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fetch_dataset.py"
 
@@ -81,7 +84,8 @@ def test_digits_are_split_by_class_and_always_alike(out: Path) -> None:
 
 
 def test_digits_split_otherwise_are_refused(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "DIGITS_SHA256", "0" * 64)
+    other = dataclasses.replace(SHAPES["digits"], sha256="0" * 64)
+    monkeypatch.setitem(SHAPES, "digits", other)
     assert "scikit-learn" in refusal("digits", out)
 
 
@@ -108,7 +112,7 @@ def test_fashion_mnist_of_the_debian_package(out: Path) -> None:
 @pytest.fixture
 def small_fashion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
     """Take away the Debian package; make a Fashion-MNIST of 20 + 10 images the true one; return its IDX files."""
-    shape = dataclasses.replace(SHAPES["fashion_mnist"], train_images=20, test_images=10)
+    shape = dataclasses.replace(SHAPES["fashion_mnist"], train_images=20, test_images=10, sha256="")
     monkeypatch.setitem(SHAPES, "fashion_mnist", shape)
     monkeypatch.setattr(data, "DEBIAN_FASHION_MNIST", tmp_path / "no-package")
     random = np.random.default_rng(0)
@@ -220,8 +224,11 @@ def mine(tmp_path: Path) -> Path:
 def check_small(small: SmallCifar, path: Path, manifest: dict) -> None:
     loaded = load_dataset(path)
     pixels = np.concatenate([loaded.train_images.numpy(), loaded.test_images.numpy()])
-    assert np.array_equal(pixels.reshape(14, 3072), small.images)
-    assert loaded.train_labels.tolist() + loaded.test_labels.tolist() == small.labels
+    images, labels = small.stored
+    assert images.tolist() != small.images.tolist()  # the source has another order
+    assert np.array_equal(pixels.reshape(14, 3072), images)
+    assert loaded.train_labels.tolist() + loaded.test_labels.tolist() == labels
+    assert manifest["arrays_sha256"] == loaded.sha256
     assert loaded.mean.shape == loaded.std.shape == (3,)
     assert manifest["class_names"][:2] == ["class 0", "class 1"]
     assert set(manifest["source_sha256"]) == set(small.batches)
@@ -500,3 +507,65 @@ def test_a_balanced_data_set_has_balanced_subsets(out: Path) -> None:
         "fashion_mnist", 10, images, labels, images, labels, torch.zeros(1), torch.ones(1)
     )
     assert torch.bincount(data.subset(100).train_labels).tolist() == [10] * 10
+
+
+# --- smaller images -------------------------------------------------------------------------------
+
+
+def random_images(side: int, channels: int = 3) -> ImageData:
+    generator = torch.Generator().manual_seed(0)
+    train, test = (
+        torch.randint(0, 256, (count, channels, side, side), dtype=torch.uint8, generator=generator)
+        for count in (1030, 5)
+    )
+    labels = torch.zeros(len(train), dtype=torch.int64)
+    nothing = torch.zeros(channels, dtype=torch.float64)
+    return ImageData("mine", 1, train, labels, test, labels[:5], nothing, nothing, "abc")
+
+
+@pytest.mark.parametrize(
+    ("side", "smaller"), [(28, 14), (32, 8), (32, 16), (8, 8), (28, 8), (32, 5)]
+)
+def test_images_are_averaged_down(side: int, smaller: int) -> None:
+    whole = random_images(side)
+    small = whole.averaged(smaller)
+    for before, after in (
+        (whole.train_images, small.train_images),
+        (whole.test_images, small.test_images),
+    ):
+        assert after.dtype == torch.uint8
+        assert after.shape == (len(before), 3, smaller, smaller)
+        # every pixel as smaller x smaller points, of which each averaged pixel takes side x side
+        points = before.double().repeat_interleave(smaller, -1).repeat_interleave(smaller, -2)
+        exact = F.avg_pool2d(points, side)
+        assert (after - exact).abs().max() <= 0.5 + 1e-9
+    pixels = small.train_images.double()
+    torch.testing.assert_close(small.mean, pixels.mean((0, 2, 3)), rtol=1e-12, atol=0)
+    torch.testing.assert_close(small.std, pixels.std((0, 2, 3), correction=0), rtol=1e-9, atol=0)
+    assert (small.name, small.sha256, small.train_labels) == ("mine", "abc", whole.train_labels)
+
+
+def test_halves_are_rounded_up() -> None:
+    whole = random_images(2, channels=1)
+    whole.train_images[0, 0] = torch.tensor([[1, 2], [2, 1]])
+    whole.train_images[1, 0] = torch.tensor([[255, 255], [254, 254]])
+    whole.train_images[2, 0] = torch.tensor([[1, 1], [1, 2]])
+    assert whole.averaged(1).train_images[:3].flatten().tolist() == [2, 255, 1]
+    with pytest.raises(
+        ValueError, match="image_side is 3, but mine has images of 2x2 pixels of type uint8"
+    ):
+        whole.averaged(3)
+
+
+def test_other_data_do_not_pass_for_the_named(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "digits.safetensors"
+    fetch_dataset("digits", path, path.with_suffix(".json"))
+    job = make_job("sgd", image_side=4, train_images=100)
+    named = dataclasses.replace(job, data=SHAPES["digits"].sha256)
+    data = load_job_data(named, tmp_path)
+    assert data.train_images.shape == (100, 1, 4, 4) and data.test_images.shape == (360, 1, 4, 4)
+    assert torch.equal(data.mean, load_dataset(path).averaged(4).mean)
+    other = dataclasses.replace(job, data="0" * 64)
+    with pytest.raises(DataError, match=r"holds arrays of sha256 28d636f2.* where 0000.*again"):
+        load_job_data(other, tmp_path)
+    assert not path.exists()

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gradflow.study import job as spec
-from gradflow.study.config import RESERVED, ConfigError, load_config, settings_of
+from gradflow.study.config import RESERVED, ConfigError, load_config, max_width_of, settings_of
+from gradflow.study.datasets import SHAPES
 from gradflow.study.job import Configuration, Job, Settings, dense_width
-from gradflow.study.plan import Grid, Plan
+from gradflow.study.plan import Grid, Plan, plan_study
 
 ROOT = Path(__file__).parents[2]
 SHIPPED: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -132,7 +133,7 @@ def test_stand_ins_take_their_own_width_and_padding(shipped: Grid) -> None:
     ],
 )
 def test_dense_widths_are_the_papers(shipped: Grid, dataset: str, widths: list[int]) -> None:
-    max_width = shipped.config.datasets[dataset].max_width
+    max_width = max_width_of(shipped.config, shipped.config.scales["paper"], dataset, Settings())
     assert [dense_width(max_width, percent) for percent in shipped.config.percents] == widths
 
 
@@ -542,3 +543,73 @@ def test_no_mutation_breaks_anything_but_the_configuration(data: st.DataObject) 
         )
     else:
         assert all(grid.jobs(scale) for scale in grid.config.scales)
+
+
+# --- image side and maximum width -----------------------------------------------------------------
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    return copy.deepcopy(SHIPPED)
+
+
+def small_images(raw: dict[str, Any], **study: Any) -> Grid:
+    """Scale quick with Table 4 on real images of a small side, and the smallest Wide ResNet."""
+    scale = raw["scales"]["quick"]
+    scale |= {"stand_ins": {}, "image_sides": {"fashion_mnist": 14, "cifar100": 8}}
+    scale["studies"]["fashion_mnist_low"] |= study
+    scale["studies"]["wide_resnet_cifar100"]["settings"] = {"image_side": 16}
+    return Grid(load_config(raw))
+
+
+def test_the_maximum_width_follows_the_image_side(raw: dict[str, Any]) -> None:
+    job = next(small_images(raw).plan("quick", MLP).jobs())
+    assert (job.settings.image_side, job.max_width, job.crop_padding) == (14, 200, 2)
+    job = next(small_images(raw).plan("quick", "wide_resnet_cifar100").jobs())
+    assert (job.settings.image_side, job.max_width, job.crop_padding) == (16, 0, 2)
+
+
+def test_image_side_and_maximum_width_are_settings(raw: dict[str, Any]) -> None:
+    raw["variants"] |= {"narrow": {"max_width": 40}, "tiny": {"image_side": 7}}
+    study = {"settings": {"max_width": 392}, "variants": ["paper", "narrow", "tiny"]}
+    plan = small_images(raw, **study).plan("quick", MLP)
+    sides = [settings.image_side for _, settings in plan.variants]
+    assert (plan.max_widths, sides) == ((392, 392, 392), [14, 14, 7])  # a study's word is the last
+    study["settings"] = {}
+    plan = small_images(raw, **study).plan("quick", MLP)
+    assert plan.max_widths == (200, 40, 7 * 7 + 4)
+    specs = {job.to_json() for job in plan.jobs() if job.seed == 0}
+    assert len(specs) == 3 * len(plan.configurations)
+    assert Plan.from_json(plan.to_json()) == plan
+    assert {job.crop_padding for job in plan.jobs()} == {2, 1}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        ("image_sides", {"cifar100": 33}, "image_sides.cifar100: 33 is more than the 32 pixels"),
+        ("settings", {"image_side": 29}, "image_side: 29 is more than the 28 pixels"),
+        ("settings", {"image_side": 0}, "settings.image_side: 0 is out of range"),
+        ("settings", {"max_width": 4}, "max_width: 4 is too narrow"),
+    ],
+)
+def test_a_side_or_width_that_cannot_be(
+    place: str, value: dict[str, Any], sentence: str, raw: dict[str, Any]
+) -> None:
+    raw["scales"]["quick"] |= {"stand_ins": {}, place: value}
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(raw)
+
+
+def test_what_is_known_of_the_data_is_part_of_a_run(
+    shipped: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = next(shipped.plan("quick", MLP).jobs())  # a stand-in's
+    assert job.data == SHAPES["digits"].sha256 and len(job.data) == 64
+    assert job.data in job.to_json() and Job.from_json(job.to_json()) == job
+    other = dataclasses.replace(SHAPES["digits"], sha256="0" * 64)
+    monkeypatch.setitem(SHAPES, "digits", other)
+    again = next(plan_study(shipped.config, "quick", MLP).jobs())
+    assert again.to_json() != job.to_json()
+    assert dataclasses.replace(again, data=job.data) == job
+    assert '"data"' not in dataclasses.replace(job, data="").to_json()

@@ -67,6 +67,8 @@ class Artifact:
         dict[str, Any], ...
     ] = ()  # of a grid, initialisation or precision table only
     train_images: int | str = "all"  # that each run uses of its data set
+    # to which images are averaged down, by the data set that runs are about
+    image_sides: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     initialisation: str = ""  # of its variant
     precision: str = ""  # likewise
 
@@ -249,7 +251,12 @@ def extent(runs: pd.DataFrame, artifact: Artifact | None = None) -> str:
         of_planned = f" of {planned[name]} planned" if name in planned else ""
         epochs = " or ".join(str(count) for count in sorted(own["epochs"].unique()))
         of_epochs = f" of {epochs} epochs" if epochs else ""
-        sentences.append(f"{about(own, name)}: {len(own)}{of_planned} runs{of_epochs}{on_images}.")
+        sides = artifact.image_sides.get(name, []) if artifact else []
+        at_side = " or ".join(f"{side}x{side}" for side in sides)
+        averaged = f", averaged down to {at_side} pixels" if sides else ""
+        sentences.append(
+            f"{about(own, name)}: {len(own)}{of_planned} runs{of_epochs}{on_images}{averaged}."
+        )
     return " ".join(sentences)
 
 

@@ -11,12 +11,13 @@ import io
 import pickle
 import tarfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gradflow.data.content import canonical_order
 from gradflow.data.sources import (
     DataError,
     Original,
@@ -137,7 +138,20 @@ def read_cifar(dataset: str, place: Place) -> Original | None:
         raise DataError(
             f"{where} is not laid out as {dataset} is ({one_line(error)}); {place.remedy}"
         ) from error
-    return checked(dataset, original, where, place)
+    return in_canonical_order(checked(dataset, original, where, place))
+
+
+def in_canonical_order(original: Original) -> Original:
+    """The same images in the order that every source of them is stored in."""
+    train = canonical_order(original.train_images, original.train_labels)
+    test = canonical_order(original.test_images, original.test_labels)
+    return replace(
+        original,
+        train_images=original.train_images[train],
+        train_labels=original.train_labels[train],
+        test_images=original.test_images[test],
+        test_labels=original.test_labels[test],
+    )
 
 
 def _archive_contents(path: Path, files: CifarFiles, place: Place) -> dict[str, bytes]:

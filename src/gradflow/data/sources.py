@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gradflow import own
+from gradflow.data.content import Bytes, arrays_sha256
 from gradflow.study.datasets import SHAPES
-
-Bytes = npt.NDArray[np.uint8]
 
 
 class DataError(Exception):
@@ -176,10 +175,6 @@ def label_type(classes: int) -> type[np.unsignedinteger[Any]]:
     return np.uint8 if classes <= 256 else np.uint16 if classes <= 65536 else np.uint32
 
 
-# Of the four arrays after the split, in the order of Original's fields.
-DIGITS_SHA256 = "28d636f2f47ec885bab6c1d883c883cd3f85cb5f6d0f1457558c6b672cc71adf"
-
-
 def read_digits() -> Original:
     """Split scikit-learn's digits (values 0 to 16, kept) into 1437 training and 360 test images, by class.
 
@@ -196,13 +191,11 @@ def read_digits() -> Original:
     train_images, test_images, train_labels, test_labels = train_test_split(
         images, labels, test_size=shape.test_images, stratify=labels, random_state=0
     )
-    digest = hashlib.sha256()
-    for part in (train_images, train_labels, test_images, test_labels):
-        digest.update(np.ascontiguousarray(part))
-    if digest.hexdigest() != DIGITS_SHA256:
+    digest = arrays_sha256((train_images, train_labels, test_images, test_labels))
+    if digest != shape.sha256:
         raise DataError(
-            f"scikit-learn {sklearn.__version__} splits its digits into sha256 {digest.hexdigest()} where "
-            f"{DIGITS_SHA256} is expected; install the versions named in envs/requirements.txt"
+            f"scikit-learn {sklearn.__version__} splits its digits into sha256 {digest} where "
+            f"{shape.sha256} is expected; install the versions named in envs/requirements.txt"
         )
     content = {
         "load_digits images": sha256(images.tobytes()),

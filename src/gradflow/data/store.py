@@ -18,6 +18,7 @@ import numpy as np
 
 from gradflow import own
 from gradflow.data.cifar import CIFAR, read_cifar
+from gradflow.data.content import arrays_sha256
 from gradflow.data.sources import (
     DEBIAN_FASHION_MNIST,
     FASHION_MNIST_SHA256,
@@ -33,6 +34,7 @@ from gradflow.data.sources import (
 )
 from gradflow.files import replacing
 from gradflow.study.datasets import SHAPES
+from gradflow.study.job import Settings
 from gradflow.study.streams import stream
 
 if TYPE_CHECKING:
@@ -60,6 +62,38 @@ class ImageData:
     test_labels: torch.Tensor
     mean: torch.Tensor  # [C] float64, over the training images
     std: torch.Tensor  # [C] float64, likewise, of the population (divided by the count)
+    sha256: str = ""  # of the stored arrays, in the order of ARRAYS; empty for data in memory
+
+    def as_used(self, settings: Settings) -> ImageData:
+        """The same data set with the images, and in the size, that settings say."""
+        side, count = settings.image_side, settings.train_images
+        data = self if side == "original" else self.averaged(side)
+        return data if count == "all" else data.subset(count)
+
+    def averaged(self, side: int) -> ImageData:
+        """The same data set with images of `side` pixels: each is the mean over its area, rounded half up.
+
+        Where the side does not divide the images' own, pixels at a border count by the share of
+        them that lies within. `mean` and `std` are those of the averaged training images.
+
+        Raises:
+            ValueError: the images have fewer pixels than that, are not square, or are no bytes.
+        """
+        height, width = self.train_images.shape[-2:]
+        if height != width or not 1 <= side <= height or self.train_images.element_size() > 1:
+            raise ValueError(
+                f"image_side is {side}, but {self.name} has images of {height}x{width} pixels of type "
+                f"{str(self.train_images.dtype).removeprefix('torch.')}; only square ones of bytes are averaged, and down"
+            )
+        train_images = _area_means(self.train_images, side)
+        mean, std = _mean_and_std(train_images)
+        return replace(
+            self,
+            train_images=train_images,
+            test_images=_area_means(self.test_images, side),
+            mean=mean,
+            std=std,
+        )
 
     def subset(self, count: int) -> ImageData:
         """The same data set with `count` of its training images, in their order there, for every run the same.
@@ -106,7 +140,7 @@ def load_dataset(path: Path) -> ImageData:
     try:
         manifest = json.loads(manifest_path.read_bytes())
         name, expected = str(manifest["dataset"]), str(manifest["sha256"])
-        classes = int(manifest["classes"])
+        classes, identity = int(manifest["classes"]), str(manifest["arrays_sha256"])
     except OSError as error:
         raise DataError(
             f"the manifest {manifest_path} cannot be read ({error.strerror}); {again}"
@@ -134,7 +168,28 @@ def load_dataset(path: Path) -> ImageData:
         test_labels=arrays["test_labels"].to(torch.int64),
         mean=mean,
         std=std,
+        sha256=identity,
     )
+
+
+def _area_means(images: torch.Tensor, side: int) -> torch.Tensor:
+    """Return [N, C, side, side] uint8 of [N, C, S, S] uint8: exact, since every intermediate value is a whole number.
+
+    With S side-ths of a pixel as the unit of length, an image is S * side long, a pixel `side` and an
+    averaged pixel S; their overlaps are the weights. Sums stay below 2^53 for any image.
+    """
+    import torch
+
+    original = images.shape[-1]
+    pixels = torch.arange(original, dtype=torch.float64) * side
+    averaged = torch.arange(side, dtype=torch.float64)[:, None] * original
+    overlaps = torch.minimum(pixels + side, averaged + original) - torch.maximum(pixels, averaged)
+    weights = overlaps.clamp(min=0)  # [side, S]
+    pieces = [
+        (weights @ piece.double() @ weights.T + original**2 / 2).div(original**2).floor().byte()
+        for piece in images.split(1024)
+    ]
+    return torch.cat(pieces)
 
 
 def _mean_and_std(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -178,16 +233,22 @@ def _write(dataset: str, original: Original, source: str, output: Path, manifest
     from safetensors.numpy import load, save
 
     arrays = {name: np.ascontiguousarray(getattr(original, name)) for name in ARRAYS}
+    shape, identity = SHAPES[dataset], arrays_sha256(arrays.values())
+    if shape.sha256 not in ("", identity):
+        raise DataError(
+            f"{source} holds other images or labels than {dataset}: their sha256 is {identity} where {shape.sha256} is "
+            f"expected; {_advice(dataset)}"
+        )
     content = save(arrays)
     stored = load(content)
     for name in ARRAYS:
         if not np.array_equal(stored[name], getattr(original, name)):
             raise DataError(f"the {name} of {dataset} would not be stored as they were read")
-    shape = SHAPES[dataset]
     description = {
         "dataset": dataset,
         "sha256": sha256(content),
         "bytes": len(content),
+        "arrays_sha256": identity,
         "counts": {"train": shape.train_images, "test": shape.test_images},
         "classes": shape.classes,
         "class_names": original.class_names,

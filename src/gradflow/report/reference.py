@@ -257,6 +257,7 @@ def _study(plan: Plan, logs: dict[str, Log]) -> dict[str, Any]:
         "epochs": plan.epochs,
         "train_images": plan.variants[0][1].train_images,
         "probe_images": plan.variants[0][1].probe_images,
+        "image_side": plan.variants[0][1].image_side,
         "seeds": plan.seeds,
         "percents": plan.percents,
         **_counts({job.log_path(run): job.key for job, run in plan.runs()}, logs),

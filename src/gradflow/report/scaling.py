@@ -106,6 +106,7 @@ def _facts(plan: Plan) -> dict[str, str]:
         "epochs": f"{plan.epochs:,}",
         "seeds": len(plan.seeds),
         "training images": settings.train_images,
+        "image side": settings.image_side,
         "probe images": f"{settings.probe_images:,}",
         "configurations": len(plan.configurations),
         "variants": len(plan.variants),
@@ -115,6 +116,6 @@ def _facts(plan: Plan) -> dict[str, str]:
         facts["network"] = ", ".join(f"WRN-{depth}-{widen}" for depth, widen in shapes)
         facts["densities (%)"] = ", ".join(map(str, plan.percents))
     else:
-        facts["maximum width"] = f"{plan.max_width:,}"
+        facts["maximum width"] = ", ".join(f"{width:,}" for width in dict.fromkeys(plan.max_widths))
     facts["runs"] = f"{sum(1 for _ in plan.runs()):,}"
     return {what: str(fact) for what, fact in facts.items()}

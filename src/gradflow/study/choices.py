@@ -110,6 +110,8 @@ _LIMITS = {
     "wide_resnet_l2": "at least 0",
     "rmsprop_alpha": "between 0 and 1",
     "train_images": "at least 1",
+    "image_side": "at least 1",
+    "max_width": "at least 1",
     "mask_update_interval": "at least 1",
     "mask_update_fraction": "between 0 and 1",
 }
@@ -144,7 +146,7 @@ def settings_from(raw: dict[str, Any], place: str) -> Settings:
         low = 1 if limit == "at least 1" else 0
         if (
             limit
-            and number != "all"
+            and not isinstance(number, str)
             and (number < low or (limit == "between 0 and 1" and number >= 1))
         ):
             raise ConfigError(f"{place}.{key}: {value} is out of range; it must be {limit}")

@@ -68,7 +68,7 @@ class Strict(BaseModel):
 class DatasetChoice(Strict):
     """How a data set is used."""
 
-    max_width: Positive
+    max_width: Positive | None = None  # None: n + 4 for n inputs
     crop_padding: Annotated[int, Field(ge=0, le=16)]
     flip: bool
 
@@ -105,6 +105,7 @@ class StudyAtScale(Strict):
     densities: Annotated[list[Percent], Field(min_length=1)] | None = None
     blocks: Annotated[list[Block], Field(min_length=1)] | None = None
     variants: Annotated[list[Name], Field(min_length=1)] | None = None
+    settings: dict[str, Any] = {}
 
 
 class Scale(Strict):
@@ -114,6 +115,7 @@ class Scale(Strict):
     studies: Annotated[dict[Name, StudyAtScale], Field(min_length=1)]
     stand_ins: dict[Dataset, Dataset] = {}
     max_widths: dict[Dataset, Positive] = {}
+    image_sides: dict[Dataset, Positive] = {}
     settings: dict[str, Any] = {}
     keep_weights: bool = (
         False  # no part of a run's identity: what is finished without them is not trained again
@@ -193,10 +195,30 @@ def load_config(raw: dict[str, Any]) -> Config:
     return config
 
 
-def settings_of(config: Config, variant: str, scale: str) -> Settings:
-    """The settings of a variant at a scale: those of `paper`, what the variant changes, what the scale changes."""
-    raw = {**config.variants["paper"], **config.variants[variant], **config.scales[scale].settings}
+def settings_of(config: Config, variant: str, scale: str, study: str | None = None) -> Settings:
+    """The settings of a variant at a scale: those of `paper`, then what variant, scale and study change."""
+    raw = _raw_settings(config, variant, config.scales[scale], study)
     return settings_from(raw, f"variants.{variant}")
+
+
+def _raw_settings(config: Config, variant: str, scale: Scale, study: str | None) -> dict[str, Any]:
+    raw = {**config.variants["paper"], **config.variants[variant], **scale.settings}
+    if study is None:
+        return raw
+    raw |= scale.studies[study].settings
+    dataset = config.studies[study].dataset
+    side = scale.image_sides.get(scale.stand_ins.get(dataset, dataset))
+    if side is not None and raw.get("image_side", "original") == "original":
+        raw["image_side"] = side
+    return raw
+
+
+def max_width_of(config: Config, scale: Scale, dataset: str, settings: Settings) -> int:
+    """The maximum width of a variant's MLPs: its own, the data set's, or n + 4 for n inputs (appendix A.1)."""
+    if isinstance(settings.max_width, int):
+        return settings.max_width
+    named = scale.max_widths.get(dataset) or config.datasets[dataset].max_width
+    return named or SHAPES[dataset].at_side(settings.image_side).inputs + 4
 
 
 _COLUMNS: dict[str, TypeAdapter[Any]] = {
@@ -233,9 +255,10 @@ def _mistakes(config: Config) -> Iterable[str]:
         except ConfigError as error:
             yield str(error)
     for dataset, choice in config.datasets.items():
-        yield from width_mistakes(
-            config.percents, choice.max_width, f"datasets.{dataset}.max_width"
-        )
+        if choice.max_width is not None:
+            yield from width_mistakes(
+                config.percents, choice.max_width, f"datasets.{dataset}.max_width"
+            )
     for name, study in config.studies.items():
         yield from _study_mistakes(config, study, f"studies.{name}")
     for name, scale in config.scales.items():
@@ -285,6 +308,9 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
     yield from repeats(f"{place}.seeds", scale.seeds)
     for dataset, max_width in scale.max_widths.items():
         yield from width_mistakes(config.percents, max_width, f"{place}.max_widths.{dataset}")
+    for dataset, side in scale.image_sides.items():
+        if mistake := _side_mistake(dataset, side):
+            yield f"{place}.image_sides.{dataset}: {mistake}"
     for stand_in in scale.stand_ins.values():
         if stand_in not in config.datasets:
             yield f"{place}.stand_ins: {stand_in} is not in datasets{nearest(stand_in, config.datasets)}"
@@ -298,6 +324,11 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
         if study is None:
             yield f"{place}.studies.{name}: there is no study {name}{nearest(name, config.studies)}"
             continue
+        try:
+            settings_from(here.settings, f"{place}.studies.{name}.settings")
+        except ConfigError as error:
+            yield str(error)
+            continue
         yield from repeats(f"{place}.studies.{name}.seeds", here.seeds or [])
         yield from _variant_mistakes(
             config, here.variants or [], f"{place}.studies.{name}.variants"
@@ -309,19 +340,44 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
         for variant in here.variants or study.variants:
             if variant in config.variants:
                 dataset = scale.stand_ins.get(study.dataset, study.dataset)
-                if mistake := _image_mistake(config, scale, variant, dataset):
+                if dataset not in config.datasets:
+                    continue  # told above
+                if mistake := _image_mistake(config, scale, name, variant, dataset):
                     yield f"{place}.studies.{name}: {mistake}"
                     return
 
 
-def _image_mistake(config: Config, scale: Scale, variant: str, dataset: str) -> str | None:
-    """More training images than a data set has, or a last minibatch of one."""
-    raw = {**config.variants["paper"], **config.variants[variant], **scale.settings}
+def _side_mistake(dataset: str, side: int) -> str | None:
+    """Images that are not square, or have fewer pixels than they are to be averaged down to."""
+    _, height, width = SHAPES[dataset].image
+    if height != width:
+        return f"images of {dataset} are {height}x{width}, and only square ones are averaged down"
+    if side > height:
+        return f"{side} is more than the {height} pixels that images of {dataset} have; take fewer"
+    return None
+
+
+def _image_mistake(
+    config: Config, scale: Scale, study: str, variant: str, dataset: str
+) -> str | None:
+    """More or larger images than a data set has, too narrow a maximum width, or a last minibatch of one."""
+    raw = _raw_settings(config, variant, scale, study)
     try:
         settings = settings_from(raw, f"variants.{variant}")
     except ConfigError:
         return None  # told for the variant itself
-    return minibatch_mistake(settings, SHAPES[dataset].train_images, dataset)
+    shape = SHAPES[dataset]
+    side = settings.image_side
+    if isinstance(side, int) and dataset not in scale.image_sides:
+        mistake = _side_mistake(dataset, side)
+        if mistake:
+            return f"image_side: {mistake}"
+    named = dataset in scale.max_widths or config.datasets[dataset].max_width  # told there
+    if config.studies[study].model == "mlp" and not (settings.max_width == "by_data_set" and named):
+        width = max_width_of(config, scale, dataset, settings)
+        for mistake in width_mistakes(config.percents, width, "max_width"):
+            return mistake
+    return minibatch_mistake(settings, shape.train_images, dataset)
 
 
 def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:

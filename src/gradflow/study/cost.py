@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradflow.files import lock, lock_path
-from gradflow.study.datasets import SHAPES
+from gradflow.study.datasets import SHAPES, DatasetShape
 from gradflow.study.job import Job, Run, dense_width, probe_epochs
 
 DeviceType = Literal["cpu", "cuda"]
@@ -185,7 +185,7 @@ def wide_resnet_layers(
 
 def stacks_of(job: Job) -> tuple[Stack, ...]:
     """The stacks of a job's cohort: one of all sparse twins, and each dense width its own."""
-    shape, configuration = SHAPES[job.configuration.dataset], job.configuration
+    shape, configuration = shape_of(job), job.configuration
     depth = configuration.depth
     if configuration.model == "wide_resnet":
         layers = wide_resnet_layers(depth, configuration.widen_factor, shape.image, shape.classes)
@@ -226,7 +226,7 @@ def step_work(job: Job, stack: Stack, images: int, steps: int) -> Work:
     passes = UPDATE_PASSES.get(name, OF_OWN_PASSES) + (MASK_PASSES if stack.masked else 0)
     passes += L2_PASSES if name in UNFUSED and configuration.has("L2") else 0
     others = size * (passes * stack.weights * steps + output_passes(job) * stack.outputs * images)
-    others += size * INPUT_PASSES * SHAPES[configuration.dataset].inputs * stack.networks * images
+    others += size * INPUT_PASSES * shape_of(job).inputs * stack.networks * images
     kernels = steps * (KERNELS_A_STEP + KERNELS_A_LAYER * len(stack.layers))
     return pass_work(stack, images, steps, size, backward=True) + Work(0.0, 0.0, others, kernels)
 
@@ -243,7 +243,7 @@ def output_passes(job: Job) -> int:
 
 def probe_work(job: Job, stack: Stack, images: int, steps: int) -> Work:
     """One probe epoch's measurements: norms at each step, flow over the probe images, the test set."""
-    shape, size = SHAPES[job.configuration.dataset], float_size(job)
+    shape, size = shape_of(job), float_size(job)
     probes = min(job.settings.probe_images, images)
     pieces = math.ceil(probes / job.settings.batch_size)
     tests = math.ceil(shape.test_images / TEST_BATCH)
@@ -270,6 +270,11 @@ def epochs_of(job: Job, pretraining: bool) -> range:
     if pretraining:
         return range(half)
     return range(half if job.architectures == ("magnitude",) else 0, job.epochs)
+
+
+def shape_of(job: Job) -> DatasetShape:
+    """The shape of a job's data set, at the side that it is trained on."""
+    return SHAPES[job.configuration.dataset].at_side(job.settings.image_side)
 
 
 def train_images(job: Job) -> int:
@@ -307,7 +312,7 @@ def checkpoint_bytes(job: Job) -> int:
 
 def memory_mb(job: Job, device: DeviceType) -> int:
     """Host memory that a job needs at its peak, on a GPU too: networks are drawn, and checkpoints written, there."""
-    shape, size = SHAPES[job.configuration.dataset], float_size(job)
+    shape, size = shape_of(job), float_size(job)
     stacks = stacks_of(job)
     padded = (
         (shape.height + 2 * job.crop_padding)
@@ -316,8 +321,10 @@ def memory_mb(job: Job, device: DeviceType) -> int:
         if job.configuration.has("DA")
         else 1.0
     )
-    images = train_images(job)
+    images, stored = train_images(job), SHAPES[job.configuration.dataset]
     data = shape.inputs * (shape.train_images + images * padded + 2 * shape.test_images)
+    if stored.side != shape.side:  # the original images are held while they are averaged
+        data += stored.inputs * (stored.train_images + stored.test_images)
     data += len(job.percents) * images * 19  # an epoch's order and draws
     # weights and gradients, optimizer state, masks as floats
     held = sum(

@@ -98,9 +98,11 @@ class Settings:
     wide_resnet_schedule: Literal["constant", "steps"] = "steps"
     wide_resnet_keep_dense: tuple[Literal["stem", "classifier", "shortcuts"], ...] = ()
     finetune_optimizer: Literal["continue", "fresh"] = "continue"
-    train_images: int | Literal["all"] = (
-        "all"  # a number: a fixed subset, see `data.ImageData.subset`
-    )
+    # a number: a fixed subset, see `data.store.ImageData.subset`
+    train_images: int | Literal["all"] = "all"
+    # a number: images averaged down to it, see `data.store.ImageData.averaged`
+    image_side: int | Literal["original"] = "original"
+    max_width: int | Literal["by_data_set"] = "by_data_set"  # `Job.max_width` is what it comes to
     mask_update: MaskUpdateName = "fixed"  # see `mask_updates`
     mask_update_interval: int = 1  # epochs
     mask_update_fraction: float = 0.3  # of a layer's active weights
@@ -134,6 +136,7 @@ class Job:
     crop_padding: int = 4  # pixels on each side before the random crop (DA)
     flip: bool = True  # horizontal (DA)
     settings: Settings = field(default_factory=Settings)
+    data: str = ""  # SHA-256 of the data set, where it is known; see `datasets.DatasetShape`
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -185,6 +188,8 @@ class Job:
     def to_json(self) -> str:
         """Canonical: sorted keys, settings at their default left out, the engine version inside.
 
+        So is `data` where nobody knows it: a user's own data set, or one in memory.
+
         A setting that is added later, with a default, therefore leaves the identity of what is
         trained as it was.
         """
@@ -193,6 +198,8 @@ class Job:
         plain["settings"] = {
             key: value for key, value in plain["settings"].items() if value != default[key]
         }
+        if not self.data:
+            del plain["data"]
         return json.dumps(
             {"engine": ENGINE_VERSION, **plain}, sort_keys=True, separators=(",", ":")
         )

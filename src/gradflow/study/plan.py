@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from gradflow.study.config import ACROSS_VARIANTS, Artifact, Block, Config, settings_of
+from gradflow.study.config import (
+    ACROSS_VARIANTS,
+    WITHOUT_RUNS,
+    Artifact,
+    Block,
+    Config,
+    max_width_of,
+    settings_of,
+)
+from gradflow.study.datasets import SHAPES
 from gradflow.study.job import Architecture, Configuration, Job, Run, Settings, dense_width
 from gradflow.study.labels import label
 
@@ -41,14 +50,15 @@ class Plan:
     seeds: tuple[int, ...]
     epochs: int
     percents: tuple[int, ...]  # dense widths of an MLP, densities of a Wide ResNet
-    max_width: int
-    crop_padding: int
+    max_widths: tuple[int, ...]  # of the sparse twins, by variant; 0 for a Wide ResNet
+    crop_padding: int  # of the original images
     flip: bool
 
     def jobs(self) -> Iterator[Job]:
         """The training jobs: for an MLP one a configuration and seed, for a Wide ResNet one a density more."""
-        for (variant, settings), configuration, seed in itertools.product(
-            self.variants, self.configurations, self.seeds
+        variants = zip(self.variants, self.max_widths, strict=True)
+        for ((variant, settings), max_width), configuration, seed in itertools.product(
+            variants, self.configurations, self.seeds
         ):
             base = Job(
                 scale=self.scale,
@@ -58,9 +68,10 @@ class Plan:
                 epochs=self.epochs,
                 architectures=("dense", "sparse"),
                 percents=self.percents,
-                max_width=self.max_width,
-                crop_padding=self.crop_padding,
+                max_width=max_width,
+                crop_padding=self.padding_of(settings),
                 flip=self.flip and settings.flip == "by_data_set",
+                data=SHAPES[self.dataset].sha256,
                 settings=settings,
             )
             if configuration.model == "mlp":
@@ -73,6 +84,23 @@ class Plan:
                         )
                         for architecture in architectures_at(percent)
                     )
+
+    @property
+    def dataset(self) -> str:
+        """The data set that is trained on."""
+        return self.configurations[0].dataset
+
+    @property
+    def max_width(self) -> int:
+        """That of the first variant."""
+        return self.max_widths[0]
+
+    def padding_of(self, settings: Settings) -> int:
+        """Pixels to pad by before a crop: in proportion where images are averaged down, at least one of some."""
+        if isinstance(settings.image_side, str) or self.crop_padding == 0:
+            return self.crop_padding
+        side = SHAPES[self.dataset].height
+        return max(1, (2 * self.crop_padding * settings.image_side + side) // (2 * side))
 
     def runs(self) -> Iterator[tuple[Job, Run]]:
         """Every run, with its job."""
@@ -129,19 +157,22 @@ def plan_study(config: Config, scale_name: str, study_name: str) -> Plan:
                     f"scales.{scale_name}.studies.{study_name}: two learning rates are both written as "
                     f"{configuration.learning_rate:g} in paths; use at most six digits"
                 )
+    variants = tuple(
+        (variant, settings_of(config, variant, scale_name, study_name))
+        for variant in here.variants or study.variants
+    )
     return Plan(
         scale=scale_name,
         study=study_name,
         stands_for=study.dataset,
         configurations=tuple(configurations.values()),
-        variants=tuple(
-            (variant, settings_of(config, variant, scale_name))
-            for variant in here.variants or study.variants
-        ),
+        variants=variants,
         seeds=tuple(here.seeds or scale.seeds),
         epochs=here.epochs or study.epochs,
         percents=tuple(sorted(config.percents if mlp else here.densities or study.densities or [])),
-        max_width=scale.max_widths.get(dataset, use.max_width) if mlp else 0,
+        max_widths=tuple(
+            max_width_of(config, scale, dataset, settings) if mlp else 0 for _, settings in variants
+        ),
         crop_padding=use.crop_padding,
         flip=use.flip,
     )
@@ -163,6 +194,16 @@ def _planned_runs(plans: Sequence[Plan], artifact: Artifact) -> dict[str, int]:
             ):
                 found[plan.stands_for].add(job.log_path(run))
     return {dataset: len(paths) for dataset, paths in found.items()}
+
+
+def _image_sides(plans: Sequence[Plan]) -> dict[str, list[int]]:
+    """The sides that images are averaged down to, by the data set that the runs are about."""
+    found: dict[str, set[int]] = {}
+    for plan in plans:
+        for _, settings in plan.variants:
+            if isinstance(settings.image_side, int):
+                found.setdefault(plan.stands_for, set()).add(settings.image_side)
+    return {dataset: sorted(sides) for dataset, sides in found.items()}
 
 
 def _grid(plans: Sequence[Plan]) -> list[dict[str, object]]:
@@ -249,7 +290,10 @@ class Grid:
             )
             if values:
                 where[column] = values
-        settings = dataclasses.asdict(settings_of(self.config, artifact.variant, scale))
+        studies = self.studies(scale, name)
+        settings = dataclasses.asdict(
+            settings_of(self.config, artifact.variant, scale, studies[0] if studies else None)
+        )
         if artifact.kind == "plot_activations":  # any other would draw it again
             settings = {name: settings[name] for name in OF_ACTIVATIONS}
         title = artifact.title.replace(
@@ -269,6 +313,7 @@ class Grid:
                 },
                 "settings": settings,
                 **{name: settings[name] for name in OF_CAPTIONS if name in settings},
+                **({} if artifact.kind in WITHOUT_RUNS else {"image_sides": _image_sides(plans)}),
                 "planned_runs": _planned_runs(plans, artifact),
                 "seeds": sorted({seed for plan in plans for seed in plan.seeds}),
                 "percents": sorted({percent for plan in plans for percent in plan.percents}),

@@ -144,21 +144,25 @@ def _train(
 
 
 def load_job_data(job: Job, results: Path) -> ImageData:
-    """The data set of a job, cut down to the training images that it uses.
+    """The data set of a job, with the images and in the size that it uses.
 
     Raises:
-        data.DataError: it is missing, or damaged; its files are removed then, so that the same
-        command fetches it anew.
+        data.DataError: it is missing, damaged, or not the one that the job names; its files are
+        removed then, so that the same command fetches it anew.
     """
     path = results / "data" / f"{job.configuration.dataset}.safetensors"
     try:
         data = load_dataset(path)
+        if job.data and data.sha256 != job.data:
+            raise DamagedDataError(
+                f"{path} holds arrays of sha256 {data.sha256} where {job.data} is to be trained on; run the same command "
+                "again, which fetches the data set anew"
+            )
     except DamagedDataError as error:
         for file in (path, path.with_suffix(".json")):
             file.unlink(missing_ok=True)
         raise DataError(f"{error} (the damaged files are removed)") from None
-    count = job.settings.train_images
-    return data if count == "all" else data.subset(count)
+    return data.as_used(job.settings)
 
 
 def advance(
