@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradflow import own
+from gradflow.networks.contracts import called, check_activation, own_file
 from gradflow.study.job import Activation, Settings
 
 
@@ -82,11 +83,13 @@ def make_activation(name: Activation, networks: int, settings: Settings) -> nn.M
         return StackedSReLU(networks, settings)
     if name in ACTIVATION_FUNCTIONS:
         return Stateless(ACTIVATION_FUNCTIONS[name])
-    module = own.load("activations", name, "make").make(networks, settings)
+    make = own.load("activations", name, "make").make
+    module = called(own_file("activations", name), make, networks, settings)
     if not isinstance(module, nn.Module):
         raise ValueError(
             f"src/gradflow/own/activations/{name}.py: make returns {module!r}, which is no torch module"
         )
+    check_activation(name, module, networks)
     return module
 
 

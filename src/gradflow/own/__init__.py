@@ -10,6 +10,7 @@ Free of torch, because Snakemake imports it.
 
 from __future__ import annotations
 
+import ast
 import re
 from importlib import import_module
 from pathlib import Path
@@ -37,7 +38,39 @@ def mistakes(kind: str, taken: tuple[str, ...]) -> list[str]:
                 f"{place}: a name has small letters, digits and underscores only, and starts with a letter; rename the "
                 "file"
             )
+        else:
+            found += _mistakes_within(kind, FOLDER / kind / f"{name}.py", place)
     return found
+
+
+# the function that a file of each kind defines, and its parameters
+FUNCTIONS = {
+    "optimizers": ("update", 5),
+    "activations": ("make", 2),
+    "datasets": ("read", 1),
+    "mask_updates": ("update", 3),
+}
+
+
+def _mistakes_within(kind: str, path: Path, place: str) -> list[str]:
+    """What can be seen without running the file: its syntax, and its function's parameters."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        return [f"{place}: not Python{f', line {line}' if line else ''} ({error.args[0]})"]
+    name, count = FUNCTIONS[kind]
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            given = node.args
+            least = len(given.posonlyargs) + len(given.args) - len(given.defaults)
+            most = least + len(given.defaults)
+            if not least <= count <= most and not given.vararg:
+                return [
+                    f"{place}: {name} has {most} parameters where {count} are expected; see __init__.py "
+                    "beside it"
+                ]
+    return []
 
 
 def load(kind: str, name: str, *needed: str) -> Any:
@@ -50,7 +83,13 @@ def load(kind: str, name: str, *needed: str) -> Any:
         raise ValueError(
             f"{name}: there is no file src/gradflow/own/{kind}/{name}.py that defines it"
         )
-    module = import_module(f"gradflow.own.{kind}.{name}")
+    try:
+        module = import_module(f"gradflow.own.{kind}.{name}")
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"src/gradflow/own/{kind}/{name}.py: it cannot be imported ({type(error).__name__}: {said})"
+        ) from error
     for attribute in needed:
         if not hasattr(module, attribute):
             raise ValueError(

@@ -22,7 +22,7 @@ from gradflow.study.job import Job, Run, probe_epochs
 from gradflow.training.batches import Batches, Epoch
 from gradflow.training.cuda_graphs import Replayer
 from gradflow.training.log_rows import Probe, probe_rows
-from gradflow.training.mask_updates import mask_update_of
+from gradflow.training.mask_updates import mask_update_of, rehearse
 from gradflow.training.stack import MaskUpdate, Stack, forget_gradients, gradient, make_stack
 from gradflow.training.step import (
     ieee_float32,
@@ -69,6 +69,8 @@ class Cohort:
             if runs is None or set(group[0]) & set(runs):
                 self.stacks.append(make_stack(job, group, device, dtype))
                 self.rows |= {run: [] for run in group[0]}
+        if mask_update is None:
+            rehearse(job, self.stacks)
         self._replayer = Replayer(device, self._changing)
         # a step finds its minibatch through these tensors
         self._drawn: Epoch | None = None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradflow.flow import GradientFlow
 from gradflow.study.job import Job, Run, dense_width
+from gradflow.training.contracts import check_masked_weights
 from gradflow.training.run_log import MEASURES
 from gradflow.training.stack import Stack, weight_decay
 from gradflow.training.step import measures
@@ -35,6 +36,7 @@ def probe_rows(
     job: Job, stack: Stack, probe: Probe, epoch: int, step: int, classes: int
 ) -> dict[Run, dict[str, Any]]:
     """A row of the log of each run of the stack. A network that is no longer finite is marked as diverged for good."""
+    check_masked_weights(stack, job.configuration.optimizer)
     networks = len(stack.runs)
     finite = (
         torch.isfinite(probe.train_loss)

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from gradflow import own
-from gradflow.study.job import Job
+from gradflow.networks.contracts import own_file
+from gradflow.study.job import LIBRARY_MASK_UPDATES, Job
 from gradflow.study.streams import stream
-from gradflow.training.stack import MaskUpdate, Stack
+from gradflow.training.contracts import ruled_masks
+from gradflow.training.stack import MaskUpdate, Stack, forget_gradients
 
 
 def sparse_evolutionary_training(stack: Stack, steps: int, job: Job) -> list[Tensor]:
@@ -72,10 +74,31 @@ def mask_update_of(job: Job, steps_per_epoch: int) -> MaskUpdate | None:
     if name == "fixed":
         return None
     rule = RULES[name] if name in RULES else own.load("mask_updates", name, "update").update
+    place = "gradflow.training.mask_updates" if name in RULES else own_file("mask_updates", name)
 
     def update(stack: Stack, steps: int) -> Sequence[Tensor] | None:
-        return (
-            rule(stack, steps, job) if steps else None
-        )  # before the first step nothing is learned
+        if not steps:
+            return None  # before the first step nothing is learned
+        return ruled_masks(place, rule, stack, steps, job)
 
     return MaskUpdate(update, every=job.settings.mask_update_interval * steps_per_epoch)
+
+
+def rehearse(job: Job, stacks: Sequence[Stack]) -> None:
+    """Call a rule of one's own before training, on gradients that are noise, and leave the stacks as they were.
+
+    Raises:
+        contracts.ContractError: the rule does not do what it promises.
+    """
+    name = job.settings.mask_update
+    if name in LIBRARY_MASK_UPDATES:
+        return
+    rule = own.load("mask_updates", name, "update").update
+    generator = torch.Generator().manual_seed(0)
+    for stack in stacks:
+        if stack.masks is not None:
+            for layer in stack.layers:
+                noise = torch.randn(layer.shape, generator=generator)
+                layer.grad = noise.to(layer.device, layer.dtype)
+            ruled_masks(own_file("mask_updates", name), rule, stack, 1, job, twice=True)
+            forget_gradients(stack.network)

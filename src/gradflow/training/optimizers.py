@@ -20,6 +20,7 @@ from torch.optim.sgd import sgd
 
 from gradflow import own
 from gradflow.study.job import Optimizer, Settings
+from gradflow.training.contracts import check_optimizer
 
 # the state that each of the paper's keeps for a parameter
 STATE: dict[str, tuple[str, ...]] = {
@@ -63,6 +64,8 @@ class StackedOptimizer:
         self.name = name
         self.settings = settings
         self.own: Any = None if name in STATE else own.load("optimizers", name, "STATE", "update")
+        if self.own is not None:
+            check_optimizer(name, self.own.update, state_names(name))
         self.groups = [
             ParameterGroup(
                 parameters=list(parameters),

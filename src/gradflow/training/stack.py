@@ -14,6 +14,7 @@ from gradflow.networks.masks import live_weights
 from gradflow.networks.mlp import StackedBatchNorm
 from gradflow.networks.wide_resnet import ProbeableBatchNorm
 from gradflow.study.job import Job, Run
+from gradflow.training.contracts import check_masked_weights
 from gradflow.training.optimizers import StackedOptimizer
 from gradflow.training.run_log import MEASURES
 
@@ -70,10 +71,13 @@ class Stack:
         """Put other masks in the place of the present ones; weights and optimizer state outside them become zero.
 
         Raises:
-            ValueError: a count of active weights would change, or the stack is dense.
+            ValueError: a count of active weights would change, a mask holds other values than 0 and
+                1, or the stack is dense.
         """
         if self.masks is None:
             raise ValueError("a dense network has no masks to replace")
+        if not all(((mask == 0) | (mask == 1)).all() for mask in masks):
+            raise ValueError("a mask holds other values than 0 and 1")
         for old, new in zip(self.masks, masks, strict=True):
             if not torch.equal(old.bool().flatten(1).sum(1), new.bool().flatten(1).sum(1)):
                 raise ValueError(
@@ -90,6 +94,7 @@ class Stack:
 
     def count_live(self) -> None:
         """Count the weights on some path from an input to an output, once for every set of masks."""
+        check_masked_weights(self, self.optimizer.name)
         masks = self.masks or [torch.ones_like(layer) for layer in self.layers]
         self.live = live_weights(self.network.linear_paths, masks)
 
