@@ -197,7 +197,7 @@ def tiny(raw: dict[str, Any]) -> None:
     raw["artifacts"] = {name: raw["artifacts"][name] for name in ("table4", "figure15", "figure14")}
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
     """Wait until the condition holds."""
     end = time.monotonic() + seconds
     while not condition():

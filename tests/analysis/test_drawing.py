@@ -13,6 +13,7 @@ from gradflow.workflow.draw import LIBRARIES
 from gradflow.workflow.warm import DRAWER
 
 SOURCE = str(Path(__file__).parents[2] / "src")
+DRAW = "gradflow.workflow.draw"
 SCRIPT = textwrap.dedent(
     f"""
     import sys
@@ -34,7 +35,14 @@ def settings(tmp_path_factory):
     socket = tmp_path_factory.mktemp("server") / "folder" / "socket"
     socket.parent.mkdir()
     server = subprocess.Popen(
-        [sys.executable, "-P", "-m", "gradflow.workflow.warm", DRAWER, str(socket)],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "gradflow.workflow.warm",
+            f"{DRAW}:load_libraries",
+            str(socket),
+        ],
         stdin=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": SOURCE},
     )
@@ -50,7 +58,7 @@ def settings(tmp_path_factory):
 def run(folder, settings, *arguments):
     (folder / "script.py").write_text(SCRIPT)
     kept = {name: value for name, value in os.environ.items() if name != DRAWER}
-    command = [sys.executable, "-P", "-m", "gradflow.workflow.draw", "script.py", *arguments]
+    command = [sys.executable, "-P", "-m", DRAW, "script.py", *arguments]
     return subprocess.run(
         command,
         cwd=folder,

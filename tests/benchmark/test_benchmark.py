@@ -595,6 +595,7 @@ def test_lines_of_the_largest_numbers_fit_a_terminal() -> None:
     assert rows[1][-6:] == ["800,000", "900,000", "1.00", "0.44", "123,456", "13.7%"]
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 def test_snakemake_benchmark_is_a_target(tmp_path: Path) -> None:
     planned = new_project(tmp_path / "project").plan("benchmark")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from project import STUDY, Project, copy_of, environment, new_project, tiny
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 TABLE, FIGURE = "results/smoke/tables/table4.csv", "results/smoke/figures/figure15.png"
 
@@ -154,7 +154,6 @@ def test_without_logs_and_in_another_folder(project):
     assert fact(kept, "seconds") == fact(before, "seconds")
 
 
-@pytest.mark.slow
 def test_without_the_provenance_table(project):
     table = project.results / "smoke" / "provenance" / f"{STUDY}.parquet"
     table.unlink()

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +123,9 @@ def test_one_command_draws_every_fashion_mnist_artifact(source: str, tmp_path: P
     else:
         make_miniature(folder, project)
     assert project.plan("reference").rules <= DRAWING
-    began = time.monotonic()
     project.make("reference")
-    seconds = time.monotonic() - began
     made = {path.stem for path in (*folder.glob("tables/*.csv"), *folder.glob("figures/*.png"))}
     assert made >= FASHION_MNIST
-    if source == "committed":
-        assert seconds < 60
     assert not (project.results / "data").exists()
 
 

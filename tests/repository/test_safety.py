@@ -54,6 +54,7 @@ def test_tags_of_yaml_make_no_objects(
     assert not (tmp_path / OWNED).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 @pytest.mark.parametrize(
     "text",
@@ -129,6 +130,7 @@ def test_a_hostile_folder_and_title_are_only_text(tmp_path: Path) -> None:
     assert not project.plan().counts
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 @pytest.mark.parametrize(
     "name", ["$(touch owned)", "mlp1-relu-adam-lr0.001-NR;touch owned", "../../../../owned"]
@@ -282,6 +284,7 @@ def test_the_code_has_one_unpickler_and_no_shell() -> None:
     assert unpicklers == ["cifar.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 def test_a_folder_that_snakemake_would_misread_is_refused_in_a_line(tmp_path: Path) -> None:
     project = new_project(tmp_path / "a {input} b", one_table)

@@ -137,6 +137,7 @@ class TestTutorial:
         assert changed  # where some weights lie on no path, other masks have others
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 @pytest.mark.parametrize(
     ("path", "text", "sentence"),

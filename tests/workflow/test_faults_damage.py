@@ -200,6 +200,7 @@ def test_a_damaged_log(project: Project, undisturbed: Project) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_damaged_study_table(project: Project, undisturbed: Project) -> None:
     truncate(project.folder / TABLE)
     code, output = project.snakemake("smoke")
@@ -209,6 +210,7 @@ def test_a_damaged_study_table(project: Project, undisturbed: Project) -> None:
     assert not project.plan().counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "damage"), [("digits.safetensors", flip), ("digits.json", truncate)]
 )
@@ -257,6 +259,7 @@ def whole(
     return [rows_of(results / job.log_path(run)) for run in job.runs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [None, flip, truncate, Path.unlink])
 @pytest.mark.parametrize("part", ["json", "safetensors"])
 def test_a_damaged_checkpoint(
@@ -282,6 +285,7 @@ def test_a_damaged_checkpoint(
     assert leftovers(results) == []
 
 
+@pytest.mark.slow
 def test_without_snakemakes_records_a_changed_configuration_is_noticed(project: Project) -> None:
     def edit(raw: dict) -> None:
         raw["scales"]["smoke"]["studies"][STUDY]["epochs"] = 2
@@ -302,6 +306,7 @@ def test_without_snakemakes_records_a_changed_configuration_is_noticed(project: 
     assert not project.plan().counts
 
 
+@pytest.mark.slow
 def test_the_trainer_of_its_own_finds_a_stale_log(undisturbed: Project, tmp_path: Path) -> None:
     """A log of another specification at the very path is replaced, and said to be."""
     results = with_data(undisturbed, tmp_path / "results")

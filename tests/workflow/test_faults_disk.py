@@ -14,7 +14,7 @@ from project import Project, new_project
 
 from gradflow.study.job import Job
 
-pytestmark = [pytest.mark.workflow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 Mount = Callable[..., None]
 ROWS = dict[str, str]

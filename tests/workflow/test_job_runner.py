@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from project import ROOT, Project, environment, new_project, tiny, wait_for
 
 from gradflow.data.store import fetch_dataset
 from gradflow.study.job import Job
+from gradflow.training.heartbeat import record_path
 from gradflow.training.run_log import read_log
 from gradflow.workflow.job_list import (
     COMPLETE,
@@ -85,27 +85,37 @@ def rows(job: Job, results: Path) -> list[bytes]:
     return found
 
 
-@pytest.mark.slow
+def stopped_in_training(jobs: Sequence[Job], results: Path, number: signal.Signals) -> str:
+    """Start the runner, send it a signal when its first two jobs train, and wait for its end."""
+    process = subprocess.Popen(
+        command(jobs, results), env=environment(), text=True, stdout=subprocess.PIPE
+    )
+    wait_for(lambda: all(record_path(results / job.state_path).exists() for job in jobs[:2]))
+    children = running_jobs(process.pid)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    wait_for(lambda: not any(alive(child) for child in children))
+    assert process.returncode == (STOPPED if number == signal.SIGTERM else -number)
+    return output
+
+
 def test_a_split_run_equals_an_unsplit_one(machine: Path, tmp_path: Path) -> None:
-    jobs = [small_job(seed, epochs=200) for seed in (0, 1)]
+    """Cut before anything began, then while it trains."""
+    jobs = [small_job(seed, epochs=100) for seed in (0, 1)]
     whole = tmp_path / "whole"
     shutil.copytree(machine, whole)
-    began = time.monotonic()
     assert run(jobs, whole)[0] == COMPLETE
-    minutes = (time.monotonic() - began) / 60
 
-    codes = []
-    while not codes or codes[-1] == LEFT:
-        code, output = run(jobs, machine, "--minutes", f"{minutes / 2:.4f}")
-        codes.append(code)
-        assert len(codes) < 20, output
-    assert codes[-1] == COMPLETE and len(codes) >= 3
+    assert run(jobs, machine, "--minutes", "0.0001")[0] == LEFT
+    stopped_in_training(jobs, machine, signal.SIGTERM)
+    code, output = run(jobs, machine)
+    assert code == COMPLETE
+    assert "2 of 2 jobs are done" in output
     logs = [path.read_text() for path in machine.glob("smoke/logs/**/*.log")]
     assert len(logs) == 2 and all("resumed at epoch" in text for text in logs)
     for job in jobs:
         assert rows(job, machine) == rows(job, whole)
     assert not list(machine.glob("smoke/state/**/*.safetensors"))
-    assert "2 of 2 jobs are done" in output
 
 
 def test_a_job_that_fails_leaves_the_others_to_finish(machine: Path) -> None:
@@ -129,18 +139,9 @@ def test_a_signal_saves_a_checkpoint_of_every_running_job(
 ) -> None:
     """SIGKILL reaches the runner alone, and its jobs notice."""
     jobs = [small_job(seed, epochs=100_000) for seed in (0, 1, 2)]
-    process = subprocess.Popen(
-        command(jobs, machine), env=environment(), text=True, stdout=subprocess.PIPE
-    )
-    wait_for(lambda: len(running_jobs(process.pid)) == 2)
-    children = running_jobs(process.pid)
-    time.sleep(1)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    wait_for(lambda: not any(alive(child) for child in children))
+    output = stopped_in_training(jobs, machine, number)
     assert len(list(machine.glob("smoke/state/**/seed[01]-*.safetensors"))) == 2
     if number == signal.SIGTERM:
-        assert process.returncode == STOPPED
         assert output.splitlines()[-1] == (
             "0 of 3 jobs are done; 3 left, of these 2 stopped in training; the same command goes on"
         )
@@ -232,6 +233,7 @@ def test_the_commands_are_those_of_the_rules() -> None:
         assert commands[-1][1] == ["--job", job.to_json(), "--results", "results"]
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 def test_snakemake_finds_the_logs_up_to_date(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project", tiny)

@@ -14,9 +14,8 @@ from project import ROOT, SNAKEMAKE, STUDY, Project, environment, new_project
 
 from gradflow.study.config_file import read_config
 from gradflow.study.plan import Grid
+from gradflow.workflow.mistakes import MistakeError, check_settings
 from gradflow.workflow.target_names import wrong_target
-
-pytestmark = pytest.mark.workflow
 
 BOOTSTRAP = (sys.executable, "bootstrap.py")
 STATUS = (sys.executable, "scripts/status.py")
@@ -29,11 +28,6 @@ UNPRIVILEGED = (
 
 MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "target": ((*SNAKE, "tabel4"), "There is no target tabel4; did you mean table4?"),
-    "scale": ((*SNAKE, "-n", "quik"), "There is no target quik; did you mean quick?"),
-    "file": (
-        (*SNAKE, "results/quick/tables/tabel4.csv"),
-        "There is no target results/quick/tables/tabel4.csv; did you mean results/quick/tables/table4.csv?",
-    ),
     "report of nothing": (
         (*SNAKE, "quick", "--report", "report.html"),
         "results/quick/tables/table1.csv is not made yet; snakemake report_quick makes what is missing and then the "
@@ -42,14 +36,6 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "cores": (
         (*SNAKE, "--cores", "0", "quick"),
         "--cores 0 lets no job run; name 1 or more, or leave the option out",
-    ),
-    "device": (
-        ("env", "GRADFLOW_DEVICE=gpu", *SNAKE, "quick"),
-        "GRADFLOW_DEVICE is gpu; it may be auto, cpu, cuda or cuda:N",
-    ),
-    "folder of data": (
-        ("env", "GRADFLOW_DATA=/nowhere", *SNAKE, "quick"),
-        "GRADFLOW_DATA is /nowhere, which is no folder; correct the name, or unset it",
     ),
     "status": ((*STATUS, "quik"), "there is no scale quik; did you mean quick?"),
     "config file": (
@@ -69,6 +55,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
 
 # targets, and how the sentence goes on
 NEAREST = {
+    "quik": "; did you mean quick?",
+    "results/quick/tables/tabel4.csv": "; did you mean results/quick/tables/table4.csv?",
     "report_quik": "; did you mean report_quick?",
     "refrence": "; did you mean reference?",
     "figure25": "; did you mean figure5?",
@@ -116,6 +104,27 @@ def answer(folder: Path, command: tuple[str, ...]) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("GRADFLOW_DEVICE", "gpu", "GRADFLOW_DEVICE is gpu; it may be auto, cpu, cuda or cuda:N"),
+        (
+            "GRADFLOW_DATA",
+            "/nowhere",
+            "GRADFLOW_DATA is /nowhere, which is no folder; correct the name, or unset it",
+        ),
+    ],
+)
+def test_a_wrong_environment_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(MistakeError) as refused:
+        check_settings(2, None, runs_here=True)
+    assert str(refused.value) == sentence
+
+
+@pytest.mark.workflow
 @pytest.mark.parametrize(("command", "sentence"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_answered_by_a_sentence_at_the_end(
     project: Project, command: tuple[str, ...], sentence: str
@@ -127,14 +136,15 @@ def test_a_mistake_is_answered_by_a_sentence_at_the_end(
 
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there(project: Project) -> None:
-    lines = answer(project.folder, ("env", "GRADFLOW_DEVICE=cuda", *SNAKE, "quick"))
-    assert (
-        lines[-1]
-        == "GRADFLOW_DEVICE is cuda, but this machine has no GPU with a driver; use auto or cpu"
-    )
+def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADFLOW_DEVICE", "cuda")
+    sentence = "GRADFLOW_DEVICE is cuda, but this machine has no GPU with a driver; use auto or cpu"
+    with pytest.raises(MistakeError, match=sentence):
+        check_settings(2, None, runs_here=True)
 
 
+@pytest.mark.workflow
+@pytest.mark.slow
 @pytest.mark.skipif(
     UNPRIVILEGED != () and not shutil.which("setpriv"), reason="root, and no setpriv"
 )
@@ -157,6 +167,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, options: tuple[str, ...
     )
 
 
+@pytest.mark.workflow
+@pytest.mark.slow
 def test_a_data_set_that_is_nowhere(tmp_path: Path) -> None:
     """A folder without it, no package of CIFAR, and an address that leads nowhere."""
     project = new_project(tmp_path / "project")

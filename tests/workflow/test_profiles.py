@@ -102,6 +102,7 @@ def test_the_science_names_no_runtime_setting() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 @pytest.mark.parametrize(
     "profile", ["gpu", *(pytest.param(executor, marks=needs(executor)) for executor in EXECUTORS)]
@@ -117,6 +118,7 @@ def test_the_whole_of_smoke_is_planned_and_a_finished_project_stays_finished(
     assert re.search(r"^train_mlp +63$", output, flags=re.MULTILINE), output
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 def test_a_misspelt_profile_is_refused_in_a_line(finished: Project) -> None:
     code, output = finished.snakemake("-n", "smoke", "--profile", "profiles/gpus")
@@ -128,6 +130,7 @@ def test_a_misspelt_profile_is_refused_in_a_line(finished: Project) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 def test_slots_of_the_gpu_profile_reach_the_trainer_and_bound_the_jobs(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project", tiny)
@@ -143,6 +146,7 @@ def test_slots_of_the_gpu_profile_reach_the_trainer_and_bound_the_jobs(tmp_path:
     assert "gpu_slots=1" in output  # of the training job; profiles/gpu says how many there are
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 @needs("cluster-generic")
 def test_any_scheduler_that_takes_a_script_makes_everything(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def test_every_target_is_listed_with_its_cost(tmp_path: Path) -> None:
     assert "one CPU core" in cpu and cpu != text
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 def test_snakemake_help_prints_it_alone_and_runs_nothing(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project")

@@ -27,6 +27,7 @@ def pairs(project: Project) -> dict[str, int]:
     return dict(zip(cells.optimizer, cells.n, strict=True))
 
 
+@pytest.mark.slow
 def test_partial_artifacts_after_a_failure_and_the_rest_after_the_fix(tmp_path):
     project = new_project(tmp_path / "project", two_configurations)
     source = project.folder / "src" / "gradflow" / "training" / "train_job.py"
@@ -62,6 +63,7 @@ def test_partial_artifacts_after_a_failure_and_the_rest_after_the_fix(tmp_path):
     assert not project.plan().jobs
 
 
+@pytest.mark.slow
 def test_partial_mode_by_hand_trains_nothing(tmp_path):
     project = new_project(tmp_path / "project", tiny)
     project.make("smoke", "--config", "partial=true")
@@ -71,6 +73,7 @@ def test_partial_mode_by_hand_trains_nothing(tmp_path):
     assert "train_mlp" in project.plan().counts
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
     def long_job(raw):
         tiny(raw)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from project import ROOT, STUDY, TABLE, Project, copy_of, environment, new_proje
 from gradflow.study.config import load_config
 from gradflow.study.job import Job
 from gradflow.study.plan import Grid
+from gradflow.training.heartbeat import record_path
 
 pytestmark = pytest.mark.workflow
 
@@ -91,17 +91,20 @@ def test_a_finished_project_has_nothing_to_do(project: Project) -> None:
     assert "Nothing to be done" in project.make("smoke")
 
 
+@pytest.mark.slow
 def test_touching_every_file_runs_nothing(project: Project) -> None:
     for file in project.files(*SOURCES, *RULES, "config.yaml", "profiles/**/*.yaml"):
         file.touch()
     assert not project.plan().counts
 
 
+@pytest.mark.slow
 def test_a_comment_in_every_file_trains_nothing(project: Project) -> None:
     append(project.files(*SOURCES, *RULES, "config.yaml", "profiles/**/*.yaml"), "\n# a comment\n")
     assert project.plan().rules <= DRAWN
 
 
+@pytest.mark.slow
 def test_how_it_is_run_is_no_reason_to_run(project: Project) -> None:
     train = project.folder / "rules" / "train.smk"
     substitute(train, "threads: 1", "threads: 2")
@@ -114,6 +117,7 @@ def test_how_it_is_run_is_no_reason_to_run(project: Project) -> None:
     assert not project.plan().counts
 
 
+@pytest.mark.slow
 def test_without_snakemakes_records_nothing_is_trained(project: Project) -> None:
     shutil.rmtree(project.folder / ".snakemake")
     assert project.plan().rules <= DRAWN
@@ -129,6 +133,7 @@ def test_a_new_seed_trains_that_seed(project: Project) -> None:
     assert plan.rules == {"train_mlp", *FROM_RUNS}
 
 
+@pytest.mark.slow
 def test_more_epochs_train_again(project: Project) -> None:
     project.edit_config(lambda raw: study_of(raw).update(epochs=2))
     plan = project.plan()
@@ -136,11 +141,13 @@ def test_more_epochs_train_again(project: Project) -> None:
     assert plan.rules == {"train_mlp", *FROM_RUNS}
 
 
+@pytest.mark.slow
 def test_another_setting_of_the_variant_trains_again(project: Project) -> None:
     project.edit_config(lambda raw: raw["variants"]["paper"].update(init_gain="linear"))
     assert project.plan().of("train_mlp") == trained()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
@@ -166,6 +173,7 @@ def test_a_change_of_one_artifact_makes_that_one(
     assert plan.counts[rule] == 1
 
 
+@pytest.mark.slow
 def test_a_deleted_log_is_trained_again_and_the_others_are_kept(project: Project) -> None:
     lost, *others = runs_of(project)
     # not the time: Snakemake touches all outputs of a job that it ran
@@ -190,6 +198,7 @@ def test_a_deleted_log_is_trained_again_and_the_others_are_kept(project: Project
     }  # the same rows need no new table
 
 
+@pytest.mark.slow
 def test_a_new_configuration_trains_alone_and_may_diverge(project: Project) -> None:
     wild = "mlp4-relu-sgd-lr10-NR"
 
@@ -261,20 +270,9 @@ def train(job: Job, results: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def handles(process: subprocess.Popen[str], number: signal.Signals) -> bool:
-    """Whether the process has a handler of its own for a signal."""
-    assert process.poll() is None, process.communicate()
-    status = dict(
-        line.split(":\t", 1)
-        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
-        if ":\t" in line
-    )
-    return bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
-
-
 def test_a_stopped_trainer_goes_on_to_the_same_numbers(finished: Project, tmp_path: Path) -> None:
     edited: dict[str, Any] = yaml.safe_load((finished.folder / "config.yaml").read_text())
-    study_of(edited)["epochs"] = 200
+    study_of(edited)["epochs"] = 100
     [job] = Grid(load_config(edited)).jobs("smoke").values()
     for name in ("whole", "stopped"):
         shutil.copytree(finished.results / "data", tmp_path / name / "data")
@@ -283,21 +281,20 @@ def test_a_stopped_trainer_goes_on_to_the_same_numbers(finished: Project, tmp_pa
 
     results = tmp_path / "stopped"
     stopped = train(job, results)
-    wait_for(lambda: handles(stopped, signal.SIGTERM))
-    time.sleep(0.5)  # somewhere within training
+    wait_for(record_path(results / job.state_path).exists)  # it trains
     stopped.send_signal(signal.SIGTERM)
     _, said = stopped.communicate()
     assert stopped.returncode == 143, said
     assert "the same command goes on from there" in said
     progress = json.loads((results / job.state_path).read_text())
-    assert 0 <= progress["epoch"] < 200
+    assert 0 <= progress["epoch"] < 100
     assert (results / job.state_path).with_name(progress["tensors"]).exists()
     assert not any((results / job.log_path(run)).exists() for run in job.runs)
 
     again = train(job, results)
     _, said = again.communicate()
     assert again.returncode == 0, said
-    assert f"resumed at epoch {progress['epoch']} of 200" in said
+    assert f"resumed at epoch {progress['epoch']} of 100" in said
     assert not (results / job.state_path).exists()
     for run in job.runs:
         rows = [
