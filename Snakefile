@@ -19,8 +19,7 @@ if not CONFIG.partial:
 include: "rules/collect.smk"
 include: "rules/captions.smk"
 include: "rules/report.smk"
-include: "rules/tables.smk"
-include: "rules/figures.smk"
+include: "rules/artifacts.smk"
 include: "rules/benchmark.smk"
 
 
@@ -59,7 +58,7 @@ for artifact in CONFIG.artifacts:
 
 
 # figure2 is figure2a to figure2d
-for group, artifacts in GROUPS.items():
+for group, artifacts in artifact_groups(CONFIG.artifacts).items():
 
     rule:
         name:

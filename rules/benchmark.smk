@@ -4,7 +4,7 @@
 rule benchmark:
     input:
         data=ancient("results/data/digits.safetensors"),
-        modules=sorted(map(str, (HERE / "benchmark").glob("*.py"))),
+        modules=imported_files(FOLDERS, "benchmark.__main__"),
     output:
         parquet="results/benchmark/benchmark.parquet",
         pdf="results/benchmark/benchmark.pdf",

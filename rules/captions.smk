@@ -57,7 +57,7 @@ def scale_studies(wildcards):
 def compared_tables(wildcards):
     """The tables that the scorecard sums up, as far as the scale has them."""
     grid, scale = drawn_from(wildcards.scale)
-    kinds = ("check_claims", "agreement_table", "compare_correlations", "compare_means")
+    kinds = {"check_claims", *(kind.compared_in for kind in KINDS.values())}
     return [
         f"results/{wildcards.scale}/tables/{artifact}.csv"
         for artifact in grid.artifacts(scale)

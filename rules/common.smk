@@ -12,10 +12,12 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
-from gradflow.study.config import TABLES, WITHOUT_RUNS, ConfigError, load_config
+from gradflow.study.config import ConfigError, load_config
 from gradflow.study.cost import CostModel, memory_mb, planned_device
 from gradflow.study.datasets import SHAPES
 from gradflow.study.config_file import check_config_file
+from gradflow.study.kinds import KINDS
+from gradflow.study.names import artifact_groups, report_target
 from gradflow.study.plan import Grid
 from gradflow.workflow import warm
 from gradflow.workflow.commands import load_scripts
@@ -24,7 +26,9 @@ from gradflow.workflow.mistakes import MistakeError, answer_mistakes, check_sett
 from gradflow.workflow.after_failure import make_partial_artifacts
 from gradflow.report.reference import NAME as REFERENCE
 from gradflow.report.reference import ReferenceError, read_reference
+from gradflow.workflow.imported_files import imported_files
 from gradflow.workflow.target_list import target_list
+from gradflow.workflow.target_names import rule_names
 from gradflow.workflow.progress import Step, WorkflowProgress
 from gradflow.workflow.lock import HELD, drop_stale_tables, take_results_lock
 
@@ -43,7 +47,7 @@ configfile: "config.yaml"
 
 
 try:
-    CONFIG = load_config(config)
+    CONFIG = load_config(config, rule_names(Path(workflow.main_snakefile)))
     GRID = Grid(CONFIG)
     GRID.check()
 except (ConfigError, ValueError) as error:
@@ -74,7 +78,7 @@ if "slots_per_gpu" in workflow.global_resources:
     )
 HERE = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = HERE / "scripts"
-SOURCES = HERE / "src" / "gradflow"
+FOLDERS = (HERE / "src", HERE)  # of packages
 ENVIRONMENT = "../envs/gradflow.yaml"  # used with --software-deployment-method conda; otherwise snakemake's own
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 INTERPRETER = "python" if CONDA else shlex.quote(sys.executable)
@@ -165,16 +169,10 @@ def trained(model):
     return one_of(map(re.escape, GRID.configurations(model))) or "(?!)"
 
 
-def artifacts_of(*kinds):
-    """A wildcard constraint: the artifacts of these kinds."""
-    return (
-        one_of(
-            name
-            for name, artifact in CONFIG.artifacts.items()
-            if artifact.kind in kinds
-        )
-        or "(?!)"
-    )
+def artifacts_of(kind):
+    """A wildcard constraint: the artifacts of a kind."""
+    artifacts = CONFIG.artifacts.items()
+    return one_of(name for name, one in artifacts if one.kind == kind.name) or "(?!)"
 
 
 # Artifacts are drawn of a scale, or of the results that are kept in results/reference. Nothing else takes the latter's
@@ -200,11 +198,9 @@ def files_of(folder, artifact):
     grid, scale = drawn_from(folder)
     if artifact not in grid.artifacts(scale):
         return []
-    table = CONFIG.artifacts[artifact].kind in TABLES
-    kind, endings = (
-        ("tables", ("csv", "html", "tex")) if table else ("figures", ("pdf", "png"))
-    )
-    return [f"results/{folder}/{kind}/{artifact}.{ending}" for ending in endings]
+    kind = KINDS[CONFIG.artifacts[artifact].kind]
+    path = f"results/{folder}/{kind.folder}/{artifact}"
+    return [f"{path}.{ending}" for ending in kind.endings]
 
 
 def artifact_files(folder):
@@ -224,15 +220,9 @@ def scale_pages(folder):
     ]
 
 
-GROUPS = {}
-for artifact in CONFIG.artifacts:
-    if part := re.fullmatch(r"((?:table|figure)\d+)[a-z]", artifact):
-        GROUPS.setdefault(part[1], []).append(artifact)
-
-
 def study_tables(wildcards):
     """The run tables that an artifact is drawn from."""
-    if CONFIG.artifacts[wildcards.artifact].kind in WITHOUT_RUNS:
+    if KINDS[CONFIG.artifacts[wildcards.artifact].kind].runs == "none":
         return []
     grid, scale = drawn_from(wildcards.scale)
     studies = grid.studies(scale, wildcards.artifact)
@@ -245,9 +235,12 @@ def artifact_json(wildcards):
     return grid.artifact_json(scale, wildcards.artifact)
 
 
-def sources(*modules):
-    """Library modules as inputs: an edit redraws what is made with them, touching them does not."""
-    return [str(SOURCES / f"{module}.py") for module in modules]
+def modules_of(script, *modules):
+    """The library's files that a script runs, as inputs; `modules` are those that it is told by name."""
+    path = SCRIPTS / f"{script}.py"
+    return [
+        file for file in imported_files(FOLDERS, path, *modules) if file != str(path)
+    ]
 
 
 def start_warm_servers():

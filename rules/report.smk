@@ -7,13 +7,7 @@ rule scorecard:
         studies=scale_studies,
         tables=compared_tables,
         script=f"{SCRIPTS}/scorecard.py",
-        modules=sources(
-            "report/scorecard",
-            "report/pages",
-            "report/captions",
-            "analysis/runs",
-            "paper/claims/verdicts",
-        ),
+        modules=modules_of("scorecard"),
         template=str(HERE / "workflow/report/scorecard.html"),
     output:
         csv=report(
@@ -47,7 +41,7 @@ rule describe_runs:
     input:
         studies=scale_studies,
         script=f"{SCRIPTS}/describe_runs.py",
-        modules=sources("report/pages", "report/provenance"),
+        modules=modules_of("describe_runs"),
         template=str(HERE / "workflow/report/provenance.html"),
     output:
         html=report(
@@ -81,7 +75,7 @@ rule write_report:
             str(HERE / f"workflow/report/{name}.rst")
             for name in ("first_page", "artifact", "scorecard", "provenance")
         ],
-        modules=sources("report/captions"),
+        modules=imported_files(FOLDERS, "gradflow.report.captions"),
         style=str(HERE / "workflow/report/report.css"),
     output:
         html="results/{scale}/report.html",
@@ -101,6 +95,6 @@ for scale in [*CONFIG.scales, REFERENCE]:
 
     rule:
         name:
-            "report" if scale == "paper" else f"report_{scale}"
+            report_target(scale)
         input:
             f"results/{scale}/report.html",

@@ -28,6 +28,7 @@ sys.path[:0] = [str(ROOT / "src")]
 
 from gradflow.study.config import load_config  # noqa: E402
 from gradflow.study.job import PROBES, Job, Run, dense_width  # noqa: E402
+from gradflow.study.kinds import KINDS  # noqa: E402
 from gradflow.study.plan import Grid, Plan  # noqa: E402
 from gradflow.training.run_log import MEASURES, SCHEMA  # noqa: E402
 
@@ -156,11 +157,9 @@ def main() -> int:
         for name in artifacts:
             runs = [str(studies / f"{study}.parquet") for study in grid.studies(SCALE, name)]
             outputs = [f"--{kind}={tables / f'{name}.{kind}'}" for kind in ("csv", "html", "tex")]
-            script, entry = (
-                f"scripts/{grid.config.artifacts[name].kind}.py",
-                grid.artifact_json(SCALE, name),
-            )
-            comparing.append((name, script, "--artifact", entry, "--runs", *runs, *outputs))
+            maker = KINDS[grid.config.artifacts[name].kind].maker
+            entry = ["--artifact", grid.artifact_json(SCALE, name)]
+            comparing.append((name, "scripts/draw.py", maker, *entry, "--runs", *runs, *outputs))
         seconds = timed_together("collecting", collecting, arguments.cores)
         seconds += timed_together("tables and comparison", comparing, arguments.cores)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

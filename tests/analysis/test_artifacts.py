@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
-import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -15,13 +13,15 @@ import pandas as pd
 import pytest
 import yaml
 from browser import needs_browser, visit
+from drawing import draw
 from matplotlib.figure import Figure
 from study_tables import make_table_of_plan, write_study_table
 from test_tables import Cells
 
 from gradflow.analysis import figures
 from gradflow.study import labels
-from gradflow.study.config import TABLES, WITHOUT_RUNS, load_config
+from gradflow.study.config import load_config
+from gradflow.study.kinds import KINDS
 from gradflow.study.plan import Grid
 from gradflow.training.run_log import MEASURES
 
@@ -35,11 +35,13 @@ RAW["scales"][SCALE]["studies"]["cifar100_depths"] = {
 }  # as many configurations as in the paper
 CONFIG = load_config(RAW)
 GRID = Grid(CONFIG)
-OF_THE_PAPER = ("correlation_table", "significance_table", "grid_table", "means_table")
+KIND_OF = {name: KINDS[artifact.kind] for name, artifact in CONFIG.artifacts.items()}
+TABLES = [name for name, kind in KIND_OF.items() if kind.shape == "table"]
+FIGURES = [name for name, kind in KIND_OF.items() if kind.shape == "figure"]
+OF_THE_PAPER = {name for name in TABLES if KIND_OF[name].part == "paper"}
 P_VALUE_TABLES = [
     name for name, artifact in CONFIG.artifacts.items() if artifact.kind == "significance_table"
 ]
-FIGURES = [name for name, artifact in CONFIG.artifacts.items() if artifact.kind not in TABLES]
 
 # Rows and columns as printed; a figure's panels a part, and its parts.
 OPTIMIZERS = ["Adagrad", "Adam", "RMSProp", "SGD", "Mom (0.9)"]
@@ -83,13 +85,9 @@ def made(tmp_path_factory: pytest.TempPathFactory):
 
     @cache
     def make(name: str) -> tuple[dict[str, Path], Figure | None]:
-        artifact = CONFIG.artifacts[name]
-        studies = [] if artifact.kind in WITHOUT_RUNS else GRID.studies(SCALE, name)
-        outputs = {ending: folder / f"{name}.{ending}" for ending in endings(name)}
-        words: list[Any] = [artifact.kind, "--artifact", GRID.artifact_json(SCALE, name), "--runs"]
-        words += map(study_table, studies)
-        for ending, path in outputs.items():
-            words += [f"--{ending}", path]
+        kind = KIND_OF[name]
+        studies = [] if kind.runs == "none" else GRID.studies(SCALE, name)
+        tables = [study_table(study) for study in studies]
         drawn: list[Figure] = []
         save = figures.save_figure
         with pytest.MonkeyPatch.context() as patch:
@@ -98,15 +96,10 @@ def made(tmp_path_factory: pytest.TempPathFactory):
                 "save_figure",
                 lambda figure, *paths: (drawn.append(figure), save(figure, *paths)),
             )
-            patch.setattr(sys, "argv", [str(word) for word in words])
-            runpy.run_path(str(ROOT / "scripts" / f"{artifact.kind}.py"), run_name="__main__")
+            outputs = draw(kind.name, GRID.artifact_json(SCALE, name), tables, folder / name)
         return outputs, next(iter(drawn), None)
 
     return make
-
-
-def endings(name: str) -> tuple[str, ...]:
-    return ("csv", "html", "tex") if CONFIG.artifacts[name].kind in TABLES else ("pdf", "png")
 
 
 def published(name: str) -> pd.DataFrame:
@@ -217,8 +210,7 @@ def check_figure(paths: dict[str, Path]) -> None:
 
 
 def test_the_paper_is_complete() -> None:
-    tables = {name for name, artifact in CONFIG.artifacts.items() if artifact.kind in OF_THE_PAPER}
-    assert tables == {"table1", "table2", "means", *PAGES}
+    assert {"table1", "table2", "means", *PAGES} == OF_THE_PAPER
     assert set(FIGURES) == set(PANELS)
     assert set(GRID.artifacts(SCALE)) == set(CONFIG.artifacts)
 
@@ -256,8 +248,7 @@ def test_figures_have_their_panels(name: str, made) -> None:
 @pytest.mark.slow
 def test_pages_fit_a_window_of_1280_pixels(made, tmp_path: Path) -> None:
     """No table is cut off on the right in what the report's menu leaves of the window."""
-    names = [name for name, artifact in CONFIG.artifacts.items() if artifact.kind in TABLES]
-    texts = {name: made(name)[0]["html"].read_text(encoding="utf-8") for name in names}
+    texts = {name: made(name)[0]["html"].read_text(encoding="utf-8") for name in TABLES}
     texts["too wide"] = "<p style='width: 1000px'>so that the measurement can fail</p>"
     empty = tmp_path / "empty.html"
     empty.write_text("<html><head></head><body></body></html>")
@@ -293,11 +284,11 @@ def test_a_finished_smoke_holds_every_artifact(name: str) -> None:
 def check_finished(name: str, results: Path) -> None:
     """All files of an artifact are in a results folder (`results`, or `results/smoke`), parse and are complete."""
     scale = results if results.name == SCALE else results / SCALE
-    folder = scale / ("tables" if CONFIG.artifacts[name].kind in TABLES else "figures")
-    paths = {ending: folder / f"{name}.{ending}" for ending in endings(name)}
+    kind = KIND_OF[name]
+    paths = {ending: scale / kind.folder / f"{name}.{ending}" for ending in kind.endings}
     if "pdf" in paths:
         check_figure(paths)
-    elif CONFIG.artifacts[name].kind in OF_THE_PAPER:
+    elif name in OF_THE_PAPER:
         check_table(name, paths)
     else:
         assert len(pd.read_csv(paths["csv"])) > 0

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import itertools
-import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import draw
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from study_tables import make_study_table, write_study_table
 
-from gradflow.analysis.figures import (
-    DENSE_SPARSE,
-    figure_by_density,
-    figure_of_activations,
-    save_figure,
-    scale_y,
-)
+from gradflow.analysis.figure_of_activations import figure_of_activations
+from gradflow.analysis.figures import DENSE_SPARSE, save_figure, scale_y
+from gradflow.analysis.figures_by_density import figure_by_density
 from gradflow.analysis.figures_by_width import figure_by_width
 from gradflow.analysis.runs import Artifact, summarise_runs
 from gradflow.networks.activations import functions_at_start
 from gradflow.study.job import Settings
 
 pytestmark = pytest.mark.filterwarnings("error")
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 BY_WIDTH = Artifact("figure15", "Figure 15", "paper", measures=("test_accuracy", "egf_l2"))
 DENSITIES = (5, 20, 50)
 
@@ -345,32 +338,11 @@ def test_files_are_deterministic_and_hold_their_fonts(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 4
 
 
-@pytest.mark.parametrize("script", ["plot_by_width", "plot_by_density"])
-def test_scripts(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    is_mlp = script == "plot_by_width"
-    options = {} if is_mlp else {"model": "wide_resnet", "percents": DENSITIES}
-    study = write_study_table(
-        tmp_path / "study.parquet", make_study_table(("adam",), ("NR", "BN"), **options)
-    )
-    artifact = {
-        "name": "f",
-        "title": "F",
-        "kind": script,
-        "variant": "paper",
-        "measures": ["test_accuracy"],
-    }
-    pdf, png = tmp_path / "f.pdf", tmp_path / "f.png"
-    command = [
-        script,
-        "--artifact",
-        json.dumps(artifact),
-        "--runs",
-        study,
-        "--pdf",
-        pdf,
-        "--png",
-        png,
-    ]
-    monkeypatch.setattr(sys, "argv", [str(word) for word in command])
-    runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+@pytest.mark.parametrize("kind", ["plot_by_width", "plot_by_density"])
+def test_the_program_draws_it(kind: str, tmp_path: Path) -> None:
+    options = {} if kind == "plot_by_width" else {"model": "wide_resnet", "percents": DENSITIES}
+    table = make_study_table(("adam",), ("NR", "BN"), **options)
+    study = write_study_table(tmp_path / "study.parquet", table)
+    artifact = {"name": "f", "title": "F", "variant": "paper", "measures": ["test_accuracy"]}
+    pdf, png = draw(kind, artifact, [study], tmp_path / "f").values()
     assert pdf.stat().st_size > 5_000 and png.stat().st_size > 10_000

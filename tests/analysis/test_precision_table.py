@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from drawing import draw
 from study_tables import make_study_table, write_study_table
 
 from gradflow.analysis.precision_table import COLUMNS
@@ -47,19 +45,8 @@ def rows() -> pd.DataFrame:
 def made(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The files of the real script."""
     folder = tmp_path_factory.mktemp("made")
-    files = {ending: folder / f"p.{ending}" for ending in ("csv", "html", "tex")}
-    words = [
-        "x",
-        "--artifact",
-        json.dumps(ARTIFACT, sort_keys=True),
-        "--runs",
-        write_study_table(folder / "s", rows),
-    ]
-    words += [word for ending, path in files.items() for word in (f"--{ending}", path)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [str(word) for word in words])
-        runpy.run_path(str(ROOT / "scripts" / "precision_table.py"), run_name="__main__")
-    return files
+    study = write_study_table(folder / "s", rows)
+    return draw("precision_table", ARTIFACT, [study], folder / "p")
 
 
 def test_a_row_per_configuration_and_precision(made: dict[str, Path]) -> None:

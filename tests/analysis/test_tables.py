@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-import runpy
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import draw
 from study_tables import make_study_table, write_study_table
 
-from gradflow.analysis.artifact_command import PUBLISHED
-from gradflow.analysis.grid_and_means import grid_cells, grid_page, mean_cells, mean_page
+from gradflow.analysis.grid_table import grid_cells, grid_page
+from gradflow.analysis.means_table import mean_cells, mean_page
+from gradflow.analysis.request import PUBLISHED
 from gradflow.analysis.runs import Artifact, select, summarise_runs
 from gradflow.analysis.stats import mean_absolute_tau, signed_rank_test
 from gradflow.analysis.tables import (
@@ -397,34 +396,17 @@ def test_no_runs_at_all(where: dict[str, object], tmp_path: Path) -> None:
         assert "–" in Cells(document).rows[-1][-1] if where else "<table" not in document
 
 
-@pytest.mark.parametrize("script", ["significance_table", "correlation_table", "means_table"])
-def test_scripts(
-    script: str, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["significance_table", "correlation_table", "means_table"])
+def test_the_program_draws_the_same_bytes_each_time(
+    kind: str, rows: pd.DataFrame, tmp_path: Path
 ) -> None:
     study = write_study_table(tmp_path / "study.parquet", rows)
-    artifact = {
-        "name": "t",
-        "title": "T",
-        "kind": script,
-        "variant": "paper",
-        "where": {},
-        "columns": "regularization",
-    }
-    outputs = [tmp_path / f"t.{suffix}" for suffix in ("csv", "html", "tex")]
-    command = [
-        script,
-        "--artifact",
-        json.dumps(artifact | {"seeds": SEEDS, "percents": PERCENTS}),
-        "--runs",
-        study,
-    ]
-    for output in outputs:
-        command += [f"--{output.suffix[1:]}", output]
-    monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+    artifact = {"name": "t", "title": "T", "variant": "paper", "where": {}}
+    artifact |= {"columns": "regularization", "seeds": SEEDS, "percents": PERCENTS}
     contents = []
-    for _ in range(2):  # the same bytes each time
-        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
-        contents.append([output.read_bytes() for output in outputs])
+    for _ in range(2):
+        files = draw(kind, artifact, [study], tmp_path / "t").values()
+        contents.append([file.read_bytes() for file in files])
     assert contents[0] == contents[1]
 
 

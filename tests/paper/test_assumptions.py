@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
-import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from drawing import draw
 
 from gradflow.study.config import load_config
 from gradflow.study.job import Settings
@@ -98,21 +97,12 @@ def test_what_the_paper_settles_comes_first() -> None:
     assert statuses == ["settled"] * 7 + ["open"] * 28
 
 
-def make_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artifact: dict[str, Any]
-) -> pd.DataFrame:
-    files = [
-        part
-        for kind in ("csv", "html", "tex")
-        for part in (f"--{kind}", str(tmp_path / f"table.{kind}"))
-    ]
-    arguments = ["list_assumptions.py", "--artifact", json.dumps(artifact), "--runs", *files]
-    monkeypatch.setattr(sys, "argv", arguments)
-    runpy.run_path(str(ROOT / "scripts/list_assumptions.py"), run_name="__main__")
+def make_table(tmp_path: Path, artifact: dict[str, Any]) -> pd.DataFrame:
+    draw("list_assumptions", artifact, [], tmp_path / "table")
     return pd.read_csv(tmp_path / "table.csv", keep_default_na=False)
 
 
-def test_the_table_shows_what_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_shows_what_is_in_force(tmp_path: Path) -> None:
     settings = {**SETTINGS, "batch_size": 100, "srelu_left": [0.1, 0.3]}
     artifact = {
         "name": "assumptions",
@@ -120,7 +110,7 @@ def test_the_table_shows_what_is_in_force(tmp_path: Path, monkeypatch: pytest.Mo
         "variant": "batch_100",
         "settings": settings,
     }
-    table = make_table(tmp_path, monkeypatch, artifact).set_index("choice")
+    table = make_table(tmp_path, artifact).set_index("choice")
     assert list(table.index) == [entry["choice"] for entry in ENTRIES]
     assert table.loc["MLP batch size", "value"] == "100"
     assert table.loc["Dense widths", "value"] == "10, 30, 50, 70, 90"
@@ -142,5 +132,5 @@ def test_settings_that_follow_the_scale_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = json.loads(Grid(load_config(CONFIG)).artifact_json("smoke", "assumptions"))
-    table = make_table(tmp_path, monkeypatch, artifact).set_index("choice")
+    table = make_table(tmp_path, artifact).set_index("choice")
     assert "probe_images: 128" in table.loc["Gradient probe", "value"]

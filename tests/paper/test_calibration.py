@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import draw
 from study_tables import make_study_table, write_study_table
 
 from gradflow.analysis.runs import Artifact, summarise_runs
@@ -144,19 +143,9 @@ def test_mixed_configurations_are_refused(rows: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_script(
-    rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool
-) -> None:
+def test_the_program_draws_it(rows: pd.DataFrame, tmp_path: Path, finished: bool) -> None:
     study = write_study_table(tmp_path / "study.parquet", rows if finished else rows.iloc[:0])
-    files = [
-        part
-        for kind in ("csv", "html", "tex")
-        for part in (f"--{kind}", str(tmp_path / f"table.{kind}"))
-    ]
-    monkeypatch.setattr(
-        sys, "argv", ["x", "--artifact", json.dumps(ARTIFACT), "--runs", str(study), *files]
-    )
-    runpy.run_path(str(ROOT / "scripts/calibration_table.py"), run_name="__main__")
+    draw("calibration_table", ARTIFACT, [study], tmp_path / "table")
     table = pd.read_csv(tmp_path / "table.csv")
     assert list(table.columns) == COLUMNS and len(table) == 16
     assert table["rank"].notna().all() == finished

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -14,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import draw
 from study_tables import make_study_table, write_study_table
 
 from gradflow.analysis.runs import Artifact, read_rows
@@ -553,31 +550,9 @@ def test_a_wrong_list_of_claims_is_refused(tmp_path: Path, text: str) -> None:
 def test_the_script_works_with_most_studies_missing(tmp_path: Path) -> None:
     rows = make_study_table(dataset="digits", seeds=(0,)).assign(variant="paper")
     table = write_study_table(tmp_path / "fashion_mnist_low.parquet", rows)
-    artifact = json.dumps(
-        {
-            "name": "claims",
-            "title": "Claims",
-            "variant": "paper",
-            "seeds": [0],
-            "percents": PERCENTS,
-        }
-    )
-    outputs = [
-        f"{kind}={tmp_path / 'claims'}.{kind.strip('-')}" for kind in ("--csv", "--html", "--tex")
-    ]
-    subprocess.run(
-        [
-            sys.executable,
-            ROOT / "scripts" / "check_claims.py",
-            "--artifact",
-            artifact,
-            "--runs",
-            table,
-            *outputs,
-        ],
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-    )
+    artifact = {"name": "claims", "title": "Claims", "variant": "paper"}
+    artifact |= {"seeds": [0], "percents": PERCENTS}
+    draw("check_claims", artifact, [table], tmp_path / "claims")
     cells = pd.read_csv(tmp_path / "claims.csv", keep_default_na=False)
     assert list(cells) == COLUMNS
     assert set(cells.loc[cells["id"] != "only-swish-negative-gradient", "verdict"]) == {

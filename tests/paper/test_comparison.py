@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from drawing import draw
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.multitest import multipletests
 from study_tables import make_study_table, write_study_table
@@ -451,7 +449,6 @@ def test_scripts(
     given: str,
     tables: list[pd.DataFrame],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chosen = (
         tables if given == "all" else [tables[0] if given == "one study" else tables[0].iloc[:0]]
@@ -469,14 +466,7 @@ def test_scripts(
         "where": where,
     }
     artifact |= {"seeds": [1, 2, 3], "percents": [10, 30, 50, 70, 90]}
-    outputs = {kind: tmp_path / f"x.{kind}" for kind in ("csv", "html", "tex")}
-    arguments = [f"--{kind}={path}" for kind, path in outputs.items()]
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        [script, "--artifact", json.dumps(artifact), *arguments, "--runs", *map(str, paths)],
-    )
-    runpy.run_path(str(ROOT / "scripts" / f"{script}.py"), run_name="__main__")
+    outputs = draw(script, artifact, paths, tmp_path / "x")
     assert len(pd.read_csv(outputs["csv"])) == SCRIPTS[script]
     page = outputs["html"].read_text()
     assert "Ours &amp; theirs" in page

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,20 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from project import environment
 
 from gradflow.study import job as spec
-from gradflow.study.config import RESERVED, ConfigError, load_config, max_width_of, settings_of
+from gradflow.study.config import ConfigError, load_config, max_width_of, settings_of
 from gradflow.study.datasets import SHAPES
 from gradflow.study.job import Configuration, Job, Settings, dense_width
+from gradflow.study.kinds import KINDS
+from gradflow.study.names import artifact_groups, report_target
 from gradflow.study.plan import Grid, Plan, plan_study
+from gradflow.workflow.target_names import rule_names
 
 ROOT = Path(__file__).parents[2]
 SHIPPED: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+RULES = rule_names(ROOT / "Snakefile")
 MLP, WIDE = "fashion_mnist_low", "wide_resnet_cifar100"
 
 
@@ -38,7 +45,7 @@ def changed(place: str, value: Any) -> dict[str, Any]:
 
 def grid_of(raw: dict[str, Any]) -> Grid:
     """Check a configuration as the Snakefile does."""
-    grid = Grid(load_config(raw))
+    grid = Grid(load_config(raw, RULES))
     grid.check()
     return grid
 
@@ -361,7 +368,7 @@ WRONG = {
     "batches of one image": ("scales.quick.settings.batch_size", 1, "which BatchNorm cannot normalise; take 2"),
     "a name with capitals": ("studies.Second", SHIPPED["studies"][MLP], "studies.Second: a name has small letters"),
     "a name of a rule": (
-        "artifacts.train_mlp", SHIPPED["artifacts"]["figure14"], "artifacts.train_mlp: the name is taken by",
+        "artifacts.train_mlp", SHIPPED["artifacts"]["figure14"], "artifacts.train_mlp: a rule of the workflow has this name",
     ),
     "a name of a folder": ("scales.data", SHIPPED["scales"]["smoke"], "scales.data: the name is taken by a folder"),
     "a name of a scale": (
@@ -435,15 +442,43 @@ def test_what_is_no_configuration_is_told_in_lines(raw: Any) -> None:
     assert all(": " in line for line in lines)
 
 
-def test_every_rule_is_a_reserved_name() -> None:
-    rules = {
-        line.split()[1].rstrip(":")
-        for file in (ROOT / "rules").glob("*.smk")
-        for line in file.read_text().splitlines()
-        if line.startswith(("rule ", "checkpoint "))
-    }
-    assert rules
-    assert rules <= RESERVED
+CLASHES = {
+    # of a rule that is written out, of an artifact kind's, of one of training
+    "scorecard": "a rule of the workflow has this name",
+    "effect_table": "a rule of the workflow has this name",
+    "train_mlp": "a rule of the workflow has this name",
+    "benchmark": "a rule of the workflow has this name",
+    "report_quick": "the report of a scale has this name",
+    "report_reference": "the report of a scale has this name",
+    "figure2": "this stands for figure2a and figure2b and figure2c and figure2d together",
+    "logs": "the name is taken by a folder or target",
+    "tables": "the name is taken by a folder or target",
+    "report": "the name is taken by a folder or target",
+}
+
+
+@pytest.mark.parametrize("section", ["scales", "artifacts"])
+@pytest.mark.parametrize("name", CLASHES)
+def test_a_name_of_another_target_is_refused(section: str, name: str) -> None:
+    entry = SHIPPED[section]["smoke" if section == "scales" else "figure14"]
+    told = refusal(changed(f"{section}.{name}", entry))
+    assert told == f"{section}.{name}: {CLASHES[name]}; choose another"
+
+
+def test_a_group_of_a_rules_name_is_refused() -> None:
+    raw = changed("artifacts.table7a", SHIPPED["artifacts"]["figure14"])
+    with pytest.raises(ConfigError, match="table7a: its group table7 has the name of a rule"):
+        load_config(raw, {"table7"})
+
+
+def test_every_rule_that_is_written_out_is_found() -> None:
+    """Against Snakemake's own list, in which those of kinds, scales, artifacts and groups are too."""
+    command = [sys.executable, "-m", "snakemake", "--list-rules", "--quiet", "all"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    listed = set(done.stdout.split())
+    of_names = {*KINDS, *SHIPPED["scales"], *SHIPPED["artifacts"]}
+    of_names |= {report_target(scale) for scale in [*SHIPPED["scales"], "reference"]}
+    assert listed - of_names - artifact_groups(SHIPPED["artifacts"]).keys() == RULES
 
 
 # --- any configuration ----------------------------------------------------------------------------

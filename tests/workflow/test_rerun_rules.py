@@ -20,6 +20,7 @@ from project import ROOT, STUDY, Planned, Project, copy_of, new_project, tiny
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())
+LINE = "\nUNUSED = 1\n"
 NOTHING: set[str] = set()
 TABLES = {"significance_table", "compare_p_values"}
 FIGURES = {"plot_by_width", "plot_activations"}
@@ -85,11 +86,11 @@ EDITS = [
     Edit("a comment in the engine", append(f"{SOURCE}/training/cohort.py", "\n# why\n"), NOTHING),
     Edit(
         "another line in the trainer",
-        append(f"{SOURCE}/training/train_job.py", "\nUNUSED = 1\n"),
+        append(f"{SOURCE}/training/train_job.py", LINE),
         NOTHING,
     ),
-    Edit("the script of training", append("scripts/train_mlp.py", "\nUNUSED = 1\n"), NOTHING),
-    Edit("the script that collects", append("scripts/collect_runs.py", "\nUNUSED = 1\n"), NOTHING),
+    Edit("the script of training", append("scripts/train_mlp.py", LINE), NOTHING),
+    Edit("the script that collects", append("scripts/collect_runs.py", LINE), NOTHING),
     Edit("threads", substitute("rules/train.smk", "threads: 1", "threads: 2"), NOTHING),
     Edit(
         "resources",
@@ -132,20 +133,16 @@ EDITS = [
     Edit(
         "a claim that no artifact here reads", append("workflow/claims.yaml", "\n# why\n"), NOTHING
     ),
-    Edit("a label", append(f"{SOURCE}/study/labels.py", "\nUNUSED = 1\n"), {*TABLES, *FIGURES}),
-    Edit("a colour", append(f"{SOURCE}/analysis/figures.py", "\nUNUSED = 1\n"), FIGURES),
+    Edit("a label", append(f"{SOURCE}/study/labels.py", LINE), {*TABLES, *FIGURES, *PAGES}),
+    Edit("a colour", append(f"{SOURCE}/analysis/figures.py", LINE), FIGURES),
     Edit(
         "how widths are drawn",
-        append(f"{SOURCE}/analysis/figures_by_width.py", "\nUNUSED = 1\n"),
+        append(f"{SOURCE}/analysis/figures_by_width.py", LINE),
         {"plot_by_width"},
     ),
-    Edit(
-        "the script of a figure",
-        append("scripts/plot_by_width.py", "\nUNUSED = 1\n"),
-        {"plot_by_width"},
-    ),
-    Edit("the layout of tables", append(f"{SOURCE}/analysis/tables.py", "\nUNUSED = 1\n"), TABLES),
-    Edit("a statistic", append(f"{SOURCE}/analysis/stats.py", "\nUNUSED = 1\n"), TABLES),
+    Edit("the program that draws", append("scripts/draw.py", LINE), {*TABLES, *FIGURES}),
+    Edit("the layout of tables", append(f"{SOURCE}/analysis/tables.py", LINE), {*TABLES, *PAGES}),
+    Edit("a statistic", append(f"{SOURCE}/analysis/stats.py", LINE), {*TABLES, *PAGES}),
     Edit("a published number", append("workflow/published/pvalues.csv", "\n"), TABLES),
     Edit(
         "a table's title",

@@ -152,7 +152,9 @@ def test_another_setting_of_the_variant_trains_again(project: Project) -> None:
     ("change", "rule"),
     [
         (
-            lambda project: append(project.files("scripts/plot_by_width.py"), "\nprint('drawn')\n"),
+            lambda project: append(
+                project.files("src/gradflow/analysis/figures_by_width.py"), "\nprint('drawn')\n"
+            ),
             "plot_by_width",
         ),
         (
@@ -162,7 +164,7 @@ def test_another_setting_of_the_variant_trains_again(project: Project) -> None:
             "significance_table",
         ),
     ],
-    ids=["the script of a figure", "the title of a table"],
+    ids=["the module of a figure", "the title of a table"],
 )
 def test_a_change_of_one_artifact_makes_that_one(
     project: Project, change: Callable[[Project], object], rule: str

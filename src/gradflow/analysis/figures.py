@@ -1,31 +1,25 @@
-"""The paper's figures: their style, how a line and a note are made, files; by density; the activation functions.
+"""What the paper's figures share: their style, how a line and a note are made, their files.
 
-Figures by dense width are in `figures_by_width`. Free of scipy, and of torch but for the activation
-functions. pyplot is left out too: it costs start-up time.
+Free of scipy, torch and pyplot, whose imports take longer than most figures.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.lines import Line2D
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from gradflow.analysis.runs import Artifact, extent, refuse_mixture
 from gradflow.files import replacing
 from gradflow.study import labels
-
-if TYPE_CHECKING:
-    import torch
 
 STYLE: Any = {
     "font.size": 8,
@@ -58,9 +52,8 @@ DENSE_SPARSE: dict[str, dict[str, Any]] = {
     "dense": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "sparse": {"color": "#D55E00", "marker": "^", "linestyle": "--"},
 }
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_MARKERS = ("o", "^", "s", "D", "v", "P", "X")
-_LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
 
 ACCURACY = "test_accuracy"
 # How the part of a figure about a measure is named, and its y axis labelled.
@@ -86,130 +79,6 @@ def save_figure(figure: Figure, pdf: Path, png: Path) -> None:
                 figure.savefig(aside, format=path.suffix[1:], metadata=metadata)
 
 
-def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
-    """Accuracy or gradient flow by density (Figures 4, 5, 24): a panel an optimizer, a line a configuration.
-
-    Args:
-        runs: one row per run, already those of the artifact.
-        artifact: its `architectures` are dense, which gives the point at 100 %, and sparse or
-            magnitude, which gives those below; each of `measures` makes a part of the figure.
-
-    Returns:
-        Lines as `draw_line` makes them. Swish with AdamW stands in Adam's panel, as in the paper.
-
-    Raises:
-        ValueError: a line would mix several configurations, or sparse and magnitude.
-    """
-    if len(set(artifact.architectures) - {"dense"}) != 1:
-        raise ValueError(f"artifact {artifact.name}: architectures must be dense and one other")
-    density = runs["density_percent"].where(runs["architecture"] != "dense", 100)
-    runs = runs.assign(density=density)
-    runs = runs[runs["architecture"].isin(artifact.architectures) & runs["density"].notna()]
-    runs = runs[(runs["architecture"] == "dense") | (runs["density"] < 100)]
-    if runs.empty:
-        return nothing_finished(artifact)
-    runs = runs.assign(
-        line=runs.apply(_line_label, axis=1), panel=runs["optimizer"].replace("adamw", "adam")
-    )
-    optimizers = labels.in_order(
-        "optimizer",
-        ("adam" if name == "adamw" else name for name in artifact.in_order("optimizer", runs)),
-    )
-    regularizations = [
-        labels.label("regularization", name)
-        for name in labels.in_order("regularization", runs["regularization"])
-    ]
-    ranks = {name: rank for rank, name in enumerate(regularizations)}
-    lines = sorted(set(runs["line"]), key=lambda name: (ranks.get(name, len(ranks)), name))
-    looks: dict[str, dict[str, Any]] = {
-        name: {
-            "color": _COLOURS[index % len(_COLOURS)],
-            "marker": _MARKERS[index % len(_MARKERS)],
-            "linestyle": _LINE_STYLES[(index + index // len(_COLOURS)) % len(_LINE_STYLES)],
-        }
-        for index, name in enumerate(lines)
-    }
-    densities = sorted(int(value) for value in runs["density"].unique())
-    with style():
-        figure, parts = _parts(artifact, min(TEXT_WIDTH, 3.0 + 1.5 * len(optimizers)), 1.8)
-        for part, measure in zip(parts, artifact.measures, strict=True):
-            axes = part.subplots(1, len(optimizers), sharex=True, sharey=True, squeeze=False)[0]
-            for optimizer, panel in zip(optimizers, axes, strict=True):
-                of_panel = runs[runs["panel"] == optimizer]
-                for name in lines:
-                    draw_line(
-                        panel, of_panel[of_panel["line"] == name], "density", measure, looks[name]
-                    )
-                panel.set_xscale("log")
-                panel.set_xticks(densities, labels=[str(value) for value in densities])
-                panel.xaxis.set_minor_locator(NullLocator())
-                panel.set_title(labels.label("optimizer", optimizer))
-            scale_y(axes[0], measure)
-            axes[0].set_ylabel(PARTS[measure][1])
-            part.supxlabel("density (%); 100 is dense", fontsize=8)
-        handles = [Line2D([], [], label=name, **looks[name]) for name in lines]
-        _legend(
-            figure,
-            handles,
-            note(runs, artifact, _swish_note(runs), labels.abbreviations(runs["regularization"])),
-        )
-    return figure
-
-
-def figure_of_activations(
-    functions: dict[str, Callable[[torch.Tensor], torch.Tensor]], title: str
-) -> Figure:
-    """The activation functions (a) and their derivatives (b) on [-5, 5] (Figure 14).
-
-    Args:
-        functions: by name; each takes and gives a tensor of any shape. Derivatives are autograd's.
-        title: of the figure.
-    """
-    import torch  # here, since it takes seconds and no other figure needs it
-
-    inputs = torch.linspace(-5, 5, 1001, dtype=torch.float64, requires_grad=True)
-    with style():
-        figure = Figure(figsize=(TEXT_WIDTH, 3.1))
-        figure.suptitle(title)
-        axes = figure.subplots(1, 2)
-        lines = []
-        for index, (name, function) in enumerate(functions.items()):
-            outputs = function(inputs)
-            (derivatives,) = torch.autograd.grad(outputs.sum(), inputs)
-            look: dict[str, Any] = {
-                "color": _COLOURS[index % len(_COLOURS)],
-                "linestyle": _LINE_STYLES[index % len(_LINE_STYLES)],
-            }
-            for panel, values in zip(axes, (outputs.detach(), derivatives), strict=True):
-                panel.plot(inputs.detach().numpy(), values.numpy(), **look)
-            lines.append(Line2D([], [], label=labels.label("activation", name), **look))
-        for panel, part in zip(axes, ("(a) Activation function", "(b) Derivative"), strict=True):
-            panel.axhline(0, color="0.5", linewidth=0.6, zorder=0)
-            panel.set_title(part, loc="left")
-            panel.set_xlabel("input")
-            panel.set_xlim(-5, 5)
-        figure.legend(
-            handles=lines, loc="outside lower center", ncols=-(-len(lines) // 2), handlelength=3.5
-        )
-    return figure
-
-
-def _parts(artifact: Artifact, width: float, panels: float) -> tuple[Figure, list[SubFigure]]:
-    """A figure, `width` inches wide, with a titled part for each measure, which has `panels` inches for its panels."""
-    height = (
-        len(artifact.measures) * (panels + 0.7) + 0.6
-    )  # titles and labels of each part; title and legend
-    figure = Figure(figsize=(width, height))
-    figure.suptitle(wrapped_title(artifact, width))
-    parts: list[SubFigure] = list(figure.subfigures(len(artifact.measures), 1, squeeze=False)[:, 0])
-    for letter, part, measure in zip("abcdef", parts, artifact.measures, strict=False):
-        name = PARTS[measure][0]
-        part.suptitle(
-            f"({letter}) {name}" if len(parts) > 1 else name, fontsize=8.5, fontweight="bold"
-        )
-    return figure, parts
-
-
 def draw_line(panel: Axes, runs: pd.DataFrame, x: str, measure: str, look: dict[str, Any]) -> None:
     """Mean over seeds at each x, and the range as a band; what is not finite is left out.
 
@@ -229,15 +98,6 @@ def draw_line(panel: Axes, runs: pd.DataFrame, x: str, measure: str, look: dict[
     panel.fill_between(
         places, by_x["min"].to_numpy(), by_x["max"].to_numpy(), color=look["color"], alpha=0.2, lw=0
     )
-
-
-def _line_label(run: pd.Series[Any]) -> str:
-    """The paper's name of a Wide ResNet's configuration: its regularization, or Swish, or Swish (AdamW)."""
-    if run["activation"] == "relu":
-        name = labels.label("regularization", run["regularization"])
-    else:
-        name = labels.label("activation", run["activation"])
-    return f"{name} (AdamW)" if run["optimizer"] == "adamw" else name
 
 
 def _is_logarithmic(measure: str) -> bool:
@@ -330,29 +190,3 @@ def nothing_finished(artifact: Artifact) -> Figure:
         figure.suptitle(wrapped_title(artifact, TEXT_WIDTH))
         figure.text(0.5, 0.45, "no finished runs", ha="center", va="center")
     return figure
-
-
-def _swish_note(runs: pd.DataFrame) -> str:
-    """With which regularization a line named by its activation alone was trained."""
-    named = runs[runs["activation"] != "relu"]
-    if named.empty:
-        return ""
-    activations = [
-        labels.label("activation", name)
-        for name in labels.in_order("activation", named["activation"])
-    ]
-    regularizations = labels.in_order("regularization", named["regularization"])
-    return f"{', '.join(activations)}: with {', '.join(labels.label('regularization', one) for one in regularizations)}."
-
-
-def _legend(figure: Figure, handles: list[Line2D], text: str) -> None:
-    """The legend below the panels, with the note as its title."""
-    width = figure.get_figwidth()
-    legend = figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=min(len(handles), int(width / 1.3)),
-        handlelength=3,
-        title=wrapped_note(text, width),
-    )
-    legend.get_title().set_fontsize(7)

@@ -29,6 +29,7 @@ from gradflow.analysis.figures import (
     wrapped_note,
     wrapped_title,
 )
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact, regularizations_used
 from gradflow.study import labels
 
@@ -78,6 +79,11 @@ class _Row:
             and name in _SAME_WITHOUT_SKIPS
             and not (own[column] == name).any()
         )
+
+
+def plot_by_width(request: Request) -> Figure:
+    """A grid of optimizers and regularizations or activations, and a part for each measure."""
+    return figure_by_width(request.runs(), request.artifact)
 
 
 def figure_by_width(runs: pd.DataFrame, artifact: Artifact) -> Figure:

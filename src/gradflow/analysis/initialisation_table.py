@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact, extent, pair_twins
 from gradflow.analysis.sensitivity import MISSING, conclude
 from gradflow.analysis.stats import MINIMUM, signed_rank_test
@@ -36,6 +37,13 @@ _SHOWN = ("p", "median", "mean", "accuracy")
 _ROW = ["regularization", "optimizer", "learning_rate"]
 _TARGETS: tuple[Target, ...] = ("html", "latex")
 _FLAGS = ("diverged", "collapsed")
+
+
+def initialisation_table(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Test under every initialisation."""
+    runs = request.runs_of_all_variants()
+    cells = initialisation_cells(runs, request.artifact, request.definition["variants"])
+    return cells, initialisation_page(cells, runs, request.artifact)
 
 
 def initialisation_cells(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import RUN_KEY, Artifact, extent, pair_twins
 from gradflow.analysis.sensitivity import MISSING, conclude
 from gradflow.analysis.stats import MINIMUM, signed_rank_test
@@ -32,6 +33,13 @@ EGF = "mean_egf_l2"
 _SAME = ("stands_for", "dataset", "optimizer", "learning_rate", "regularization", "activation")
 _SHOWN = ("Runs", "Accuracy", "|Δ|", "of seeds", "EGF", "|Δ| EGF", "of seeds (EGF)", "p")
 _TARGETS: tuple[Target, ...] = ("html", "latex")
+
+
+def precision_table(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Compare in every precision."""
+    runs = request.runs_of_all_variants()
+    cells = precision_cells(runs, request.artifact, request.definition["variants"])
+    return cells, precision_page(cells, runs, request.artifact)
 
 
 def precision_cells(

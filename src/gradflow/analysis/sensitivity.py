@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import RUN_KEY, Artifact, extent, pair_twins, refuse_mixture
 from gradflow.analysis.stats import MINIMUM, configuration_taus, signed_rank_test
 from gradflow.analysis.tables import (
@@ -65,6 +66,13 @@ class Tested(NamedTuple):
 Correlate = Callable[
     [pd.DataFrame, str, str], "tuple[float, int]"
 ]  # runs, measure, target: mean |r|, configurations
+
+
+def sensitivity_table(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Conclude under every alternative."""
+    runs = request.runs_of_all_variants()
+    cells = sensitivity_cells(runs, request.artifact, request.definition.get("variants"))
+    return cells, sensitivity_page(cells, runs, request.artifact)
 
 
 def sensitivity_cells(

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import (
     Artifact,
     about,
@@ -120,6 +121,13 @@ def significance_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
     return pd.DataFrame(
         cells, columns=["artifact", "variant", *_CELL_KEYS, "planned", *statistics, *flag_columns]
     )
+
+
+def correlation_table(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Correlate each measure with each target."""
+    runs = request.runs()
+    cells = correlation_cells(runs, request.artifact)
+    return cells, correlation_page(cells, runs, request.artifact)
 
 
 def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:

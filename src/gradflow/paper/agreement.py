@@ -16,6 +16,7 @@ import pandas as pd
 import scipy.stats
 from numpy.typing import NDArray
 
+from gradflow.analysis.request import PUBLISHED, Request
 from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.stats import DECIMALS, MINIMUM, bootstrap_interval, signed_rank_test
 from gradflow.analysis.tables import SIGNIFICANT, Page
@@ -30,10 +31,11 @@ from gradflow.paper.comparison import (
     number,
     p_value_style,
     pairs_of_cells,
+    read_runs,
     with_interval,
     yes_no,
 )
-from gradflow.paper.published import PublishedPValue
+from gradflow.paper.published import PublishedPValue, distinct_p_values, load_p_values
 
 RESAMPLES = 200  # of the pairs of each cell, for the ceiling
 # beyond, the ceiling takes the normal approximation: the exact one takes seconds a cell there
@@ -105,6 +107,13 @@ def p_values_of_rows(differences: Floats) -> Floats:
         )
         probability = (probability + shifted) / 2
     return np.minimum(1, np.where(places >= reached[:, None], probability, 0).sum(axis=1))
+
+
+def agreement_table(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Count the agreement table by table."""
+    runs = read_runs(request.paths, request.artifact)
+    rows = agreement_rows(distinct_p_values(load_p_values(PUBLISHED)), runs)
+    return rows, agreement_page(rows, runs, request.artifact)
 
 
 def agreement_rows(published: Sequence[PublishedPValue], runs: Runs) -> pd.DataFrame:
@@ -199,6 +208,13 @@ def seeds_to_decide(differences: Floats, widths: int) -> float:
         return math.inf
     quantiles = scipy.stats.norm.ppf(1 - SIGNIFICANT) + scipy.stats.norm.ppf(POWER)
     return float(math.ceil(quantiles**2 / (3 * (share - 0.5) ** 2) / widths))
+
+
+def effect_table(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Give every cell's effect by width."""
+    runs = read_runs(request.paths, request.artifact)
+    rows = effect_rows(distinct_p_values(load_p_values(PUBLISHED)), runs, request.artifact)
+    return rows, effect_page(rows, runs, request.artifact)
 
 
 def effect_rows(

@@ -6,7 +6,9 @@ import html
 from typing import Any
 
 import pandas as pd
+import yaml
 
+from gradflow.analysis.request import WORKFLOW, Request
 from gradflow.analysis.runs import Artifact
 from gradflow.analysis.tables import Page, latex_text
 
@@ -16,7 +18,14 @@ SHOWN = {"status": "Status", "setting": "Setting", "value": "Value", "evidence":
 WRAPPED = "white-space: normal; text-align: left; vertical-align: top;"
 
 
-def list_assumptions(entries: list[dict[str, Any]], settings: dict[str, Any]) -> pd.DataFrame:
+def list_assumptions(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Set the choices of assumptions.yaml beside the settings of the artifact's variant; no run is needed."""
+    entries = yaml.safe_load((WORKFLOW / "assumptions.yaml").read_text(encoding="utf-8"))
+    table = assumption_rows(entries, request.definition.get("settings", {}))
+    return table, assumptions_page(table, request.artifact)
+
+
+def assumption_rows(entries: list[dict[str, Any]], settings: dict[str, Any]) -> pd.DataFrame:
     """One row per choice, in the order of `entries`.
 
     Args:

@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from gradflow.analysis.request import PUBLISHED, Request
 from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.tables import Page, Target, latex_text
-from gradflow.paper.published import PAIRS, PublishedMean, implied_dead_runs
+from gradflow.paper.published import PAIRS, PublishedMean, implied_dead_runs, load_means
 from gradflow.study import labels
 from gradflow.study.datasets import SHAPES
 
@@ -27,6 +28,13 @@ COLUMNS = [
     "mean", "std", "dead", "published_mean", "published_std", "published_dead", "mean_score", "spread_score",
     "variant_score", "rank",
 ]  # fmt: skip
+
+
+def calibration_table(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Score every initialisation by the published means."""
+    runs, variants = request.runs_of_all_variants(), request.definition.get("variants")
+    cells = calibration_cells(runs, request.artifact, load_means(PUBLISHED), variants)
+    return cells, calibration_page(cells, runs, request.artifact)
 
 
 def standardised_differences(

@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
+from gradflow.analysis.request import PUBLISHED, Request
 from gradflow.analysis.runs import (
     PAIR_KEY,
     Artifact,
@@ -30,7 +31,14 @@ from gradflow.analysis.runs import (
 )
 from gradflow.analysis.stats import MINIMUM, signed_rank_test
 from gradflow.analysis.tables import SIGNIFICANT, Page, colour
-from gradflow.paper.published import PublishedMean, PublishedPValue, implied_dead_runs
+from gradflow.paper.published import (
+    PublishedMean,
+    PublishedPValue,
+    distinct_p_values,
+    implied_dead_runs,
+    load_means,
+    load_p_values,
+)
 from gradflow.study import labels
 from gradflow.study.datasets import SHAPES
 
@@ -113,6 +121,13 @@ def home_tables(published: Sequence[PublishedPValue]) -> list[str]:
     return [max(cell.tables, key=lambda table: sizes[table]) for cell in published]
 
 
+def compare_p_values(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Set every distinct published p-value (Tables 3 to 6) beside ours."""
+    runs = read_runs(request.paths, request.artifact)
+    rows = p_value_rows(distinct_p_values(load_p_values(PUBLISHED)), runs, request.artifact)
+    return rows, p_value_page(rows, runs, request.artifact)
+
+
 def p_value_rows(
     published: Sequence[PublishedPValue], runs: Runs, artifact: Artifact
 ) -> pd.DataFrame:
@@ -185,6 +200,13 @@ def holm(p_values: pd.Series[float]) -> pd.Series[float]:
     if there.any():
         adjusted[there] = multipletests(adjusted[there].to_numpy(), method="holm")[1]
     return adjusted
+
+
+def compare_means(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Set every published mean test accuracy (the paper's earlier version) beside ours."""
+    runs = read_runs(request.paths, request.artifact)
+    rows = mean_rows(load_means(PUBLISHED), runs, request.artifact)
+    return rows, mean_page(rows, runs, request.artifact)
 
 
 def mean_rows(published: Sequence[PublishedMean], runs: Runs, artifact: Artifact) -> pd.DataFrame:

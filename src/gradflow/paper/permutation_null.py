@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradflow.analysis.request import PUBLISHED, Request
 from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.stats import MINIMUM, bootstrap_interval
 from gradflow.analysis.tables import COLUMN_ARCHITECTURES, TARGETS, Page
-from gradflow.paper.comparison import Runs, long_page, number, yes_no
-from gradflow.paper.published import PublishedCorrelation
+from gradflow.paper.comparison import Runs, long_page, number, read_runs, yes_no
+from gradflow.paper.published import PublishedCorrelation, load_correlations
 from gradflow.study import labels
 from gradflow.training.run_log import MEASURES
 
@@ -112,6 +113,13 @@ def correlations_of(runs: pd.DataFrame) -> Taus:
         within_null=_mean([value for permuted in within_null for value in permuted], shape),
         across=_mean(across, shape),
     )
+
+
+def compare_correlations(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Set every published correlation (Table 1) beside ours and beside its nulls."""
+    runs = read_runs(request.paths, request.artifact)
+    rows = correlation_rows(load_correlations(PUBLISHED), runs, request.artifact)
+    return rows, correlation_comparison_page(rows, runs, request.artifact)
 
 
 def correlation_rows(

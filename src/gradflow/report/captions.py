@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradflow.study.config import ACROSS_VARIANTS, FIGURES, WITHOUT_RUNS
+from gradflow.study.kinds import KINDS
 from gradflow.study.plan import Grid
 
 if TYPE_CHECKING:
@@ -32,17 +32,13 @@ OPEN = "5 What the paper leaves open"
 RUNS = "6 Configuration and provenance"
 TRAINING = "7 Gradient flow over training"
 
-_PAPER_KINDS = ("correlation_table", "significance_table", "grid_table", "means_table")
-_OPEN_KINDS = ("list_assumptions", "sensitivity_table", "initialisation_table", "calibration_table")
-
 
 def category(kind: str) -> str:
     """Where an artifact of a kind stands in the report."""
-    if kind in FIGURES:
-        return PAPER_FIGURES
-    if kind in _PAPER_KINDS:
-        return PAPER_TABLES
-    return OPEN if kind in _OPEN_KINDS else PUBLISHED
+    one = KINDS[kind]
+    if one.part == "paper":
+        return PAPER_TABLES if one.shape == "table" else PAPER_FIGURES
+    return PUBLISHED if one.part == "comparison" else OPEN
 
 
 def label(name: str) -> str:
@@ -67,7 +63,7 @@ def caption(grid: Grid, scale: str, folder: Path, name: str) -> str:
     artifact = Artifact.from_json(grid.artifact_json(scale, name))
     kind = grid.config.artifacts[name].kind
     paragraphs = [f"**{escape(artifact.title)}**"]
-    if kind in WITHOUT_RUNS:
+    if KINDS[kind].runs == "none":
         paragraphs.append("Made without runs: there is no n, no epoch and no device to state.")
     else:
         runs = finished_runs(_studies(folder, tuple(artifact.studies)), artifact, kind)
@@ -89,7 +85,7 @@ def finished_runs(rows: pd.DataFrame, artifact: Artifact, kind: str) -> pd.DataF
     """
     from gradflow.analysis.runs import RUN_KEY, select
 
-    if kind in ACROSS_VARIANTS:
+    if KINDS[kind].runs == "every variant":
         chosen = rows[rows["study"].isin(artifact.studies)]
     else:
         chosen = select(rows, artifact)

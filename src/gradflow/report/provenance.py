@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from gradflow.analysis.collect import run_row
 from gradflow.study import labels
-from gradflow.study.config import ACROSS_VARIANTS, Artifact, Config
+from gradflow.study.config import Artifact, Config
+from gradflow.study.kinds import KINDS
 from gradflow.study.plan import Plan
 from gradflow.text import nearest
 from gradflow.training.run_log import PROVENANCE_SCHEMA, RUN_COLUMNS
@@ -171,12 +172,10 @@ def _planned(plans: list[Plan]) -> list[Source]:
 
 def _in_artifact(source: Source, artifact: Artifact) -> bool:
     """Whether an artifact is drawn from a run: as `runs.select` and the scripts choose."""
-    if artifact.kind not in ACROSS_VARIANTS and source.value("variant") != artifact.variant:
+    kind = KINDS[artifact.kind]
+    if kind.runs != "every variant" and source.value("variant") != artifact.variant:
         return False
-    if (
-        artifact.kind == "plot_by_density"
-        and source.value("architecture") not in artifact.architectures
-    ):
+    if kind.chooses_architectures and source.value("architecture") not in artifact.architectures:
         return False
     return all(
         source.value(column) in (wanted if isinstance(wanted, list) else [wanted])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from gradflow.study.kinds import KINDS
 from gradflow.study.labels import label
 from gradflow.study.plan import Grid, Plan
 
@@ -70,7 +71,7 @@ def scorecard_json(grid: Grid, scale: str, full: Grid) -> str:
             "artifacts": {
                 name: {**json.loads(grid.artifact_json(scale, name)), "configurations": []}
                 for name, kind in artifacts.items()
-                if kind in ("significance_table", "correlation_table", "means_table")
+                if KINDS[kind].compared_in
             },
         },
         sort_keys=True,

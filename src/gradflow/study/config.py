@@ -5,8 +5,8 @@ Free of torch and pandas, because Snakemake imports it at every start.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -41,22 +41,20 @@ from gradflow.study.job import (
     Regularization,
     Settings,
 )
+from gradflow.study.kinds import KINDS
+from gradflow.study.names import name_mistakes
 from gradflow.text import nearest
+
+if TYPE_CHECKING:
+    ArtifactKind: TypeAlias = str
+else:
+    ArtifactKind = Literal[tuple(KINDS)]
 
 # of a scale, study, variant or artifact: they become parts of paths and target names
 NAME = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 Column = Literal["learning_rate", "hidden_layers", "optimizer", "regularization", "activation"]
 Measure = Literal["test_accuracy", "test_loss", "grad_norm_l1", "grad_norm_l2", "egf_l1", "egf_l2"]
-
-# Folders, and the rules of rules/: the names of scales and artifacts are targets beside theirs.
-RESERVED = {
-    "all", "data", "runs", "studies", "provenance", "tables", "figures", "state", "logs", "reference", "help",
-    "benchmark",
-    "fetch_dataset", "train_mlp", "train_wide_resnet", "pretrain_wide_resnet", "prune_and_finetune", "collect_runs",
-    "correlation_table", "significance_table", "plot_by_width", "plot_by_density", "plot_activations",
-    "plot_flow_over_training", "report", "scorecard", "describe_runs", "write_report",
-}  # fmt: skip
 
 
 class Strict(BaseModel):
@@ -122,32 +120,6 @@ class Scale(Strict):
     )
 
 
-TABLES = (
-    "correlation_table", "significance_table", "grid_table", "means_table", "compare_p_values", "compare_correlations",
-    "compare_means", "agreement_table", "effect_table", "check_claims", "list_assumptions", "sensitivity_table",
-    "calibration_table", "initialisation_table", "precision_table",
-)  # fmt: skip
-FIGURES = ("plot_by_width", "plot_by_density", "plot_activations")
-WITHOUT_RUNS = (
-    "grid_table",
-    "list_assumptions",
-    "plot_activations",
-)  # made of the configuration or of nothing
-# these take all variants of their studies
-ACROSS_VARIANTS = (
-    "sensitivity_table",
-    "calibration_table",
-    "initialisation_table",
-    "precision_table",
-)
-ArtifactKind = Literal[
-    "correlation_table", "significance_table", "grid_table", "means_table", "compare_p_values", "compare_correlations",
-    "compare_means", "agreement_table", "effect_table", "check_claims", "list_assumptions", "sensitivity_table",
-    "calibration_table", "initialisation_table", "precision_table", "plot_by_width", "plot_by_density",
-    "plot_activations",
-]  # fmt: skip
-
-
 class Artifact(Strict):
     """A table or figure, and what it is drawn from."""
 
@@ -177,8 +149,12 @@ class Config(Strict):
     )
 
 
-def load_config(raw: dict[str, Any]) -> Config:
+def load_config(raw: dict[str, Any], rules: Collection[str] = ()) -> Config:
     """Check a parsed config.yaml.
+
+    Args:
+        raw: its content.
+        rules: names of the workflow's rules, which no name of a target may have.
 
     Raises:
         ConfigError: with one line for each mistake, naming the key and the nearest valid one.
@@ -189,7 +165,7 @@ def load_config(raw: dict[str, Any]) -> Config:
         raise ConfigError(
             "\n".join(one_line(sentence(detail, Config)) for detail in error.errors())
         ) from None
-    mistakes = list(_mistakes(config))
+    mistakes = list(_mistakes(config, rules))
     if mistakes:
         raise ConfigError("\n".join(map(one_line, mistakes)))
     return config
@@ -230,7 +206,7 @@ _COLUMNS: dict[str, TypeAdapter[Any]] = {
 }
 
 
-def _mistakes(config: Config) -> Iterable[str]:
+def _mistakes(config: Config, rules: Collection[str]) -> Iterable[str]:
     """What the types alone do not catch."""
     for kind, taken in (
         ("optimizers", PAPER_OPTIMIZERS),
@@ -239,12 +215,8 @@ def _mistakes(config: Config) -> Iterable[str]:
         ("mask_updates", LIBRARY_MASK_UPDATES),
     ):
         yield from own.mistakes(kind, taken)
-    for kind in ("scales", "studies", "variants", "artifacts"):
-        for name in getattr(config, kind):
-            if name in RESERVED:
-                yield f"{kind}.{name}: the name is taken by a folder or target; choose another"
-    for name in config.scales.keys() & config.artifacts.keys():
-        yield f"artifacts.{name}: a scale has this name too, and both are targets; choose another"
+    sections = ("scales", "studies", "variants", "artifacts")
+    yield from name_mistakes({name: getattr(config, name) for name in sections}, rules)
     yield from repeats("percents", config.percents)
     if "paper" not in config.variants:
         yield "variants.paper: missing; it holds the defaults"
@@ -381,25 +353,24 @@ def _image_mistake(
 
 
 def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:
-    if not artifact.studies and artifact.kind not in ("list_assumptions", "plot_activations"):
-        yield f"{place}.studies: missing; a {artifact.kind} is drawn from at least one study"
+    kind = KINDS[artifact.kind]
+    if not artifact.studies and kind.needs_study:
+        yield f"{place}.studies: missing; a {kind.name} is drawn from at least one study"
     for study in artifact.studies:
         if study not in config.studies:
             yield f"{place}.studies: there is no study {study}{nearest(study, config.studies)}"
-        elif artifact.kind not in (*WITHOUT_RUNS, "check_claims"):
-            model = config.studies[study].model
-            wanted = "wide_resnet" if artifact.kind == "plot_by_density" else "mlp"
-            if model != wanted:
-                yield f"{place}.studies: a {artifact.kind} needs a study of model {wanted}; {study} is of {model}"
+        elif kind.model not in ("any", model := config.studies[study].model):
+            yield (
+                f"{place}.studies: a {kind.name} needs a study of model {kind.model}; "
+                f"{study} is of {model}"
+            )
     if artifact.variant not in config.variants:
         yield f"{place}.variant: there is no variant {artifact.variant}{nearest(artifact.variant, config.variants)}"
     else:
         yield from _untrained_mistakes(config, artifact, place)
     others = set(artifact.architectures) - {"dense"}
-    if artifact.kind == "plot_by_density" and (
-        len(others) != 1 or "dense" not in artifact.architectures
-    ):
-        yield f"{place}.architectures: {artifact.kind} draws two, for example [dense, sparse] or [dense, magnitude]"
+    if kind.chooses_architectures and (len(others) != 1 or "dense" not in artifact.architectures):
+        yield f"{place}.architectures: {kind.name} draws two, for example [dense, sparse] or [dense, magnitude]"
     yield from repeats(f"{place}.studies", artifact.studies)
     yield from repeats(f"{place}.measures", artifact.measures)
     yield from repeats(f"{place}.architectures", artifact.architectures)

@@ -14,8 +14,6 @@ from functools import cache
 from typing import Any
 
 from gradflow.study.config import (
-    ACROSS_VARIANTS,
-    WITHOUT_RUNS,
     Artifact,
     Block,
     Config,
@@ -24,15 +22,9 @@ from gradflow.study.config import (
 )
 from gradflow.study.datasets import SHAPES
 from gradflow.study.job import Architecture, Configuration, Job, Run, Settings, dense_width
+from gradflow.study.kinds import KINDS
 from gradflow.study.labels import label
 
-OF_ACTIVATIONS = (
-    "prelu_slope",
-    "srelu_left",
-    "srelu_right",
-)  # the settings that plot_activations draws
-# artifacts that are given every configuration
-OF_CONFIGURATIONS = ("grid_table", "initialisation_table", "precision_table")
 OF_CAPTIONS = ("train_images", "initialisation", "precision")
 DENSE = 100  # the density, in percent, at which a Wide ResNet is its own dense network
 
@@ -181,11 +173,12 @@ def plan_study(config: Config, scale_name: str, study_name: str) -> Plan:
 def _planned_runs(plans: Sequence[Plan], artifact: Artifact) -> dict[str, int]:
     """How many runs an artifact shows when all have finished, by the data set that they are about."""
     found: dict[str, set[str]] = {plan.stands_for: set() for plan in plans}
+    every_variant = KINDS[artifact.kind].runs == "every variant"
     for plan in plans:
         for job, run in plan.runs():
             values = {**vars(job.configuration), "hidden_layers": job.configuration.depth}
             if (
-                (job.variant == artifact.variant or artifact.kind in ACROSS_VARIANTS)
+                (job.variant == artifact.variant or every_variant)
                 and run.architecture in artifact.architectures
                 and all(
                     values[column] in (wanted if isinstance(wanted, list) else [wanted])
@@ -278,6 +271,7 @@ class Grid:
         keeps its place.
         """
         artifact = self.config.artifacts[name]
+        kind = KINDS[artifact.kind]
         plans = [self.plan(scale, study) for study in self.studies(scale, name)]
         configurations = [configuration for plan in plans for configuration in plan.configurations]
         where: dict[str, object] = {
@@ -294,8 +288,8 @@ class Grid:
         settings = dataclasses.asdict(
             settings_of(self.config, artifact.variant, scale, studies[0] if studies else None)
         )
-        if artifact.kind == "plot_activations":  # any other would draw it again
-            settings = {name: settings[name] for name in OF_ACTIVATIONS}
+        if kind.takes_settings is not None:  # any other would draw it again
+            settings = {name: settings[name] for name in kind.takes_settings}
         title = artifact.title.replace(
             "{dataset}", " and ".join(label("dataset", dataset) for dataset in datasets)
         )
@@ -313,11 +307,11 @@ class Grid:
                 },
                 "settings": settings,
                 **{name: settings[name] for name in OF_CAPTIONS if name in settings},
-                **({} if artifact.kind in WITHOUT_RUNS else {"image_sides": _image_sides(plans)}),
+                **({} if kind.runs == "none" else {"image_sides": _image_sides(plans)}),
                 "planned_runs": _planned_runs(plans, artifact),
                 "seeds": sorted({seed for plan in plans for seed in plan.seeds}),
                 "percents": sorted({percent for plan in plans for percent in plan.percents}),
-                "configurations": _grid(plans) if artifact.kind in OF_CONFIGURATIONS else [],
+                "configurations": _grid(plans) if kind.takes_configurations else [],
             },
             sort_keys=True,
         )

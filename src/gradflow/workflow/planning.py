@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gradflow.study.config import ACROSS_VARIANTS, WITHOUT_RUNS
 from gradflow.study.cost import CostModel, DeviceType, disk_bytes
 from gradflow.study.job import Job
+from gradflow.study.kinds import KINDS
+from gradflow.study.names import artifact_groups
 from gradflow.study.plan import Grid
 from gradflow.text import count, nearest
 
@@ -95,8 +96,7 @@ def resolve(grid: Grid, target: str, scale: str) -> Need:
         return Need(target, _drawn(grid, target, grid.artifacts(target)))
     if target in config.artifacts:
         return Need(scale, _drawn(grid, scale, [target]))
-    group = [name for name in config.artifacts if re.fullmatch(rf"{re.escape(target)}[a-z]", name)]
-    if group and re.fullmatch(r"(table|figure)\d+", target):
+    if group := artifact_groups(config.artifacts).get(target):
         return Need(scale, _drawn(grid, scale, group))
     if target in config.scales[scale].studies:
         return Need(scale, (target,))
@@ -147,7 +147,7 @@ def _drawn(grid: Grid, scale: str, artifacts: Iterable[str]) -> tuple[str, ...]:
     needed = {
         study
         for name in artifacts
-        if grid.config.artifacts[name].kind not in WITHOUT_RUNS
+        if KINDS[grid.config.artifacts[name].kind].runs != "none"
         for study in grid.studies(scale, name)
     }
     return tuple(study for study in grid.config.scales[scale].studies if study in needed)
@@ -262,7 +262,8 @@ class Planner:
             beside: set[str] = set()
             others: set[str] = set()
             for artifact in self.grid.config.artifacts.values():
-                (beside if artifact.kind in ACROSS_VARIANTS else others).update(artifact.studies)
+                every = KINDS[artifact.kind].runs == "every variant"
+                (beside if every else others).update(artifact.studies)
             self._paper[scale] = {
                 job.key
                 for study in self.grid.config.scales[scale].studies

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gradflow.report.reference import NAME as REFERENCE
-from gradflow.study.config import FIGURES, TABLES
 from gradflow.study.cost import DeviceType
+from gradflow.study.kinds import KINDS
 from gradflow.study.labels import label
 from gradflow.study.plan import Grid
 from gradflow.text import COLUMNS, in_hours
@@ -20,7 +20,6 @@ from gradflow.workflow.planning import Planner, Sum, TargetError
 _NAME, _COST = 24, 11
 _FULL = "paper"
 _REPEATED = "Wilcoxon signed-rank test, sparse > dense: "  # the beginning of ten titles
-_PAPER_TABLES = ("correlation_table", "significance_table", "grid_table", "means_table")
 
 
 def target_list(grid: Grid, results: Path, device: DeviceType) -> str:
@@ -48,18 +47,19 @@ def target_list(grid: Grid, results: Path, device: DeviceType) -> str:
     lines += _entry(
         "report_quick", "results/quick/report.html; likewise report_SCALE for any scale", None
     )
+    paper = [kind for kind in KINDS.values() if kind.part == "paper"]
     for heading, kinds in (
-        ("A table of the paper", _PAPER_TABLES),
-        ("A figure of the paper", FIGURES),
+        ("A table of the paper", [kind for kind in paper if kind.shape == "table"]),
+        ("A figure of the paper", [kind for kind in paper if kind.shape == "figure"]),
         (
             "Ours beside the published numbers, and beside other choices",
-            set(TABLES) - set(_PAPER_TABLES),
+            [kind for kind in KINDS.values() if kind.part != "paper"],
         ),
     ):
         lines += ["", f"{heading}, at scale {_FULL}"]
         for name in grid.artifacts(_FULL) if _FULL in grid.config.scales else ():
             artifact = grid.config.artifacts[name]
-            if artifact.kind in kinds:
+            if KINDS[artifact.kind] in kinds:
                 lines += _entry(name, _title(grid, name), _cost(planner, name, _FULL).hours[device])
     lines += ["", "Files"]
     lines += _file("results/quick/tables/table4.csv", "one file, at any scale")

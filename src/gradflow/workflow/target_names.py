@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from gradflow.study.config import TABLES
+from gradflow.study.kinds import ENDINGS, KINDS
+from gradflow.study.names import artifact_groups, report_target
 from gradflow.study.plan import Grid
 from gradflow.text import nearest_name
 
 PAGES = ("scorecard.csv", "scorecard.html", "provenance.html", "report.html")
-ENDINGS = {"tables": ("csv", "html", "tex"), "figures": ("pdf", "png")}
 FLOW = "figures/flow_over_training"
+
+
+def rule_names(snakefile: Path) -> set[str]:
+    """The names of the rules that are written out, in a Snakefile and in the files of rules/ beside it."""
+    files = [snakefile, *(snakefile.parent / "rules").glob("*.smk")]
+    rule = re.compile(r"^[ \t]*(?:rule|checkpoint)[ \t]+(\w+)[ \t]*:", re.MULTILINE)
+    return {name for file in files for name in rule.findall(file.read_text(encoding="utf-8"))}
 
 
 def target_names(grid: Grid, reference: str) -> list[str]:
@@ -25,10 +33,8 @@ def target_names(grid: Grid, reference: str) -> list[str]:
         reference: what the kept results are called.
     """
     scales, artifacts = list(grid.config.scales), list(grid.config.artifacts)
-    groups = {
-        part[1] for name in artifacts if (part := re.fullmatch(r"((?:table|figure)\d+)[a-z]", name))
-    }
-    reports = ["report", *(f"report_{scale}" for scale in [*scales, reference] if scale != "paper")]
+    groups = artifact_groups(artifacts)
+    reports = [report_target(scale) for scale in dict.fromkeys(["paper", *scales, reference])]
     return ["all", *scales, reference, *artifacts, *sorted(groups), *reports, "benchmark", "help"]
 
 
@@ -37,8 +43,8 @@ def result_files(grid: Grid, scale: str) -> Iterator[str]:
     for page in PAGES:
         yield f"results/{scale}/{page}"
     for name in grid.artifacts(scale):
-        folder = "tables" if grid.config.artifacts[name].kind in TABLES else "figures"
-        yield from (f"results/{scale}/{folder}/{name}.{ending}" for ending in ENDINGS[folder])
+        kind = KINDS[grid.config.artifacts[name].kind]
+        yield from (f"results/{scale}/{kind.folder}/{name}.{end}" for end in kind.endings)
     for study in grid.config.scales[scale].studies:
         yield f"results/{scale}/studies/{study}.parquet"
     for job in grid.jobs(scale).values():

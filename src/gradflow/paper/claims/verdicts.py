@@ -15,10 +15,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from gradflow.analysis.runs import Artifact, extent
+from gradflow.analysis.request import PUBLISHED, WORKFLOW, Request
+from gradflow.analysis.runs import Artifact, extent, read_rows, select
 from gradflow.analysis.tables import Page, Target
 from gradflow.paper.claims import activations, correlations, p_values, regularization, wide_resnet
-from gradflow.paper.claims.evidence import Evidence
+from gradflow.paper.claims.evidence import Evidence, summarise_with_probes
 from gradflow.paper.claims.parts import Finding, Verdict
 
 CHECKS: dict[str, Callable[[Evidence], Finding]] = {
@@ -94,6 +95,14 @@ class Claim:
     paper: (
         str  # what the published numbers give, where the claim can be read off them; may be empty
     )
+
+
+def check_claims(request: Request) -> tuple[pd.DataFrame, Page]:
+    """Decide every claim; one whose runs are missing is inconclusive."""
+    runs = summarise_with_probes(select(read_rows(request.paths), request.artifact))
+    claims, published = load_claims(WORKFLOW / "claims.yaml"), check_published(PUBLISHED)
+    cells = claim_cells(claims, runs, request.artifact, published)
+    return cells, claims_page(cells, runs, request.artifact)
 
 
 def load_claims(path: Path) -> tuple[Claim, ...]:

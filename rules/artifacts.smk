@@ -1,0 +1,78 @@
+# Tables and figures, one rule a kind (`gradflow.study.kinds`), each artifact from the run tables of its studies. Its
+# inputs beside them are all library modules that its kind's maker imports, and what the maker reads in workflow/: an
+# edit of one draws it again, touching them does not.
+
+# how the report shows a file, by its ending; LaTeX is for a paper and stays out of it
+SHOWN_AS = {
+    "csv": captions.DATA,
+    "html": captions.PAGE,
+    "pdf": captions.PRINT,
+    "png": captions.IMAGE,
+}
+
+
+def drawn_files(kind):
+    """What a kind's rule makes, by ending."""
+    path = f"results/{{scale}}/{kind.folder}/{{artifact}}"
+    return {
+        ending: (
+            reported(f"{path}.{ending}", SHOWN_AS[ending])
+            if ending in SHOWN_AS
+            else f"{path}.{ending}"
+        )
+        for ending in kind.endings
+    }
+
+
+for kind in KINDS.values():
+
+    rule:
+        name:
+            kind.name
+        input:
+            runs=study_tables,
+            script=f"{SCRIPTS}/draw.py",
+            modules=modules_of("draw", kind.maker.partition(":")[0]),
+            files=[str(HERE / "workflow" / path) for path in kind.files],
+        output:
+            **drawn_files(kind),
+        log:
+            f"results/{{scale}}/logs/{kind.name}/{{artifact}}.log",
+        wildcard_constraints:
+            scale=DRAWN,
+            artifact=artifacts_of(kind),
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            artifact=artifact_json,
+        shell:
+            f"{DRAW} {{input.script:q}} {kind.maker} --artifact {{params.artifact:q}} --runs {{input.runs:q}} "
+            + " ".join(f"--{ending} {{output.{ending}:q}}" for ending in kind.endings)
+            + " 2> {log:q}"
+
+
+FLOW = "results/{scale}/figures/flow_over_training/{variant}/{dataset}/{configuration}"
+
+
+# Of any configuration, and no artifact of the paper: `snakemake {FLOW}.pdf` draws it on demand.
+rule plot_flow_over_training:
+    input:
+        runs=study_of_configuration,
+        script=f"{SCRIPTS}/plot_flow_over_training.py",
+        modules=modules_of("plot_flow_over_training"),
+    output:
+        pdf=reported_flow(f"{FLOW}.pdf", captions.PRINT),
+        png=reported_flow(f"{FLOW}.png", captions.IMAGE),
+    log:
+        "results/{scale}/logs/plot_flow_over_training/{variant}/{dataset}/{configuration}.log",
+    wildcard_constraints:
+        scale=DRAWN,
+        configuration=f"{trained('mlp')}|{trained('wide_resnet')}",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    shell:
+        DRAW
+        + " {input.script:q} --runs {input.runs:q} --variant {wildcards.variant} --dataset {wildcards.dataset}"
+        " --configuration {wildcards.configuration} --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"

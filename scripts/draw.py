@@ -1,0 +1,60 @@
+"""Draw one table or figure from study tables.
+
+The maker is a function of the library, as `gradflow.study.kinds` names it for each kind:
+`gradflow.analysis.tables:correlation_table`. A table is written as CSV, with every statistic, and
+as HTML and LaTeX in the paper's arrangement; a figure as PDF and PNG.
+"""
+
+import argparse
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from gradflow.analysis.request import Request
+from gradflow.analysis.runs import Artifact, StudyTableError
+
+# not imported by name: a table needs no matplotlib, and its rule none of the figures' modules
+TABLES, FIGURES = "gradflow.analysis.tables", "gradflow.analysis.figures"
+
+
+def main() -> int:
+    """Draw; 1 and one sentence when an input is wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("maker", metavar="MODULE:FUNCTION")
+    parser.add_argument(
+        "--artifact", required=True, help="its entry in the config, resolved (JSON)"
+    )
+    parser.add_argument("--runs", nargs="*", default=[], type=Path, help="study tables (Parquet)")
+    for ending in ("csv", "html", "tex", "pdf", "png"):
+        parser.add_argument(f"--{ending}", type=Path)
+    arguments = parser.parse_args()
+    artifact = Artifact.from_json(arguments.artifact)
+    request = Request(artifact, json.loads(arguments.artifact), arguments.runs)
+    module, _, function = arguments.maker.partition(":")
+    try:
+        made = getattr(import_module(module), function)(request)
+    except StudyTableError as error:
+        print(
+            f"{function}: {error}; run the same command again, which collects it anew",
+            file=sys.stderr,
+        )
+        return 1
+    except ValueError as error:
+        print(f"{function}: {error}", file=sys.stderr)
+        return 1
+    if arguments.csv:
+        rows, page = made
+        tables = import_module(TABLES)
+        tables.write_csv(arguments.csv, rows)
+        tables.write_html(arguments.html, page)
+        tables.write_latex(arguments.tex, page)
+    else:
+        import_module(FIGURES).save_figure(made, arguments.pdf, arguments.png)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""What the maker of a table or figure is asked for: an artifact, and the study tables of its runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradflow.analysis.runs import Artifact, read_rows, select, summarise_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WORKFLOW = Path(__file__).resolve().parents[3] / "workflow"  # the claims, the assumptions
+PUBLISHED = WORKFLOW / "published"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `scripts/draw.py` gives a maker."""
+
+    artifact: Artifact
+    definition: dict[str, Any]  # the artifact's whole entry in the config, resolved
+    paths: list[Path]  # of study tables
+
+    def runs(self) -> pd.DataFrame:
+        """One row per run of the artifact (`runs.summarise_runs`)."""
+        return summarise_runs(select(read_rows(self.paths), self.artifact))
+
+    def runs_of_all_variants(self) -> pd.DataFrame:
+        """One row per run of the study tables, whatever the artifact's variant."""
+        return summarise_runs(read_rows(self.paths))
