@@ -68,6 +68,7 @@ for group, artifacts in artifact_groups(CONFIG.artifacts).items():
 
 
 onstart:
+    forget_failures()
     start_warm_servers()
     start_progress()
 
@@ -77,4 +78,4 @@ onsuccess:
 
 
 onerror:
-    finish_what_is_there(log)
+    finish_what_is_there()

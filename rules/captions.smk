@@ -82,19 +82,3 @@ def study_of_configuration(wildcards):
             f"see the folders of results/{scale}/runs, or studies in config.yaml."
         )
     return f"results/{wildcards.scale}/studies/{study}.parquet"
-
-
-def same_settings():
-    """The options that another snakemake needs to see what this one sees."""
-    settings = workflow.config_settings
-    files = [shlex.quote(str(path)) for path in settings.configfiles]
-    values = [
-        shlex.quote(f"{key}={json.dumps(value)}")
-        for key, value in settings.config.items()
-    ]
-    return " ".join(
-        [
-            *(["--configfile", *files] if files else []),
-            *(["--config", *values] if values else []),
-        ]
-    )

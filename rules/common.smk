@@ -11,26 +11,40 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
+from snakemake.utils import update_config
 
 from gradflow.study.config import ConfigError, load_config
 from gradflow.study.cost import CostModel, memory_mb, planned_device
 from gradflow.study.datasets import SHAPES
-from gradflow.study.config_file import check_config_file
+from gradflow.study.config_file import check_config_file, typed
 from gradflow.study.kinds import KINDS
 from gradflow.study.names import artifact_groups, report_target
 from gradflow.study.plan import Grid
 from gradflow.workflow import warm
 from gradflow.workflow.commands import load_scripts
 from gradflow.workflow.draw import load_libraries
-from gradflow.workflow.mistakes import MistakeError, answer_mistakes, check_settings
-from gradflow.workflow.after_failure import make_partial_artifacts
+from gradflow.workflow.mistakes import (
+    FORCED_TRAINING,
+    MistakeError,
+    answer_mistakes,
+    check_settings,
+)
+from gradflow.workflow.after_failure import (
+    Asked,
+    Listener,
+    conclude,
+    partial_command,
+    same_settings,
+)
+from gradflow.workflow.attempts import JOB, forget
 from gradflow.report.reference import NAME as REFERENCE
 from gradflow.report.reference import ReferenceError, read_reference
 from gradflow.workflow.imported_files import imported_files
 from gradflow.workflow.target_list import target_list
 from gradflow.workflow.target_names import rule_names
 from gradflow.workflow.progress import Step, WorkflowProgress
-from gradflow.workflow.lock import HELD, drop_stale_tables, take_results_lock
+from gradflow.workflow.lock import HELD, take_results_lock
+from gradflow.workflow.missing import study_state, unfinished_runs
 
 if re.search("[{}]", str(workflow.basedir)):
     sys.exit(
@@ -38,13 +52,17 @@ if re.search("[{}]", str(workflow.basedir)):
     )
 
 try:
-    check_config_file(Path("config.yaml"))
+    for path in (Path("config.yaml"), *workflow.config_settings.configfiles):
+        check_config_file(Path(path))
 except ConfigError as error:
     sys.exit(f"The configuration is wrong; nothing was started.\n{error}")
 
 
 configfile: "config.yaml"
 
+
+# what --config names holds text alone below its first level
+update_config(config, typed(workflow.config_settings.config))
 
 try:
     CONFIG = load_config(config, rule_names(Path(workflow.main_snakefile)))
@@ -67,8 +85,9 @@ if LOCK is not None:
         check_settings(limits.cores, limits.nodes, workflow.local_exec)
     except MistakeError as error:
         sys.exit(str(error))
-    drop_stale_tables(GRID, Path("results"))
-PROGRESS = WorkflowProgress()
+PROGRESS, LISTENER = WorkflowProgress(), Listener()
+if workflow.is_main_process:
+    logger.addHandler(LISTENER)
 COSTS = CostModel.of_results(Path("results"))
 DEVICE = planned_device(elsewhere=not workflow.local_exec)
 # what profiles/gpu says of this machine's GPUs, for the trainer; a resource, so that it never trains anything again
@@ -82,7 +101,10 @@ FOLDERS = (HERE / "src", HERE)  # of packages
 ENVIRONMENT = "../envs/gradflow.yaml"  # used with --software-deployment-method conda; otherwise snakemake's own
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 INTERPRETER = "python" if CONDA else shlex.quote(sys.executable)
-PYTHON = f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {INTERPRETER}"
+# each job knows its rule and its log, beside which it leaves a record when it fails
+PYTHON = (
+    f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {JOB}={{rule}}:{{log:q}} {INTERPRETER}"
+)
 
 
 # runs a script in a fork of the drawing server
@@ -158,8 +180,58 @@ def memory_of(find):
     return lambda wildcards: memory_mb(find(wildcards), DEVICE)
 
 
+@cache
+def force_unfinished(scale, study):
+    """Let Snakemake make what `missing` says a study lacks, whatever its own records say, and print why.
+
+    Of the studies that the targets need alone: Snakemake asks for a study's logs while it puts its jobs together.
+    """
+    if workflow.is_main_process:
+        lacking = study_state(GRID.plan(scale, study), Path("results"), CONFIG.partial)
+        table = f"results/{scale}/studies/{study}.parquet"
+        unfinished = [] if CONFIG.partial else lacking.unfinished
+        force([f"results/{path}" for path in unfinished])
+        if lacking.stale:
+            force([table])
+            if os.path.exists(table):
+                print(
+                    f"{table} {lacking.stale}; it is collected again", file=sys.stderr
+                )
+
+
+def force(files):
+    """Let Snakemake make files anew if it plans to have them; nothing is touched, so that `-n` tells the same."""
+    workflow.dag.forcefiles.update(files)
+
+
+@cache
+def training_targets():
+    """The logs that are targets themselves; and a sentence where training is forced."""
+    asked = workflow.dag_settings
+    if asked.forceall or TRAINERS.keys() & asked.forcerun:
+        print(FORCED_TRAINING, file=sys.stderr)
+    return {os.path.normpath(target) for target in asked.targets if "/runs/" in target}
+
+
+def force_target(find):
+    """An input function without files: a log that is a target itself is made as config.yaml has it now."""
+
+    def force_stale(wildcards):
+        if workflow.is_main_process and training_targets():
+            job = find(wildcards)
+            logs = {
+                f"results/{job.log_path(run)}"
+                for run in unfinished_runs(job, Path("results"))
+            }
+            force(logs & training_targets())
+        return []
+
+    return force_stale
+
+
 def logs_of(wildcards):
     """All logs of a study; in partial mode those that exist."""
+    force_unfinished(wildcards.scale, wildcards.study)
     logs = [f"results/{path}" for path in GRID.logs(wildcards.scale, wildcards.study)]
     return [path for path in logs if os.path.exists(path)] if CONFIG.partial else logs
 
@@ -283,8 +355,66 @@ def start_progress():
         PROGRESS.start(logger, steps, Path("results"), at_once or 1, details)
 
 
-def finish_what_is_there(log):
+def forget_failures():
+    """What failed in an earlier attempt has not failed in this one yet."""
+    if workflow.is_main_process:
+        for job in workflow.dag.needrun_jobs():
+            for log in job.log:
+                forget(Path(log))
+
+
+def finish_what_is_there():
     """After a failure: every table and figure from the runs that exist, then which jobs failed and why."""
     PROGRESS.stop()
     if not CONFIG.partial:
-        make_partial_artifacts(Path(log[0]), PROGRESS.finished)
+        dag = workflow.dag
+        needrun = [
+            job for level in dag.toposorted() for job in level if dag.needrun(job)
+        ]
+        steps = {
+            dag.jobid(job): {dag.jobid(other) for other in dag.dependencies[job]}
+            for job in needrun
+        }
+        conclude(LISTENER, steps, partial_command(what_is_asked(), is_training))
+
+
+def what_is_asked():
+    """What this snakemake understood of its command line."""
+    dag, settings = workflow.dag_settings, workflow.config_settings
+    resources, deployment = workflow.resource_settings, workflow.deployment_settings
+    local = resources.cores if workflow.local_exec else resources.local_cores
+    options = (
+        [
+            "--software-deployment-method",
+            "conda",
+            "--conda-prefix",
+            os.path.abspath(deployment.conda_prefix or ".snakemake/conda"),
+        ]
+        if CONDA
+        else []
+    )
+    return Asked(
+        targets=list(dag.targets),
+        until=sorted(dag.until),
+        omit_from=sorted(dag.omit_from),
+        config_files=list(settings.configfiles),
+        config=dict(settings.config),
+        snakefile=Path(workflow.main_snakefile),
+        cores=local or 1,
+        options=options,
+    )
+
+
+def settings_of_this_snakemake():
+    """The options by which another one sees the same configuration, as a part of a shell command."""
+    settings = workflow.config_settings
+    text = shlex.join(same_settings(settings.configfiles, settings.config))
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def is_training(target):
+    """Whether a target is a rule that trains or fetches, or a file of one."""
+    folders = ("runs", "pretrained", "data")
+    return target in (*TRAINERS, "fetch_dataset") or any(
+        f"/{folder}/" in target for folder in folders
+    )

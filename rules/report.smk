@@ -88,7 +88,7 @@ rule write_report:
         ENVIRONMENT  # of no use to it: snakemake runs by its own path
     shell:
         f"{HELD}=1 {shlex.quote(sys.executable)} -m snakemake {{wildcards.scale}} --report {{output.html:q}}"
-        f" --report-stylesheet {{input.style:q}} --snakefile {shlex.quote(str(workflow.main_snakefile))} --nolock --cores 1 {same_settings()} > {{log:q}} 2>&1"
+        f" --report-stylesheet {{input.style:q}} --snakefile {shlex.quote(str(workflow.main_snakefile))} --nolock --cores 1 {settings_of_this_snakemake()} > {{log:q}} 2>&1"
 
 
 for scale in [*CONFIG.scales, REFERENCE]:

@@ -18,6 +18,7 @@ KEEP_WEIGHTS = "".join(
 
 rule train_mlp:
     input:
+        forced=force_target(find_job()),
         data=ancient("results/data/{dataset}.safetensors"),
         manifest=ancient("results/data/{dataset}.json"),
     output:
@@ -47,6 +48,7 @@ rule train_mlp:
 
 rule train_wide_resnet:
     input:
+        forced=force_target(find_job("{architecture}-d{density}")),
         data=ancient("results/data/{dataset}.safetensors"),
         manifest=ancient("results/data/{dataset}.json"),
     output:
@@ -94,6 +96,7 @@ rule pretrain_wide_resnet:
 
 rule prune_and_finetune:
     input:
+        forced=force_target(find_job("magnitude-d{density}")),
         data=ancient("results/data/{dataset}.safetensors"),
         manifest=ancient("results/data/{dataset}.json"),
         # not ancient, or Snakemake would not look at this job when the pretraining runs again; touched it runs nothing,

@@ -7,6 +7,7 @@ from pathlib import Path
 from gradflow.analysis.collect import collect_runs
 from gradflow.study.plan import Plan
 from gradflow.training.run_log import RunLogError
+from gradflow.workflow.attempts import recorded
 
 
 def main() -> int:
@@ -42,4 +43,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(recorded(main))

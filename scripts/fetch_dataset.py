@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gradflow.data.store import DataError, fetch_dataset
 from gradflow.study.datasets import SHAPES
+from gradflow.workflow.attempts import recorded
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,4 +37,4 @@ if __name__ == "__main__":
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # by exception, so that a download's folder is removed
-    sys.exit(main())
+    sys.exit(recorded(main))

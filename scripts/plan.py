@@ -26,7 +26,12 @@ def main() -> int:
         "--scale", default="paper", help="of artifacts and studies (default: paper)"
     )
     parser.add_argument(
-        "--configfile", type=Path, default=ROOT / "config.yaml", help="default: config.yaml"
+        "--configfile",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="extends config.yaml, as snakemake's option does",
     )
     parser.add_argument(
         "--results",
@@ -39,7 +44,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        config = read_config(arguments.configfile)
+        config = read_config(ROOT / "config.yaml", *arguments.configfile)
         if arguments.scale not in config.scales:
             raise TargetError(
                 f"there is no scale {arguments.scale}; there are {', '.join(config.scales)}"

@@ -29,7 +29,12 @@ def main() -> int:
         "--where", nargs="+", default=[], metavar="COLUMN=VALUE", help="what the cell stands for"
     )
     parser.add_argument(
-        "--configfile", type=Path, default=ROOT / "config.yaml", help="default: config.yaml"
+        "--configfile",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="extends config.yaml, as snakemake's option does",
     )
     arguments = parser.parse_args()
     try:
@@ -41,7 +46,7 @@ def main() -> int:
                     f"--where {pair}: write COLUMN=VALUE, for example optimizer=adam"
                 )
             where[column] = value
-        config = read_config(arguments.configfile)
+        config = read_config(ROOT / "config.yaml", *arguments.configfile)
         print(report(find_provenance(config, arguments.artifact, where), config))
     except (ConfigError, ProvenanceError, ValueError, OSError) as error:
         print(error, file=sys.stderr)

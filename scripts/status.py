@@ -25,7 +25,12 @@ def main() -> int:
         "scale", nargs="?", metavar="SCALE", help="default: each one that has results"
     )
     parser.add_argument(
-        "--configfile", type=Path, default=ROOT / "config.yaml", help="default: config.yaml"
+        "--configfile",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="extends config.yaml, as snakemake's option does",
     )
     parser.add_argument(
         "--results",
@@ -35,7 +40,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        grid = Grid(read_config(arguments.configfile))
+        grid = Grid(read_config(ROOT / "config.yaml", *arguments.configfile))
         known = grid.config.scales
         if arguments.scale is not None and arguments.scale not in known:
             raise ConfigError(

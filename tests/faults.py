@@ -141,12 +141,12 @@ def state_of(results: Path) -> dict[str, str | bytes]:
 
     Provenance is compared without the seconds that runs took. What a living process is writing has
     a name of its own, with a dot in front, and is left out; `leftovers` finds it where nobody
-    lives.
+    lives. What was moved aside is no result.
     """
     found: dict[str, str | bytes] = {}
     for path in sorted(results.rglob("*")):
         name = path.relative_to(results).as_posix()
-        if path.name.startswith("."):
+        if path.name.startswith(".") or "/superseded/" in name or "/damaged/" in name:
             continue
         if path.suffix == ".parquet" and "/runs/" in name:
             found[name] = rows_of(path)

@@ -155,7 +155,7 @@ class TestFinetune:
         job = magnitude_job(10, optimizer)
         pretrain(job.pretraining(), tmp_path, DEVICE)
         cohort = Cohort(job, DATA, DEVICE)
-        start_from_pretrained(cohort, tmp_path / job.pretrained_path)
+        start_from_pretrained(cohort, tmp_path)
         assert (cohort.epoch, cohort.step_in_epoch) == (EPOCHS // 2, 0)
         masks = layer_masks(cohort, job.runs[0])
         before = layer_weights(cohort, job.runs[0])
@@ -218,10 +218,9 @@ class TestFinetune:
     def test_stopped_while_finetuning(self, tmp_path: Path) -> None:
         job = magnitude_job(10)
         pretrain(job.pretraining(), tmp_path, DEVICE)
-        pretrained = tmp_path / job.pretrained_path
         whole, stopped = Cohort(job, DATA, DEVICE), Cohort(job, DATA, DEVICE)
         for cohort in (whole, stopped):
-            start_from_pretrained(cohort, pretrained)
+            start_from_pretrained(cohort, tmp_path)
         whole.train(EPOCHS)
         train_steps(stopped, 2)
         state = tmp_path / job.state_path

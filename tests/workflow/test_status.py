@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +21,9 @@ from gradflow.study.plan import Grid
 from gradflow.text import duration
 from gradflow.training.heartbeat import RECORD_SECONDS, ProgressRecord, read_position
 from gradflow.training.run_log import write_log
-from gradflow.workflow.status import SILENT, State, log_state, scale_status
+from gradflow.workflow.attempts import JOB, KILLED, read_failure, record_path
+from gradflow.workflow.missing import State, log_state
+from gradflow.workflow.status import scale_status
 from gradflow.workflow.status_report import report
 from gradflow.workflow.warm import TRAINER
 
@@ -200,62 +204,92 @@ def test_a_trainer_that_holds_the_cohort_is_running(grid, results):
     )
 
 
+GONE = 2**22 + 1  # a number that no process has: Linux gives at most 2**22
+
+
 @pytest.mark.parametrize(
-    ("text", "failure"),
+    ("record", "text", "failure"),
     [
-        ("", ""),
-        ("resumed at epoch 3 of 9\n", ""),
-        (
-            "resumed at epoch 3 of 9\nstopped in epoch 4 of 9; the same command goes on from there\n",
-            "",
-        ),
-        ("a.parquet: the log is damaged (Thrift); run ...; it is trained again now\n", ""),
-        ("/lib/torch/x.py:12: UserWarning: slow\n  warnings.warn(\n", ""),
-        (
-            "resumed at epoch 3 of 9\n[Errno 28] No space left on device\n",
-            "[Errno 28] No space left on device",
-        ),
-        (
-            'Traceback:\n  File "x"\n    y\nRuntimeError: CUDA out of memory\n',
-            "RuntimeError: CUDA out of memory",
-        ),
+        (None, "a line that a library printed\n", ""),
+        ({"code": 1}, "[Errno 28] No space left on device\n", "[Errno 28] No space left on device"),
+        ({"code": 1}, 'Traceback:\n  File "x"\nRuntimeError: CUDA out of memory\n\n', "RuntimeError: CUDA out of memory"),
+        ({"code": 1}, "", "no message"),
+        ({"code": 137}, "train_mlp: its process 7 was killed\n", "train_mlp: its process 7 was killed"),
+        ({"process": GONE}, "resumed at epoch 3 of 9\n", KILLED),
+        ({"process": os.getpid()}, "", ""),  # it still runs
+        ({"process": 1, "host": "another"}, "", ""),  # what became of it nobody here can know
     ],
-)
-def test_what_a_trainer_printed_tells_a_failure(grid, results, text, failure):
+)  # fmt: skip
+def test_the_record_of_a_job_tells_a_failure(grid, results, record, text, failure):
     fill(grid, results, runs=3)
     log = printed(grid, results, text)
+    table_log = results / "smoke" / "logs" / "significance_table" / "table4.log"
+    table_log.parent.mkdir(parents=True)
+    table_log.write_text(text)
+    if record is not None:
+        whole = {"host": socket.gethostname(), "process": GONE, **record}
+        record_path(log).write_text(json.dumps({"rule": "train_mlp", **whole}))
+        record_path(table_log).write_text(json.dumps({"rule": "significance_table", **whole}))
     seen = scale_status(grid, results, "smoke")
     assert [job.failure for job in seen.jobs] == [failure]
     assert counts(report(seen, results))["total"] == of(
         done=3, **{"failed" if failure else "missing": 7}
     )
     assert (f"log: {log}" in report(seen, results)) == bool(failure)
+    assert [(one.rule, one.message) for one in seen.others] == (
+        [("significance_table", failure)] if failure else []
+    )
 
 
-def test_a_death_without_a_word_is_told_by_snakemakes_log(grid, results):
-    log = printed(grid, results, "")
-    table_log = results / "smoke" / "logs" / "significance_table" / "table4.log"
-    table_log.parent.mkdir(parents=True)
-    table_log.write_text("significance_table: planted\n")
-    told = results.parent / ".snakemake" / "log" / "2026-01-01T000000.000000.snakemake.log"
-    told.parent.mkdir(parents=True)
-    told.write_text(
-        "".join(
-            f"Error in rule {rule}:\n    jobid: 3\n    log: {path.relative_to(results.parent)} (check"
-            " log file(s) for error details)\n    shell:\n        x\n\n"
-            for rule, path in (("train_mlp", log), ("significance_table", table_log))
-        )
-    )
-    seen = scale_status(grid, results, "smoke")
-    assert [job.failure for job in seen.of(State.FAILED)] == [SILENT]
-    assert f"significance_table\n    significance_table: planted\n    log: {table_log}" in report(
-        seen, results
-    )
-    later = time.time() + 10
-    os.utime(log, (later, later))  # begun again since, and not failed yet
-    os.utime(table_log, (later, later))
-    seen = scale_status(grid, results, "smoke")
-    assert not seen.of(State.FAILED) and not seen.others
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"rule": 1}', "\x00", '{"process": null}']
+)
+def test_a_broken_record_is_none(tmp_path, content):
+    record_path(tmp_path / "a.log").write_text(content)
+    assert read_failure(tmp_path / "a.log") is None
+
+
+WORK = """
+import os, signal, sys, time
+from gradflow.workflow.attempts import recorded
+def work():
+    print("begun", flush=True)
+    {work}
+sys.exit(recorded(work))
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "send", "code", "message"),
+    [
+        ("return 0", None, 0, None),
+        ("return 143", None, 143, None),
+        ("return 1", None, 1, "said"),
+        ("sys.exit('said')", None, 1, "said"),
+        ("raise ValueError('said')", None, 1, "said"),
+        ("sys.exit(0)", None, 0, None),
+        ("os.kill(os.getpid(), signal.SIGKILL)", None, -9, KILLED),
+        ("time.sleep(60)", signal.SIGTERM, -15, None),
+        ("time.sleep(60)", signal.SIGHUP, -1, None),
+        ("time.sleep(60)", signal.SIGKILL, -9, KILLED),
+    ],
+)
+def test_what_a_job_leaves(tmp_path, work, send, code, message):
+    log = tmp_path / "logs" / "a b:c.log"
+    log.parent.mkdir()
+    log.write_text("said\n")
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORK.format(work=work)],
+        env={"PYTHONPATH": str(ROOT / "src"), JOB: f"a_rule:{log}"},
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "begun\n"
+    if send:
+        process.send_signal(send)
+    assert process.wait(20) == code
+    failure = read_failure(log)
+    assert (failure and (failure.rule, failure.message)) == (message and ("a_rule", message))
+    assert record_path(log).exists() == bool(message)
 
 
 def test_a_finished_scale(grid, results):

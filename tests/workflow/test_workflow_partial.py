@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from project import STUDY, Project, new_project, tiny, wait_for
+from snakemake.cli import get_argument_parser, parse_config
 
-from gradflow.workflow.after_failure import failures, with_partial
+from gradflow.study.config_file import typed
+from gradflow.workflow.after_failure import Asked, Listener, partial_command
+from gradflow.workflow.attempts import record_path
 
 pytestmark = pytest.mark.workflow
 
@@ -104,81 +112,196 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
         wait_for(lambda: job_log.exists() and "resumed at epoch" in job_log.read_text())
 
 
-def test_failures_are_read_from_snakemakes_log():
-    text = (
-        "Error in rule train_mlp:\n    message: None\n    jobid: 3\n    log: a/b.log (check log file(s) for error"
-        " details)\n    shell:\n        x\n\nError in rule fetch_dataset:\n    jobid: 1\n    shell:\n        y\n"
-        "Error in rule train_mlp:\n    message: None\n    jobid: 3\n    log: a/b.log (check log file(s) for error"
-        " details)\n"
+def failing(project: Project) -> None:
+    source = project.folder / "src" / "gradflow" / "training" / "train_job.py"
+    source.write_text(source.read_text().replace(PLACE, PLACE + PLANTED))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("--quiet", "rules", "--", "smoke"),
+        ("--config=partial=false", "--quiet=all", "--", "smoke"),
+        ("--configfile", "more.yaml", "-C", "percents=[10, 30, 50, 70, 90]", "--", "smoke"),
+        ("smoke", "-R", "train_mlp", "significance_table", "--quiet", "all"),
+    ],
+    ids=" ".join,
+)
+def test_the_last_lines_are_true_for_any_command_line(tmp_path, line):
+    def one_table(raw):
+        two_configurations(raw)
+        raw["artifacts"] = {"table4": raw["artifacts"]["table4"]}
+
+    project = new_project(tmp_path / "project", one_table)
+    (project.folder / "more.yaml").write_text("artifacts: {table4: {title: Of a second file}}\n")
+    failing(project)
+    code, output = project.snakemake(*line)
+    assert code != 0 and "Traceback" not in output, output
+    last = output[output.index("Some jobs failed") :]
+    assert "Not all of them could be made" not in last
+    assert "1 failed job; everything else is finished and kept:" in last
+    assert "train_mlp: planted failure\n" in last and "momentum" in last
+    assert pairs(project) == {"adam": 5, "momentum": 0}
+    page = (project.results / "smoke" / "tables" / "table4.html").read_text()
+    assert ("Of a second file" in page) == ("more.yaml" in line)
+
+
+@pytest.mark.slow
+def test_sigterm_to_snakemake_says_what_is_kept(tmp_path):
+    def long_jobs(raw):
+        two_configurations(raw)
+        raw["scales"]["smoke"]["studies"][STUDY]["epochs"] = 60
+        raw["artifacts"] = {"table4": raw["artifacts"]["table4"]}
+
+    project = new_project(tmp_path / "project", long_jobs)
+    state = project.results / "smoke" / "state" / "paper" / "digits"
+    output = tmp_path / "output"
+    with (
+        output.open("w") as file,
+        project.running(
+            "smoke", "--cores", "1", "--quiet", "all", stdout=file, stderr=file
+        ) as process,
+    ):
+        wait_for(lambda: list(state.glob("*/seed0.progress")))
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(120) != 0
+    text = output.read_text()
+    assert "Stopped before the end. Finished runs are kept (2 of " in text
+    assert "failed" not in text and "Traceback" not in text
+
+
+# --- the command line of partial mode, by snakemake's own parser -----------------------------------
+
+TARGETS = st.sampled_from(
+    [
+        "smoke",
+        "table4",
+        "results/smoke/tables/table4.csv",
+        "results/smoke/runs/a.parquet",
+        "train_mlp",
+    ]
+)
+SETTINGS = st.dictionaries(
+    st.sampled_from(["some", "seeds", "scales", "partial"]),
+    st.one_of(
+        st.integers(0, 9),
+        st.booleans(),
+        st.sampled_from(["a b", "x=y", "it's", '{"smoke": {"seeds": [3, 4]}}', "[1, 2]", "-3"]),
+    ),
+    max_size=3,
+)
+
+
+def is_trained(target: str) -> bool:
+    return target.startswith("train_") or "/runs/" in target
+
+
+@st.composite
+def command_lines(draw: st.DrawFn) -> list[str]:
+    """A command line of snakemake: options in the ways that there are, targets before or behind `--`."""
+    targets = draw(st.lists(TARGETS, max_size=3, unique=True))
+    options: list[list[str]] = []
+    if settings := draw(SETTINGS):
+        pairs = [f"{key}={value}" for key, value in settings.items()]
+        name = draw(st.sampled_from(["--config", "-C"]))
+        options.append(
+            [f"--config={pairs[0]}"] if len(pairs) == 1 and draw(st.booleans()) else [name, *pairs]
+        )
+    if files := draw(st.lists(st.sampled_from(["a.yaml", "b c.yaml"]), max_size=2, unique=True)):
+        name = draw(st.sampled_from(["--configfile", "--configfiles"]))
+        options.append([name, *files])
+    options += draw(
+        st.lists(
+            st.sampled_from(
+                [["--quiet", "rules"], ["--quiet=all"], ["-q"], ["-R", "train_mlp"], ["-k"],
+                 ["--until", "collect_runs"], ["--forceall"], ["--cores", "3"], ["-p"]]
+            ),
+            max_size=3, unique_by=lambda option: option[0][:3],
+        )
+    )  # fmt: skip
+    options = draw(st.permutations(options))
+    words = [word for option in options for word in option]
+    takes_several = options and len(options[-1]) > 1
+    if draw(st.booleans()) and not (options and options[0][0] == "--"):
+        return [*targets, *words]
+    return [*words, "--", *targets] if targets or takes_several else words
+
+
+@settings(max_examples=300, deadline=None)
+@given(command_lines())
+def test_partial_mode_is_asked_for_the_same(words: list[str]) -> None:
+    parser = get_argument_parser()
+    said = parser.parse_args(words)
+    asked = Asked(
+        targets=list(said.targets or ()),
+        until=sorted(said.until or ()),
+        omit_from=[],
+        config_files=said.configfile,
+        config=parse_config(said.config),
+        snakefile=Path("Snakefile"),
+        cores=2,
     )
-    assert [(failure.rule, failure.log) for failure in failures(text)] == [
-        ("train_mlp", "a/b.log"),
-        ("fetch_dataset", ""),
+    command = partial_command(asked, is_trained)
+    wanted = [target for target in asked.targets if not is_trained(target)]
+    if command is None:
+        assert asked.targets and not wanted
+        return
+    again = parser.parse_args(command[3:])
+    assert sorted(again.targets) == sorted(wanted)
+    assert again.configfile == said.configfile
+    assert sorted(again.until or ()) == asked.until
+    assert typed(parse_config(again.config)) == typed({**asked.config, "partial": True})
+    assert not again.forcerun and not again.forceall and again.cores == 2
+
+
+# --- what failed, from snakemake's events and the records of jobs -----------------------------------
+
+
+def event(name: str, **said: object) -> logging.LogRecord:
+    record = logging.LogRecord("snakemake", logging.INFO, "", 0, said.pop("msg", ""), (), None)
+    record.__dict__.update(event=name, **said)
+    return record
+
+
+def error(number: int, rule: str, log: Path, indent: bool = False) -> logging.LogRecord:
+    return event("job_error", jobid=number, rule_name=rule, log=[str(log)], indent=indent)
+
+
+def test_a_job_that_was_tried_again_and_finished_has_not_failed(tmp_path):
+    listener = Listener()
+    for record in (error(3, "train_mlp", tmp_path / "a"), event("job_finished", job_id=3)):
+        listener.emit(record)
+    assert listener.failures() == []
+    listener.emit(error(3, "train_mlp", tmp_path / "a"))
+    listener.emit(error(3, "train_mlp", tmp_path / "a"))
+    assert len(listener.failures()) == 1
+
+
+def test_failures_of_a_group_are_those_that_left_a_record(tmp_path):
+    momentum, adam = tmp_path / "momentum.log", tmp_path / "adam.log"
+    listener = Listener()
+    for number, log in enumerate((momentum, adam)):
+        log.write_text("planted failure\n" if log is momentum else "resumed at epoch 1 of 2\n")
+        listener.emit(error(number, "train_mlp", log, indent=True))
+    assert len(listener.failures()) == 2  # nothing tells them apart
+    record_path(momentum).write_text(
+        json.dumps({"rule": "train_mlp", "host": "n1", "process": 1, "code": 1})
+    )
+    assert [str(failure) for failure in listener.failures()] == [
+        f"train_mlp: planted failure\n    log: {momentum}"
     ]
 
 
-GROUPED = """[Sat Nov 21 16:22:35 2026]
-    message: Error in group t
-    jobs:
-        rule train_mlp:
-            jobid: 5
-            output: momentum.parquet (update), momentum2.parquet (update)
-            log: momentum.log (check log file(s) for error details)
-        rule train_mlp:
-            jobid: 3
-            output: adam.parquet (update)
-            log: adam.log (check log file(s) for error details)
-Logfile momentum.log:
-================================================================================
-planted failure
-================================================================================
-Logfile adam.log: empty file
-    [Sat Nov 21 16:22:35 2026]
-    Error in rule train_mlp:
-        message: None
-        jobid: 5
-        input: digits.safetensors, digits.json
-        output: momentum.parquet (update), momentum2.parquet (update)
-        log: momentum.log (check log file(s) for error details)
-        shell:
-            python scripts/train_mlp.py
-            (command exited with non-zero exit code)
-    [Sat Nov 21 16:22:35 2026]
-    Error in rule train_mlp:
-        message: None
-        jobid: 3
-        input: digits.safetensors, digits.json
-        output: adam.parquet (update)
-        log: adam.log (check log file(s) for error details)
-        shell:
-            python scripts/train_mlp.py
-            (command exited with non-zero exit code)
-Cannot restore adam.parquet: no backup found.
-"""
-
-
-def test_failures_of_a_group_are_those_of_its_unfinished_jobs(tmp_path, monkeypatch):
-    """The text is what Snakemake wrote of a real group through profiles/cluster-generic, paths shortened."""
-    monkeypatch.chdir(tmp_path)
-    assert [failure.log for failure in failures(GROUPED)] == ["momentum.log", "adam.log"]
-    (tmp_path / "adam.log").write_text("resumed at epoch 1 of 2\n")
-    (tmp_path / "adam.parquet").touch()
-    assert [failure.log for failure in failures(GROUPED)] == ["momentum.log"]
-    for name in ("momentum.parquet", "momentum2.parquet"):
-        (tmp_path / name).touch()  # stale ones
-    (tmp_path / "momentum.log").write_text("planted failure\n")
-    assert [str(failure) for failure in failures(GROUPED)] == [
-        "train_mlp: planted failure\n    log: momentum.log"
-    ]
-    (tmp_path / "momentum.log").write_text("")
-    assert len(failures(GROUPED)) == 2  # nothing tells which
-
-
-def test_partial_joins_the_settings_of_the_command_line():
-    assert with_partial(["quick"]) == ["quick", "--config", "partial=true"]
-    assert with_partial(["quick", "--config", "a=1"]) == [
-        "quick",
-        "--config",
-        "partial=true",
-        "a=1",
-    ]
+@pytest.mark.parametrize(
+    ("finished", "failed", "left"),
+    [([], [1], 2), ([1, 2], [3], 1), ([1], [2], 1), ([1, 2, 3], [], 1), ([], [], 4)],
+)
+def test_what_did_not_run_is_counted(tmp_path, finished, failed, left):
+    """1 and 2 train, 3 trains for nobody, 4 collects 1 and 2."""
+    listener = Listener()
+    for number in finished:
+        listener.emit(event("job_finished", job_id=number))
+    for number in failed:
+        listener.emit(error(number, "train_mlp", tmp_path / str(number)))
+    assert listener.left_out({1: [], 2: [], 3: [], 4: [1, 2]}) == left

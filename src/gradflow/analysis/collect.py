@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from gradflow.files import checksum_path, replacing
 from gradflow.study.job import Job, Run
-from gradflow.study.plan import Plan
+from gradflow.study.plan import Plan, runs_digest
+from gradflow.training.displaced import displace_log
 from gradflow.training.run_log import (
     PROVENANCE_SCHEMA,
     SCHEMA,
@@ -43,12 +44,12 @@ def collect_runs(
         What is wrong with the runs left out, a sentence each.
 
     Raises:
-        RunLogError: a log is missing or wrong, and `partial` is not set. Wrong logs are removed
-            then: nothing else would make Snakemake train their runs again.
+        RunLogError: a log is missing or wrong, and `partial` is not set. Wrong logs are moved
+            aside then, so that the same command makes them again.
     """
     wrong: list[str] = []
     sources: list[dict[str, Any]] = []
-    tables = list(_tables(plan, results, wrong, sources, remove=not partial))
+    tables = list(_tables(plan, results, wrong, sources, move=not partial))
     if wrong and not partial:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise RunLogError(f"{wrong[0]}{more}; run the same command again")
@@ -56,6 +57,8 @@ def collect_runs(
         "plan": plan.to_json(),
         "runs": str(len(tables)),
         "planned_runs": str(len(tables) + len(wrong)),
+        # by which `workflow.missing` knows whether these are the runs that are planned and there
+        "runs_sha256": runs_digest(source["spec"] for source in sources),
     }
     _write(pa.Table.from_pylist(sources, schema=PROVENANCE_SCHEMA), provenance, metadata)
     table = pa.concat_tables([SCHEMA.empty_table(), *tables])
@@ -75,16 +78,14 @@ def _write(table: pa.Table, path: Path, metadata: dict[str, str]) -> str:
 
 
 def _tables(
-    plan: Plan, results: Path, wrong: list[str], sources: list[dict[str, Any]], remove: bool
+    plan: Plan, results: Path, wrong: list[str], sources: list[dict[str, Any]], move: bool
 ) -> Iterator[pa.Table]:
     for job, run in plan.runs():
         path = results / job.log_path(run)
         try:
             table = read_log(path, job.only(run).to_json())
         except WrongLogError as error:
-            if remove:
-                path.unlink()
-            wrong.append(f"{error}; it is removed, to be trained anew" if remove else str(error))
+            wrong.append(displace_log(job, run, results) if move else str(error))
             continue
         except RunLogError as error:
             wrong.append(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,13 @@ class UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# by libyaml, where there is one: the other takes ten times as long
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# values that a file may hold, aliases written out; the shipped config.yaml has two thousand
+MOST_VALUES = 100_000
+ALIAS = re.compile(r"(^|[\s\[{,:-])\*\w", re.MULTILINE)
+
+
 def check_config_file(path: Path) -> None:
     """Parse a configuration file for its form alone.
 
@@ -41,8 +49,11 @@ def check_config_file(path: Path) -> None:
             with the line, where there is one.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, UniqueKeys)
+        text = path.read_text(encoding="utf-8")
+        _bound_aliases(path, text)
+        content = yaml.load(text, UniqueKeys)
+    except ConfigError:
+        raise
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: {error.problem or error.context or 'not YAML'}") from None
@@ -59,18 +70,82 @@ def check_config_file(path: Path) -> None:
         raise ConfigError(f"{path}: it must hold keys and values; see the shipped config.yaml")
 
 
-def read_config(path: Path) -> Config:
-    """Read and check a configuration file, without Snakemake.
+def _bound_aliases(path: Path, text: str) -> None:
+    """Refuse aliases of aliases: a few lines of them stand for more values than a machine can hold."""
+    if not ALIAS.search(text):
+        return
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = MOST_VALUES + 1  # until it is known: a node that holds itself
+            parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+            flat = [
+                part for pair in parts for part in (pair if isinstance(pair, tuple) else [pair])
+            ]
+            sizes[id(node)] = 1 + sum(map(size, flat))
+        return sizes[id(node)]
+
+    root = yaml.compose(text, LOADER)
+    if root is not None and size(root) > MOST_VALUES:
+        raise ConfigError(
+            f"{path}: its aliases (*NAME) stand for more than {MOST_VALUES:,} values; write them out, or fewer of them"
+        )
+
+
+def read_config(path: Path, *more: Path) -> Config:
+    """Read and check a configuration, without Snakemake.
+
+    Args:
+        path: the file to begin with.
+        *more: files that extend it one after the other, as Snakemake's `--configfile` does: a
+            mapping is merged into the one before, any other value replaces it.
 
     Raises:
         ConfigError: something is wrong with it; one line for each mistake.
     """
+    content = _read(path)
+    for file in more:
+        check_config_file(file)  # closely, since a person wrote it by hand
+        _extend(content, _read(file))
+    return load_config(content)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        # by libyaml, where there is one: the other loader takes ten times as long
-        content = yaml.load(
-            path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        text = path.read_text(encoding="utf-8")
+        _bound_aliases(path, text)
+        content = yaml.load(text, LOADER)
+    except (OSError, ValueError, yaml.YAMLError):
         check_config_file(path)
         raise
-    return load_config(content)
+    return content if isinstance(content, dict) else {}
+
+
+def _extend(before: dict[Any, Any], more: dict[Any, Any]) -> None:
+    """Merge as `snakemake.utils.update_config` does, where an empty mapping changes nothing."""
+    for key, value in more.items():
+        if isinstance(value, dict):
+            inner = before.get(key, {})
+            if value and not isinstance(inner, dict):
+                inner = {}
+            if value:
+                _extend(inner, value)
+            before[key] = inner
+        else:
+            before[key] = value
+
+
+def typed(value: Any) -> Any:
+    """Numbers and truth values where `--config 'a={"b": [3]}'` has text, as a file would have them."""
+    if isinstance(value, dict):
+        return {key: typed(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [typed(one) for one in value]
+    if isinstance(value, str):
+        try:
+            plain = yaml.safe_load(value)
+        except (ValueError, yaml.YAMLError):
+            return value
+        return plain if isinstance(plain, bool | int | float) else value
+    return value

@@ -6,6 +6,7 @@ Free of torch, pandas and pydantic, because Snakemake imports it at every start.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -17,6 +18,8 @@ from gradflow import own
 ENGINE_VERSION = 1
 
 PROBES = 11  # section 3.1: gradient flow is measured at the end of 11 epochs, evenly spread
+
+SUPERSEDED = "superseded"  # the folder of a scale for runs that made room for others
 
 # The library's; a file in gradflow.own adds one.
 PAPER_DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100")
@@ -223,6 +226,17 @@ class Job:
             return cls(**_tuples(plain))
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a job specification: {error}") from error
+
+
+def superseded_path(path: str, spec: str) -> str:
+    """Where a result of a specification lies while another one has its place, below the results folder.
+
+    Args:
+        path: its own place there; the first part is the scale.
+        spec: canonical JSON of the run, or of a pretraining's job.
+    """
+    scale, _, rest = path.partition("/")
+    return f"{scale}/{SUPERSEDED}/{hashlib.sha256(spec.encode()).hexdigest()[:16]}/{rest}"
 
 
 def dense_width(max_width: int, percent: int) -> int:

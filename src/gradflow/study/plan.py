@@ -6,9 +6,10 @@ Free of torch and pandas, because Snakemake imports it at every start.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -118,6 +119,11 @@ class Plan:
             key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
         }
         return cls(**values)
+
+
+def runs_digest(specs: Iterable[str]) -> str:
+    """A checksum of runs by their specifications, in the order of a plan: what a study table was made of."""
+    return hashlib.sha256("\n".join(specs).encode()).hexdigest()
 
 
 def _settings(plain: dict[str, object]) -> Settings:

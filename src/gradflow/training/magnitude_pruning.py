@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from gradflow.networks.build import active_at
 from gradflow.networks.masks import magnitude_mask
 from gradflow.networks.wide_resnet import WideResNet
 from gradflow.study.cost import record_job
-from gradflow.study.job import Job, Run
+from gradflow.study.job import Job, Run, superseded_path
 from gradflow.training.checkpoint import (
     CheckpointError,
     read_progress,
@@ -21,6 +22,7 @@ from gradflow.training.checkpoint import (
     save_checkpoint,
 )
 from gradflow.training.cohort import Cohort
+from gradflow.training.displaced import move, set_aside_damaged
 from gradflow.training.train_job import advance, load_job_data, read_checkpoint, train_job
 
 DENSE = Run("dense", 100)
@@ -47,11 +49,14 @@ def pretrain(job: Job, results: Path, device: torch.device, _keep_weights: bool 
             and pretrained.with_name(done.tensors).exists()
         ):
             return
+        if take_back_pretrained(job, results):
+            return
         progress = read_checkpoint(state)
         if progress is not None and progress.spec != job.to_json():
             progress = None
         cohort = Cohort(job, load_job_data(job, results), device)
         seconds = advance(cohort, pretraining_epochs(job), state, progress)
+        displace_pretrained(job, results)
         save_checkpoint(pretrained, job.to_json(), cohort, seconds)
         record_job(results, job, cohort.rows, seconds, device.type, pretraining=True)
         remove_checkpoint(state)
@@ -63,9 +68,8 @@ def prune_and_finetune(
     """Train a magnitude job from its pretrained network to the end and publish its log.
 
     Raises:
-        checkpoint.CheckpointError: the pretrained state is damaged; it is removed, so that the same
-        command makes it
-            again.
+        checkpoint.CheckpointError: the pretrained state is damaged; it is moved aside, so that the
+            same command makes it again.
         training.Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
     """
     train_job(
@@ -73,8 +77,35 @@ def prune_and_finetune(
         results,
         device,
         keep_weights,
-        start=lambda cohort: start_from_pretrained(cohort, results / job.pretrained_path),
+        start=lambda cohort: start_from_pretrained(cohort, results),
     )
+
+
+def displace_pretrained(job: Job, results: Path) -> None:
+    """Make room for a pretrained network: move one of another specification aside, and a damaged one."""
+    place = job.pretrained_path
+    done = read_progress(results / place)
+    if done is None:
+        if (results / place).exists():
+            set_aside_damaged(results, place, "the pretrained network is damaged")
+    elif done.spec != job.to_json():
+        aside = results / superseded_path(place, done.spec)
+        with suppress(FileNotFoundError):
+            move((results / place).with_name(done.tensors), aside.with_name(done.tensors))
+        move(results / place, aside)
+
+
+def take_back_pretrained(job: Job, results: Path) -> bool:
+    """Put a superseded pretrained network back, if there is one; whether it is there now."""
+    spec, place = job.to_json(), results / job.pretrained_path
+    aside = results / superseded_path(job.pretrained_path, spec)
+    done = read_progress(aside)
+    if done is None or done.spec != spec or not aside.with_name(done.tensors).exists():
+        return False
+    displace_pretrained(job, results)
+    move(aside.with_name(done.tensors), place.with_name(done.tensors))
+    move(aside, place)
+    return True
 
 
 def pretraining_epochs(job: Job) -> int:
@@ -82,9 +113,10 @@ def pretraining_epochs(job: Job) -> int:
     return max(1, job.epochs // 2)
 
 
-def start_from_pretrained(cohort: Cohort, path: Path) -> None:
+def start_from_pretrained(cohort: Cohort, results: Path) -> None:
     """Bring a magnitude job's new cohort to where fine-tuning starts: the dense network's state, pruned."""
     job, run = cohort.job, cohort.job.runs[0]
+    path = results / job.pretrained_path
     cohort.stacks[0].masks = None  # as in the dense network's state
     try:
         progress = read_progress(path)
@@ -99,9 +131,11 @@ def start_from_pretrained(cohort: Cohort, path: Path) -> None:
         ]
         restore_checkpoint(path, dataclasses.replace(progress, rows={run: rows}), cohort)
     except CheckpointError as error:
-        remove_checkpoint(path)
+        displace_pretrained(job.pretraining(), results)
+        if path.exists():
+            set_aside_damaged(results, job.pretrained_path, str(error))
         raise CheckpointError(
-            f"{error}; it is removed, run the same command again to make it anew"
+            f"{error}; it is moved aside, run the same command again to make it anew"
         ) from None
     prune(cohort)
 

@@ -34,6 +34,7 @@ from gradflow.training.checkpoint import (
     write_progress,
 )
 from gradflow.training.cohort import Cohort
+from gradflow.training.displaced import displace_log, take_back_log
 from gradflow.training.heartbeat import ProgressRecord
 from gradflow.training.run_log import LIBRARIES, WrongLogError, read_log, write_log
 from gradflow.training.weights import weights_path, write_weights
@@ -73,7 +74,11 @@ def train_job(
     # work done
     state = results / job.state_path
     with lock(lock_path(state)):
-        missing = [run for run in job.runs if not is_finished(job, run, results)]
+        missing = [
+            run
+            for run in job.runs
+            if not is_finished(job, run, results) and not take_back_log(job, run, results)
+        ]
         if missing:
             progress = read_checkpoint(state)
             if progress is not None and (
@@ -132,12 +137,11 @@ def _train(
     # before the job is marked as done, since its tensors are gone then: killed in between, it goes
     # on from its last checkpoint and writes the same weights again
     for run in missing:
+        displace_log(job, run, results)  # with its weights, whose place is needed now
         if keep_weights:
             write_weights(weights_path(job, run, results), cohort, run)
         else:
-            weights_path(job, run, results).unlink(
-                missing_ok=True
-            )  # of the run that this one replaces
+            weights_path(job, run, results).unlink(missing_ok=True)  # of a log that is gone
     done = Progress(job.to_json(), cohort.epoch, 0, job.epochs, seconds, cohort.rows)
     write_progress(state, done)
     return done
@@ -225,6 +229,7 @@ def publish(
     for run in runs:
         log = results / job.log_path(run)
         remove_asides(log.parent, log.name)
+        displace_log(job, run, results)  # Snakemake may have restored it since this job was trained
         write_log(
             log,
             progress.rows[run],

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradflow.study.job import Job
+from gradflow.workflow.attempts import STOPPED, recorded
 from gradflow.workflow.warm import TRAINER, Run, hand_over
 
 if TYPE_CHECKING:
     import torch
 
     Train = Callable[[Job, Path, torch.device, bool], None]
-
-STOPPED = 143  # as a shell reports SIGTERM
 
 
 class WithoutPandas:
@@ -45,15 +44,18 @@ def training_command(script: str, description: str | None) -> int:
         signal.SIGINT, signal.SIG_DFL
     )  # until training begins there is nothing to keep, and nothing to tell
     arguments = sys.argv[1:]
-    try:
-        parse(
-            description, arguments
-        )  # a mistake should not cost the seconds that torch takes to import
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    code = hand_over(TRAINER, script, arguments)
-    return load_scripts()(script, arguments) if code is None else code
+
+    def work() -> int:
+        try:
+            # a mistake should not cost the seconds that torch takes to import
+            parse(description, arguments)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 1
+        code = hand_over(TRAINER, script, arguments)
+        return load_scripts()(script, arguments) if code is None else code
+
+    return recorded(work)
 
 
 @dataclass(frozen=True)

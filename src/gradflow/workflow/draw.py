@@ -12,6 +12,7 @@ import runpy
 import sys
 from importlib import import_module
 
+from gradflow.workflow.attempts import recorded
 from gradflow.workflow.warm import DRAWER, Run, exit_code, hand_over
 
 LIBRARIES = (
@@ -44,8 +45,12 @@ def run(script: str, arguments: list[str]) -> int:
 def main() -> int:
     """Hand the script of this process's arguments over, or run it."""
     script, *arguments = sys.argv[1:]
-    code = hand_over(DRAWER, script, arguments)
-    return run(script, arguments) if code is None else code
+
+    def work() -> int:
+        code = hand_over(DRAWER, script, arguments)
+        return run(script, arguments) if code is None else code
+
+    return recorded(work)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from types import FrameType
 from gradflow.files import replacing
 from gradflow.study.cost import DeviceType, planned_device, work_of
 from gradflow.study.job import Job
+from gradflow.workflow.attempts import JOB, recorded
 from gradflow.workflow.commands import STOPPED, load_scripts
 from gradflow.workflow.warm import Run
 
@@ -290,7 +291,8 @@ def _train(job: Job, results: Path, run_script: Run, life: tuple[int, int]) -> N
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
     for script, arguments in commands_of(job, results):
-        if code := run_script(script, arguments):
+        os.environ[JOB] = f"{script}:{log}"
+        if code := recorded(partial(run_script, script, arguments)):
             sys.exit(code)
 
 

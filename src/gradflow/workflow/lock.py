@@ -6,7 +6,6 @@ with its process: who gets it may clear what Snakemake left behind.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -17,8 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from gradflow.files import checksum_path, try_lock
-from gradflow.study.plan import Grid
+from gradflow.files import try_lock
 
 HELD = (
     "GRADFLOW_RESULTS_LOCK"  # set for a snakemake that runs on behalf of one which holds the lock
@@ -81,44 +79,3 @@ def _trust_data(marks: Path) -> None:
             with suppress(ValueError):  # not one of Snakemake's
                 if urlsafe_b64decode(name).startswith(b"results/data/"):
                     mark.unlink()
-
-
-def drop_stale_tables(grid: Grid, results: Path) -> None:
-    """Remove damaged study tables and those of another plan, with what was drawn of them, and say so.
-
-    They are then collected again. Snakemake itself notices a changed plan by its records in
-    `.snakemake`, which may be lost. A table's Parquet footer holds its plan as it is, so no library
-    is needed to find it there.
-    """
-    for scale in grid.config.scales:
-        for study in grid.config.scales[scale].studies:
-            table = results / scale / "studies" / f"{study}.parquet"
-            if not table.exists():
-                continue
-            content, reason = table.read_bytes(), ""
-            if not _is_whole(table, content):
-                reason = "is damaged"
-            elif grid.plan(scale, study).to_json().encode() not in content:
-                reason = f"was made before {study} was changed in config.yaml"
-            if reason:
-                print(f"{table} {reason}; it is collected again", file=sys.stderr)
-                for path in (table, *_drawn_from(grid, results, scale, study)):
-                    path.unlink()
-
-
-def _drawn_from(grid: Grid, results: Path, scale: str, study: str) -> list[Path]:
-    names = [name for name in grid.artifacts(scale) if study in grid.studies(scale, name)]
-    return [
-        path
-        for kind in ("tables", "figures")
-        for name in names
-        for path in (results / scale / kind).glob(f"{name}.*")
-    ]
-
-
-def _is_whole(table: Path, content: bytes) -> bool:
-    """Whether a study table has the checksum that was written beside it; true where there is none."""
-    checksum = checksum_path(table)
-    return not checksum.exists() or checksum.read_text(errors="replace").split()[:1] == [
-        hashlib.sha256(content).hexdigest()
-    ]

@@ -27,6 +27,12 @@ NOT_MADE = re.compile(r"File (results/([^/]+)/\S+) marked for report but does no
 NO_RULE = re.compile(r"No rule to produce (.+) \(if you use input functions")
 FILE_ERROR = re.compile(r"^(?:PermissionError|OSError): \[Errno \d+\] (.+): '(.+)'$", re.MULTILINE)
 
+# to --forceall, and to --forcerun of a training rule
+FORCED_TRAINING = (
+    "Finished runs are kept whatever is forced: a training job trains only what has no log of today's specification. "
+    "To train runs anew, move their logs out of results/SCALE/runs."
+)
+
 
 class MistakeError(Exception):
     """A setting is wrong; the message is one sentence."""

@@ -16,6 +16,7 @@ from gradflow.study.kinds import KINDS
 from gradflow.study.names import artifact_groups
 from gradflow.study.plan import Grid
 from gradflow.text import count, nearest
+from gradflow.workflow.missing import comes_back, is_pretrained, unfinished_runs
 
 DEVICES: tuple[DeviceType, ...] = ("cuda", "cpu")
 MLP = "MLPs of the paper"
@@ -67,7 +68,7 @@ class Sum:
         self.disk += item.disk
         for device in DEVICES:
             self.hours[device] += item.hours[device]
-            self.left[device] += 0.0 if item.finished else item.hours[device]
+            self.left[device] += 0.0 if item.kept else item.hours[device]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Item:
     job: Job
     pretraining: bool
     finished: bool
+    kept: bool  # finished, or moved aside and about to be taken back
     hours: dict[DeviceType, float]
     disk: float
 
@@ -180,11 +182,13 @@ class Planner:
     def _item(self, job: Job, pretraining: bool) -> Item:
         key = (job.scale, job.key, pretraining)
         if key not in self._items:
-            made = [job.pretrained_path] if pretraining else [job.log_path(run) for run in job.runs]
+            left = [] if pretraining else unfinished_runs(job, self.results)
+            finished = is_pretrained(job, self.results) if pretraining else not left
             self._items[key] = Item(
                 job,
                 pretraining,
-                finished=all((self.results / path).exists() for path in made),
+                finished=finished,
+                kept=finished or (not pretraining and comes_back(job, left, self.results)),
                 hours={
                     device: self.costs.seconds(job, device, pretraining) / 3600
                     for device in DEVICES
@@ -294,7 +298,8 @@ class Planner:
     def _notes(self, total: Sum) -> list[str]:
         left = f"{_hours(total.left['cuda'])} GPU h, or {_hours(total.left['cpu'])} CPU h"
         notes = [
-            f"Left: {left}. A job is finished when its files exist.",
+            f"Left: {left}.",
+            "A job is finished when its logs are there and of today's specification.",
             "Hours are a model's estimates, for one GPU (H100 class) or one CPU core.",
         ]
         for device, label in zip(DEVICES, ("GPU", "CPU"), strict=True):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from gradflow.study.job import Job
 from gradflow.text import clock, duration
 from gradflow.training.heartbeat import Position, read_position
-from gradflow.workflow.after_failure import Failure
+from gradflow.workflow.attempts import Failure
 from gradflow.workflow.status import STOPPED, checkpoint_path, last_epoch, share_done
 
 if TYPE_CHECKING:
@@ -128,8 +128,6 @@ class View:
 class WorkflowProgress:
     """Watches a workflow from `start` to `stop`; before and after it does nothing."""
 
-    finished = ""  # how many jobs are, in words, once it has stopped
-
     def start(
         self,
         logger: logging.Logger,
@@ -173,7 +171,6 @@ class WorkflowProgress:
         self._stopped.set()
         self._thread.join()
         self._logger.removeHandler(self._listener)
-        self.finished = f"{len(self._listener.done):,} of {len(self._steps):,} jobs are finished"
 
     def view(self) -> View:
         """Look at the records of the running jobs."""

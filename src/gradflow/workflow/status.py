@@ -6,10 +6,8 @@ while snakemake runs. Free of torch and pandas: it answers in seconds for ten th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from gradflow.files import is_locked, lock_path
@@ -17,25 +15,10 @@ from gradflow.study.cost import CostModel, DeviceType, epochs_of, planned_device
 from gradflow.study.job import Job
 from gradflow.study.plan import Grid
 from gradflow.training.heartbeat import Position, read_checkpoint_position, read_position
-from gradflow.workflow.after_failure import INTERRUPTED, failures
+from gradflow.workflow.attempts import ENDING, Failure, read_failure
+from gradflow.workflow.missing import State, is_pretrained, run_states
 
-SNAKEMAKE_LOGS = 20  # the newest ones that are asked for failed jobs
-# What a trainer prints when nothing is wrong; see training.py.
-NOTES = re.compile(
-    r"(resumed at|stopped in) epoch .*|.*; (it is trained again now|the job starts from the beginning)|.*Warning: .*"
-)
 STOPPED = "stopped in epoch"
-SILENT = "no message: the process was killed, for example for want of memory or time"
-
-
-class State(StrEnum):
-    """Of a run. The first one that fits counts."""
-
-    DONE = "done"  # its log is there, written for this specification
-    RUNNING = "running"  # a trainer holds its cohort
-    FAILED = "failed"  # the last attempt ended with an error
-    STALE = "stale"  # its log is of another specification, or damaged: it will be trained again
-    MISSING = "missing"  # not begun, or stopped with a checkpoint
 
 
 @dataclass(frozen=True)
@@ -62,22 +45,13 @@ class JobStatus:
 
 
 @dataclass(frozen=True)
-class OtherFailure:
-    """A job that trains nothing and failed: a download, a collection, a table or figure."""
-
-    rule: str
-    log: str  # path
-    message: str
-
-
-@dataclass(frozen=True)
 class ScaleStatus:
     """A scale, its jobs in the order of the configuration."""
 
     scale: str
     studies: dict[str, dict[str, State]]  # run states by study and log path
     jobs: list[JobStatus]
-    others: list[OtherFailure]
+    others: list[Failure]  # of jobs that train nothing: a download, a collection, a table or figure
     device: DeviceType  # that the estimates are for
 
     @property
@@ -98,7 +72,7 @@ def scales_with_results(grid: Grid, results: Path) -> list[str]:
 def scale_status(grid: Grid, results: Path, scale: str) -> ScaleStatus:
     """Look at a scale's results."""
     device = planned_device(elsewhere=False)
-    look = _Look(results, CostModel.of_results(results), device, named_failures(results))
+    look = _Look(results, CostModel.of_results(results), device)
     jobs: list[JobStatus] = []
     pretrainings: set[str] = set()
     for job in grid.jobs(scale).values():
@@ -111,7 +85,17 @@ def scale_status(grid: Grid, results: Path, scale: str) -> ScaleStatus:
         study: {path: states[path] for path in grid.logs(scale, study)}
         for study in grid.config.scales[scale].studies
     }
-    return ScaleStatus(scale, studies, jobs, list(look.other_failures(scale, jobs)), device)
+    return ScaleStatus(scale, studies, jobs, list(other_failures(results, scale, jobs)), device)
+
+
+def other_failures(results: Path, scale: str, jobs: list[JobStatus]) -> Iterator[Failure]:
+    """Failed jobs of this scale, or of all, that train nothing."""
+    training = {results / job.log for job in jobs}
+    for folder in (results / scale / "logs", results / "logs"):
+        for record in sorted(folder.rglob(f"*{ENDING}")):
+            log = record.with_name(record.name.removesuffix(ENDING))
+            if log not in training and (failure := read_failure(log)):
+                yield failure
 
 
 @dataclass(frozen=True)
@@ -121,13 +105,12 @@ class _Look:
     results: Path
     costs: CostModel
     device: DeviceType
-    named: dict[str, tuple[str, float]]
 
     def job_status(self, job: Job, pretraining: bool = False) -> JobStatus:
         """A job's status, from its logs, its lock, its checkpoint and what it printed."""
-        runs = {} if pretraining else self.run_states(job)
+        runs = {} if pretraining else run_states(job, self.results)
         done = (
-            self.is_pretrained(job)
+            is_pretrained(job, self.results)
             if pretraining
             else all(state is State.DONE for state in runs.values())
         )
@@ -139,13 +122,13 @@ class _Look:
                 state, position = State.RUNNING, read_position(place, spec)
             else:
                 if not pretraining:
-                    runs = self.run_states(
-                        job
-                    )  # it may have finished between the first look and the lock
+                    # it may have finished between the first look and the lock
+                    runs = run_states(job, self.results)
                 position = read_checkpoint_position(place, spec)
-                failure = self.failure(
+                failed = read_failure(
                     self.results / f"{job.scale}/logs/{log_name(job, pretraining)}.log"
                 )
+                failure = failed.message if failed else ""
                 state = (
                     State.FAILED
                     if failure
@@ -157,53 +140,6 @@ class _Look:
                 }
             left = self.seconds_left(job, pretraining, runs, position)
         return JobStatus(job, pretraining, runs, state, position, failure, left)
-
-    def run_states(self, job: Job) -> dict[str, State]:
-        """By each run's log alone."""
-        return {
-            job.log_path(run): log_state(self.results / job.log_path(run), job.only(run).to_json())
-            for run in job.runs
-        }
-
-    def is_pretrained(self, job: Job) -> bool:
-        """Whether the dense network that magnitude jobs start from is there, or none of them needs it any more."""
-        return (
-            read_checkpoint_position(self.results / job.pretrained_path, job.to_json()) is not None
-        )
-
-    def failure(self, log: Path) -> str:
-        """The last line of a failed attempt's log; empty when it did not fail."""
-        try:
-            lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-            written = log.stat().st_mtime
-        except OSError:
-            return ""
-        told = [
-            line.strip()
-            for line in lines
-            if not line[0].isspace() and not NOTES.fullmatch(line.strip())
-        ]
-        if told or any(line.startswith(STOPPED) for line in lines):
-            return told[-1] if told else ""
-        # killed without a word, which is a failure if snakemake saw it and no later attempt was
-        # begun
-        _, named = self.named.get(_comparable(log), ("", 0.0))
-        return SILENT if named >= written else ""
-
-    def other_failures(self, scale: str, jobs: list[JobStatus]) -> Iterator[OtherFailure]:
-        """Failed jobs of this scale, or of all, that train nothing."""
-        training = {_comparable(self.results / job.log) for job in jobs}
-        places = tuple(
-            _comparable(self.results / place) + "/" for place in (f"{scale}/logs", "logs")
-        )
-        for log, (rule, named) in self.named.items():
-            path = Path(log)
-            if not log.startswith(places) or log in training or not path.exists():
-                continue
-            lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-            if lines and path.stat().st_mtime <= named:  # else it was begun again since
-                shown = self.results / path.relative_to(self.results.resolve())
-                yield OtherFailure(rule, str(shown), lines[-1].strip())
 
     def seconds_left(
         self, job: Job, pretraining: bool, runs: dict[str, State], position: Position | None
@@ -248,48 +184,3 @@ def _urgency(state: State) -> int:
 def log_name(job: Job, pretraining: bool) -> str:
     """What a job is called in the paths of its logs."""
     return f"{job.key.rpartition('/')[0]}/pretraining" if pretraining else job.key
-
-
-def log_state(path: Path, spec: str) -> State:
-    """Done, stale or missing, from the footer of a run's log alone.
-
-    Parquet's own metadata take ten times as long to read. The specification stands in the footer as
-    it is, a JSON object, so that one within another is the same one. What else is in the file is
-    checked when it is collected.
-    """
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - 2**14))
-            tail = file.read()
-            length = int.from_bytes(tail[-8:-4], "little") + 8
-            if length > len(tail):
-                file.seek(max(0, size - length))
-                tail = file.read()
-    except OSError:
-        return State.MISSING
-    whole = tail.endswith(b"PAR1") and length <= len(tail)
-    return State.DONE if whole and spec.encode() in tail[-length:] else State.STALE
-
-
-def named_failures(results: Path) -> dict[str, tuple[str, float]]:
-    """The failed jobs that snakemake's newest logs name: rule, and when that log ended, by the job's log."""
-    folder = results.resolve().parent
-    found: dict[str, tuple[str, float]] = {}
-    logs = sorted(
-        (folder / ".snakemake" / "log").glob("*.snakemake.log"), key=lambda path: path.name
-    )
-    for path in logs[-SNAKEMAKE_LOGS:]:
-        try:
-            text, ended = path.read_text(errors="replace"), path.stat().st_mtime
-        except OSError:
-            continue
-        if "Error in rule" in text and INTERRUPTED not in text:
-            for failure in failures(text):
-                if failure.log:
-                    found[_comparable(folder / failure.log)] = (failure.rule, ended)
-    return found
-
-
-def _comparable(path: Path) -> str:
-    return str(path.resolve())

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from gradflow.text import COLUMNS, clock, count, cut, duration
-from gradflow.workflow.status import JobStatus, ScaleStatus, State, last_epoch
+from gradflow.workflow.missing import State
+from gradflow.workflow.status import JobStatus, ScaleStatus, last_epoch
 
 QUIET = 600.0  # seconds without a sign of life after which a running job is remarked on
 STALE_SHOWN = 3

@@ -1,0 +1,140 @@
+"""What a job leaves when it fails: a record beside its log, which the summary and the status read.
+
+The record is there from the job's first line on, and is removed when the job ends well or was asked
+to stop. So one whose process is gone is of a job that failed: with an exit code, or killed before
+it could write one. Free of torch and pandas.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+JOB = "GRADFLOW_JOB"  # environment variable: the rule and the log of a job, with a colon between
+STOPPED = 143  # exit code of a job that was asked to stop, as a shell reports SIGTERM
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+KILLED = "no message: the process was killed, for example for want of memory or time"
+ENDING = ".failed"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed job: its rule, its log and why it failed."""
+
+    rule: str
+    log: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.message}\n    log: {self.log or 'none'}"
+
+    @property
+    def message(self) -> str:
+        """Why: what was noted, or the last line of its log."""
+        return self.reason or self.last_line or "no message"
+
+    @property
+    def last_line(self) -> str:
+        """The last line of its log, empty where there is none."""
+        try:
+            lines = Path(self.log).read_text(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def record_path(log: Path) -> Path:
+    """Where the record of a job lies: beside its log."""
+    return log.with_name(f"{log.name}{ENDING}")
+
+
+def recorded(work: Callable[[], int]) -> int:
+    """Do a job's work, with a record while it lasts and after it failed.
+
+    Args:
+        work: returns the job's exit code.
+
+    Returns:
+        The exit code. Without GRADFLOW_JOB in the environment, or where no record can be written,
+        the work is done all the same.
+    """
+    rule, colon, log = os.environ.pop(JOB, "").partition(":")
+    if not colon:
+        return work()
+    path = record_path(Path(log))
+    begun = {"rule": rule, "host": socket.gethostname(), "process": os.getpid()}
+    _write(path, begun)
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        _remove(path)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for number in STOPS:  # what is asked to stop before it can answer has not failed
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)
+    code: object = 1
+    try:
+        code = work()
+    except KeyboardInterrupt:
+        code = STOPPED
+        raise
+    except SystemExit as stop:
+        code = stop.code
+        raise
+    finally:
+        if code in (None, 0, *(128 + number for number in STOPS)):
+            _remove(path)
+        else:
+            _write(path, {**begun, "code": code if isinstance(code, int) else 1})
+    return code
+
+
+def read_failure(log: Path) -> Failure | None:
+    """The failure of a job's last attempt; None when it did not fail, still runs, or ran elsewhere and tells nothing."""
+    try:
+        plain = json.loads(record_path(log).read_text())
+        rule, host, process, code = (
+            str(plain["rule"]), str(plain["host"]), int(plain["process"]), plain.get("code"),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if code is not None:
+        return Failure(rule, str(log))
+    return (
+        Failure(rule, str(log), KILLED)
+        if host == socket.gethostname() and not _lives(process)
+        else None
+    )
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def forget(log: Path) -> None:
+    """Remove the record of an earlier attempt: the job is about to run."""
+    _remove(record_path(log))
+
+
+def _write(path: Path, plain: dict[str, object]) -> None:
+    with suppress(OSError):  # a full disk is told by the job itself
+        path.write_text(json.dumps(plain))
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
