@@ -8,7 +8,9 @@ The environment is .venv, from the pinned envs/requirements.txt. Needs Python 3.
 and venv.
 """
 
+import contextlib
 import difflib
+import fcntl
 import glob
 import hashlib
 import os
@@ -21,6 +23,7 @@ VENV = os.path.join(HERE, ".venv")
 BIN = os.path.join(VENV, "bin")
 LOCK = os.path.join(HERE, "envs", "requirements.txt")
 STAMP = os.path.join(VENV, "made-from")
+CONTENTS = "contents"  # beside it: the environment's own path, and what lay in it when it was made
 
 
 def main(command):
@@ -38,11 +41,17 @@ def main(command):
             sys.exit(mistake)
     with open(LOCK, "rb") as lock:
         wanted = hashlib.sha256(lock.read()).hexdigest() + " %d.%d" % sys.version_info[:2]
-    if read(STAMP) != wanted:
-        make(wanted)
+    for other in (
+        "PYTHONHOME",
+        "PYTHONPATH",
+    ):  # as a cluster's modules set them, for another Python
+        os.environ.pop(other, None)
+    with alone():
+        if read(STAMP) != wanted or not whole():
+            make(wanted)
     os.environ["PATH"] = BIN + os.pathsep + os.environ.get("PATH", "")
     os.environ["VIRTUAL_ENV"] = VENV
-    os.environ.pop("PYTHONHOME", None)
+    name_caches()
     try:
         os.execvp(command[0], command)
     except OSError as error:
@@ -117,6 +126,54 @@ def nearest(word, valid):
     return "; there are %s" % ", ".join(sorted(valid)) if valid else "; correct the name"
 
 
+@contextlib.contextmanager
+def alone():
+    """Wait for another one that makes the environment: two at once would each clear what the other makes."""
+    try:
+        lock = open(os.path.join(HERE, ".venv.lock"), "w")  # noqa: SIM115 - closed below
+    except OSError:  # a project that cannot be written has its environment, or a sentence
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def whole():
+    """Whether the environment runs, where it was made, with all that was in it then."""
+    places = read(os.path.join(VENV, CONTENTS))
+    if places is None:  # made before this was written down
+        return True
+    made_at, *names = places.splitlines()
+    try:
+        run = subprocess.run([os.path.join(BIN, "python"), "-c", ""], env={}, capture_output=True)
+    except OSError:
+        return False
+    # programs name the place of their Python, so a moved environment is another one
+    return run.returncode == 0 and made_at == os.path.realpath(VENV) and set(names) <= contents()
+
+
+def contents():
+    """The programs and the packages of the environment."""
+    packages = glob.glob(os.path.join(VENV, "lib", "python*", "site-packages", "*"))
+    programs = glob.glob(os.path.join(BIN, "*"))
+    return {
+        os.path.relpath(path, VENV) for path in packages + programs if "__pycache__" not in path
+    }
+
+
+def name_caches():
+    """Where the home cannot be written, as in some containers, caches go into the project."""
+    home = os.path.expanduser("~")
+    for name, usual in (("XDG_CACHE_HOME", ".cache"), ("XDG_CONFIG_HOME", ".config")):
+        place = os.path.join(home, usual)
+        place = place if os.path.exists(place) else home
+        if not (os.path.isdir(place) and os.access(place, os.W_OK)):
+            ours = os.path.join(HERE, ".snakemake", usual.lstrip("."))
+            if os.environ.setdefault(name, ours) == ours and os.access(HERE, os.W_OK):
+                os.makedirs(ours, exist_ok=True)
+
+
 def make(wanted):
     """Make .venv anew. The stamp comes last, so that an interrupted attempt is made again."""
     try:
@@ -161,6 +218,8 @@ def make(wanted):
             "The environment could not be made (see above; it needs the package index); the same command tries again. "
             "Failed: %s" % " ".join(error.cmd[:4])
         )
+    with open(os.path.join(VENV, CONTENTS), "w") as places:
+        places.write("\n".join([os.path.realpath(VENV), *sorted(contents())]))
     with open(STAMP, "w") as stamp:
         stamp.write(wanted)
 

@@ -16,8 +16,24 @@ if TYPE_CHECKING:
 
 
 def checksum_path(path: Path) -> Path:
-    """Where the checksum of a file lies, beside it, as `sha256sum --check` reads it."""
-    return path.with_name(f"{path.name}.sha256")
+    """Where the checksum of a file lies, beside it, as `sha256sum --check` reads it.
+
+    Readers of whole folders of Parquet files pass over names that begin with `_`.
+    """
+    return path.with_name(f"_{path.name}.sha256")
+
+
+def read_checksum(path: Path) -> str | None:
+    """The checksum that was written beside a file; None where there is none."""
+    for place in (
+        checksum_path(path),
+        path.with_name(f"{path.name}.sha256"),
+    ):  # the first version's
+        try:
+            return (place.read_text(errors="replace").split() or [""])[0]
+        except OSError:
+            continue
+    return None
 
 
 @contextmanager

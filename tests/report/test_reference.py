@@ -73,7 +73,7 @@ def test_finished_runs_are_kept_and_give_the_same_tables(tmp_path: Path) -> None
     folder = project.results / "reference"
     assert {path.name for path in (folder / "studies").iterdir()} == {
         f"{STUDY}.parquet",
-        f"{STUDY}.parquet.sha256",
+        f"_{STUDY}.parquet.sha256",
     }
     assert [path.name for path in (folder / "provenance").iterdir()] == [f"{STUDY}.parquet"]
     done = keep(project, "smoke")

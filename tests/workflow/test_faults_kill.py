@@ -134,10 +134,11 @@ def test_a_trainer_asked_to_stop_keeps_a_checkpoint(
         else random_moments(4, seconds_alone / 4, seconds_alone)
     )
     attempts = disturb(
-        trainer, undisturbed, whole, tmp_path, moments, signal.SIGTERM, signal.SIGINT
+        trainer, undisturbed, whole, tmp_path, moments, signal.SIGTERM, signal.SIGINT, signal.SIGHUP
     )
     # before training began or after its end there is nothing to say
-    silent = {0, -signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT}
+    stops = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    silent = {0, *(-number for number in stops), *(128 + number for number in stops)}
     for code, said in attempts:
         last = said.splitlines()[-1:]
         if last and "the same command goes on from there" in last[0]:
@@ -149,7 +150,7 @@ def test_a_trainer_asked_to_stop_keeps_a_checkpoint(
     assert not forked or any("the same command goes on from there" in said for _, said in attempts)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_script_stopped_while_it_imports_says_nothing(
     undisturbed: Project, whole: Whole, tmp_path: Path, number
 ) -> None:

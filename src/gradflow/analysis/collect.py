@@ -67,6 +67,7 @@ def collect_runs(
     digest = _write(table.combine_chunks().cast(STUDY_SCHEMA), output, metadata)
     with replacing(checksum_path(output)) as aside:
         aside.write_text(f"{digest}  {output.name}\n")
+    output.with_name(f"{output.name}.sha256").unlink(missing_ok=True)  # the first version's
     return wrong
 
 

@@ -6,7 +6,8 @@ Free of scipy, torch and pyplot, whose imports take longer than most figures.
 from __future__ import annotations
 
 import textwrap
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,16 @@ PARTS = {ACCURACY: ("Test accuracy", "accuracy (%)"), "test_loss": ("Test loss",
 }
 
 
-def style() -> AbstractContextManager[Any]:
-    """The style of all figures, as a context manager: everything is drawn and saved within it."""
-    return mpl.rc_context(STYLE)
+@contextmanager
+def style() -> Iterator[None]:
+    """The style of all figures: everything is drawn and saved within it.
+
+    It begins with matplotlib's own defaults, so that a person's matplotlibrc changes no figure.
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
 
 
 def save_figure(figure: Figure, pdf: Path, png: Path) -> None:

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradflow.files import checksum_path
+from gradflow.files import read_checksum
 from gradflow.study import labels
 from gradflow.training.run_log import MEASURES, STUDY_SCHEMA
 
@@ -118,10 +118,9 @@ def read_rows(paths: Iterable[Path]) -> pd.DataFrame:
     for path in paths:
         try:
             content = path.read_bytes()
-            if checksum_path(path).exists():  # written by collect_runs
-                expected = checksum_path(path).read_text(errors="replace").split()[:1]
-                if expected != [hashlib.sha256(content).hexdigest()]:
-                    raise StudyTableError(path, "its checksum does not match")
+            expected = read_checksum(path)  # written by collect_runs
+            if expected not in (None, hashlib.sha256(content).hexdigest()):
+                raise StudyTableError(path, "its checksum does not match")
             tables.append(
                 pq.read_table(pa.BufferReader(content), columns=_SCALAR_COLUMNS, partitioning=None)
             )

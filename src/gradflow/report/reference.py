@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +21,13 @@ from typing import Any
 
 import yaml
 
+from gradflow.files import lock, remove_asides
 from gradflow.study.config import Config, ConfigError, load_config
 from gradflow.study.job import ENGINE_VERSION, Run
 from gradflow.study.plan import Grid, Plan
 
 NAME = "reference"  # the folder below results/, and the target
+BEFORE = f".{NAME}-before"  # what was kept, while another takes its place
 CONFIG, PROVENANCE = "config.yaml", "provenance.json"
 STUDIES, SOURCES = (
     "studies",
@@ -63,6 +65,8 @@ def read_reference(results: Path, current: Config) -> Reference:
         ReferenceError: nothing is kept, or not as this version of the library reads it.
     """
     folder = results / NAME
+    if not folder.exists() and (results / BEFORE).exists():
+        folder = results / BEFORE  # its successor's process died
     try:
         scale, studies = _kept(folder)
         config = load_config(_read_yaml(folder / CONFIG))
@@ -103,8 +107,6 @@ def keep_reference(
             would be too large.
         ConfigError: the configuration is wrong.
     """
-    from gradflow.analysis.collect import collect_runs
-
     config = load_config(_read_yaml(config_path))
     if scale not in config.scales:
         raise ReferenceError(f"there is no scale {scale}; there are {', '.join(config.scales)}")
@@ -114,11 +116,26 @@ def keep_reference(
                 f"scale {scale} has no study {study}; it has {', '.join(config.scales[scale].studies)}"
             )
     grid = Grid(config)
-    aside = Path(tempfile.mkdtemp(prefix=f".{NAME}-", dir=results))
+    with lock(results / f".{NAME}.lock"):
+        return _keep(config_path, results, grid, scale, studies)
+
+
+def _keep(
+    config_path: Path, results: Path, grid: Grid, scale: str, studies: Sequence[str] | None
+) -> dict[str, Any]:
+    """What `keep_reference` does while it alone does it."""
+    from gradflow.analysis.collect import collect_runs
+
+    restore_reference(results)
+    remove_asides(results, NAME)  # of one that was killed
+    aside = results / f".{NAME}.{socket.gethostname()}.{os.getpid()}"
+    aside.mkdir()
     try:
         plans: list[Plan] = []
         logs: dict[str, Log] = {}
-        for plan in (grid.plan(scale, study) for study in studies or config.scales[scale].studies):
+        for plan in (
+            grid.plan(scale, study) for study in studies or grid.config.scales[scale].studies
+        ):
             table, sources = (aside / kind / f"{plan.study}.parquet" for kind in (STUDIES, SOURCES))
             collect_runs(plan, results, table, sources, partial=True)
             if found := dict(_finished(plan, results)):
@@ -145,12 +162,24 @@ def keep_reference(
             **_provenance(plans, logs),
         }
         (aside / PROVENANCE).write_text(json.dumps(provenance, indent=1) + "\n")
-        aside.chmod(0o755)
-        shutil.rmtree(results / NAME, ignore_errors=True)
+        # the one before is whole until the new one has its place, whenever this process dies
+        if (results / NAME).exists():
+            os.rename(results / NAME, results / BEFORE)
         os.rename(aside, results / NAME)
+        shutil.rmtree(results / BEFORE, ignore_errors=True)
     finally:
+        restore_reference(results)
         shutil.rmtree(aside, ignore_errors=True)
     return provenance
+
+
+def restore_reference(results: Path) -> None:
+    """Put back what was kept before, where its successor did not get its place; or remove it."""
+    if (results / BEFORE).exists():
+        if (results / NAME).exists():
+            shutil.rmtree(results / BEFORE, ignore_errors=True)
+        else:
+            os.rename(results / BEFORE, results / NAME)
 
 
 def _read_yaml(path: Path) -> Any:

@@ -396,8 +396,12 @@ class CostModel:
                 predicted = work_of(job, record["pretraining"]).seconds(
                     device, job.settings.precision
                 )
-            except (KeyError, TypeError, ValueError):
-                continue  # of another engine version, whose speed says nothing of this one's
+                measured = 0 < seconds < math.inf and 0 < predicted < math.inf
+            # of another engine version, whose speed says nothing of this one's, or damaged
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+                continue
+            if not measured:
+                continue
             timed.setdefault((job.configuration.model, device), []).append((seconds, predicted))
         return cls(
             {key: Factor(weighted_median(pairs), len(pairs)) for key, pairs in timed.items()}
@@ -471,10 +475,14 @@ def record_job(
 def records(results: Path) -> Iterator[dict[str, Any]]:
     """What `record_job` noted, of all scales; a line that a crash cut short is passed over."""
     for path in sorted(results.glob("*/state/costs.jsonl")):
-        for line in path.read_text(errors="replace").splitlines():
+        try:
+            lines = path.read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict):
                 yield record

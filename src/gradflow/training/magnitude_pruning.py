@@ -38,7 +38,7 @@ def pretrain(job: Job, results: Path, device: torch.device, _keep_weights: bool 
         _keep_weights: of no meaning here, the state is kept in any case.
 
     Raises:
-        training.Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
+        training.Stopped: SIGTERM, SIGINT or SIGHUP arrived; the checkpoint holds what was done.
     """
     pretrained, state = results / job.pretrained_path, results / f"{job.pretrained_path}.state.json"
     with lock(lock_path(state)):
@@ -70,7 +70,7 @@ def prune_and_finetune(
     Raises:
         checkpoint.CheckpointError: the pretrained state is damaged; it is moved aside, so that the
             same command makes it again.
-        training.Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
+        training.Stopped: SIGTERM, SIGINT or SIGHUP arrived; the checkpoint holds what was done.
     """
     train_job(
         job,

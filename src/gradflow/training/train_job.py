@@ -68,7 +68,7 @@ def train_job(
             network.
 
     Raises:
-        Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
+        Stopped: SIGTERM, SIGINT or SIGHUP arrived; the checkpoint holds what was done.
     """
     # after a killed snakemake its trainers live on: whoever comes second waits here and finds the
     # work done
@@ -182,7 +182,7 @@ def advance(
         Seconds spent, earlier attempts included.
 
     Raises:
-        Stopped: SIGTERM or SIGINT arrived; the checkpoint holds what was done.
+        Stopped: SIGTERM, SIGINT or SIGHUP arrived; the checkpoint holds what was done.
     """
     began, earlier, resumed = time.monotonic(), 0.0, False
     spec = cohort.job.to_json()
@@ -275,15 +275,16 @@ def keep_freed_memory() -> None:
 
 
 class StopSignals:
-    """Turns SIGTERM and SIGINT into a request which the training loop sees at its next step."""
+    """Turns SIGTERM, SIGINT and SIGHUP (a closed terminal) into a request which training sees at its next step."""
 
     def __init__(self) -> None:
         self.requested = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._request)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under nohup
+                self._before[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,12 +8,13 @@ table's time.
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from importlib import import_module
 
 from gradflow.workflow.attempts import recorded
-from gradflow.workflow.warm import DRAWER, Run, exit_code, hand_over
+from gradflow.workflow.warm import DRAWER, PLAIN, Run, exit_code, hand_over
 
 LIBRARIES = (
     "matplotlib.backends.backend_agg",
@@ -44,6 +45,7 @@ def run(script: str, arguments: list[str]) -> int:
 
 def main() -> int:
     """Hand the script of this process's arguments over, or run it."""
+    os.environ.update(PLAIN)
     script, *arguments = sys.argv[1:]
 
     def work() -> int:

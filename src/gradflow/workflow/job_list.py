@@ -28,12 +28,16 @@ from types import FrameType
 from gradflow.files import replacing
 from gradflow.study.cost import DeviceType, planned_device, work_of
 from gradflow.study.job import Job
-from gradflow.workflow.attempts import JOB, recorded
-from gradflow.workflow.commands import STOPPED, load_scripts
+from gradflow.workflow.attempts import JOB, STOPPED, recorded
+from gradflow.workflow.commands import load_scripts
 from gradflow.workflow.warm import Run
 
 COMPLETE, FAILED, LEFT = 0, 1, 3  # exit codes; STOPPED when a signal ended the run
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = tuple(
+    number
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    if signal.getsignal(number) is not signal.SIG_IGN  # as SIGHUP is under nohup
+)
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -182,7 +186,7 @@ class JobRunner:
 
     @contextmanager
     def _signals(self) -> Iterator[int]:
-        """Note SIGTERM and SIGINT; the file descriptor that it yields is readable after one."""
+        """Note the signals that ask to stop; the file descriptor that it yields is readable after one."""
         woken, wake = os.pipe()
 
         def note(_number: int, _frame: FrameType | None) -> None:

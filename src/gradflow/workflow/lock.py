@@ -51,7 +51,7 @@ def take_results_lock(main_process: bool, results: Path) -> IO[str] | None:
             f"{results}/ cannot be written ({error.strerror}); make it writable, or run in another folder"
         )
     if lock is None:
-        process, _, host = (results / ".lock").read_text().strip().partition(" ")
+        process, _, host = (results / ".lock").read_text(errors="replace").strip().partition(" ")
         where = "" if host in ("", socket.gethostname()) else f" on {host}"
         sys.exit(
             f"Another snakemake (process {process or 'unknown'}{where}) is running on {results}/; wait for it or stop "

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from gradflow.files import checksum_path
+from gradflow.files import read_checksum
 from gradflow.study.job import SUPERSEDED, Job, Run, superseded_path
 from gradflow.study.plan import Plan, runs_digest
 from gradflow.training.heartbeat import read_checkpoint_position
@@ -122,10 +122,7 @@ def _stale(table: Path, plan: Plan, wanted: list[str], lacking: int, planned: in
 
 def is_whole(table: Path, content: bytes) -> bool:
     """Whether a study table has the checksum that was written beside it; true where there is none."""
-    checksum = checksum_path(table)
-    return not checksum.exists() or checksum.read_text(errors="replace").split()[:1] == [
-        hashlib.sha256(content).hexdigest()
-    ]
+    return read_checksum(table) in (None, hashlib.sha256(content).hexdigest())
 
 
 def log_state(path: Path, spec: str) -> State:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,10 @@ from types import FrameType
 # environment variables: where a server listens
 TRAINER = "GRADFLOW_WARM_TRAINER"
 DRAWER = "GRADFLOW_WARM_DRAWER"
+# for matplotlib: a notebook's backend needs the notebook, and a file of settings may stop its import
+PLAIN = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+PREFIX = "gradflow-"  # of a server's folder
+SOCKET_BYTES = 100  # of a socket's path: macOS takes 104, Linux 108
 DIED = 137  # exit code of a script whose forked process was killed, as a shell reports SIGKILL
 Run = Callable[[str, list[str]], int]  # a script's name and arguments to its exit code
 
@@ -39,9 +44,10 @@ def start(server: str, load: Callable[[], Run], source: Path) -> None:
         load: a function of a module, which the server calls with its first job (`serve`).
         source: the folder that holds the package.
     """
-    folder = tempfile.mkdtemp(prefix="gradflow-")
+    _remove_dead_servers()
+    folder = tempfile.mkdtemp(prefix=PREFIX, dir=_short_folder())
     os.environ[server] = os.path.join(folder, "socket")
-    environment = {**os.environ, "PYTHONPATH": str(source)}
+    environment = {**os.environ, "PYTHONPATH": str(source), **PLAIN}
     # it reads the end of its standard input when this process dies, however it dies
     subprocess.Popen(
         [
@@ -55,6 +61,27 @@ def start(server: str, load: Callable[[], Run], source: Path) -> None:
         env=environment,
         start_new_session=True,  # Ctrl-C is for the scripts, which pass it on
     )
+
+
+def _short_folder() -> str:
+    """The temporary folder, or /tmp where the path of a socket in it would be too long for the system."""
+    folder = tempfile.gettempdir()
+    longest = os.path.join(folder, f"{PREFIX}12345678", "socket")
+    return folder if len(os.fsencode(longest)) < SOCKET_BYTES else "/tmp"
+
+
+def _remove_dead_servers() -> None:
+    """Remove this user's folders of servers that were killed with all else and could not."""
+    for folder in Path(_short_folder()).glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            if folder.stat().st_uid != os.getuid() or time.time() - folder.stat().st_mtime < 60:
+                continue  # another's, or one that is only about to listen
+            with socket.socket(socket.AF_UNIX) as connection:
+                try:
+                    connection.connect(str(folder / "socket"))
+                except (ConnectionRefusedError, FileNotFoundError):
+                    (folder / "socket").unlink(missing_ok=True)
+                    folder.rmdir()
 
 
 def hand_over(server: str, script: str, arguments: list[str]) -> int | None:
@@ -83,7 +110,7 @@ def hand_over(server: str, script: str, arguments: list[str]) -> int | None:
             )
             connection.sendall(message)
             process = int.from_bytes(_receive(connection, 8), "big")
-        except OSError:
+        except OSError:  # it is gone, or its path is too long for the system
             return None
 
         asked: list[int] = []
@@ -93,8 +120,9 @@ def hand_over(server: str, script: str, arguments: list[str]) -> int | None:
             with suppress(ProcessLookupError):  # it has just ended by itself
                 os.kill(process, number)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, pass_on)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, pass_on)
         try:
             return int.from_bytes(_receive(connection, 8), "big")
         except OSError:
