@@ -102,9 +102,7 @@ ENVIRONMENT = "../envs/gradflow.yaml"  # used with --software-deployment-method 
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 INTERPRETER = "python" if CONDA else shlex.quote(sys.executable)
 # each job knows its rule and its log, beside which it leaves a record when it fails
-PYTHON = (
-    f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {JOB}={{rule}}:{{log:q}} {INTERPRETER}"
-)
+PYTHON = f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {JOB}={{rule}}:{{log:q}} {INTERPRETER}"
 
 
 # runs a script in a fork of the drawing server
