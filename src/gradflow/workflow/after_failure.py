@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradflow.workflow.attempts import Failure, read_failure
+from gradflow.workflow.attempts import Failure, note_killed, read_failure
 from gradflow.workflow.lock import HELD
 
 INTERRUPTED = "Terminating processes on user request"  # snakemake's words for Ctrl-C
@@ -42,6 +42,8 @@ class Listener(logging.Handler):
                 self.failed[number] = Failure(said["rule_name"], str(logs[0]) if logs else "")
                 if said.get("indent"):
                     self.of_groups.add(number)
+                if logs:
+                    note_killed(Path(logs[0]))
             case "job_finished":
                 number = said["job_id"]
                 self.finished.add(number)

@@ -1,8 +1,8 @@
 """What a job leaves when it fails: a record beside its log, which the summary and the status read.
 
 The record is there from the job's first line on, and is removed when the job ends well or was asked
-to stop. So one whose process is gone is of a job that failed: with an exit code, or killed before
-it could write one. Free of torch and pandas.
+to stop. One with an exit code is of a job that failed; a job that was killed outright leaves none,
+and snakemake, which sees it fail, adds it. Free of torch and pandas.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from types import FrameType
 JOB = "GRADFLOW_JOB"  # environment variable: the rule and the log of a job, with a colon between
 STOPPED = 143  # exit code of a job that was asked to stop, as a shell reports SIGTERM
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+KILL = -signal.SIGKILL  # the code that is noted for a job that was killed outright
 KILLED = "no message: the process was killed, for example for want of memory or time"
 ENDING = ".failed"
 
@@ -69,7 +69,7 @@ def recorded(work: Callable[[], int]) -> int:
     if not colon:
         return work()
     path = record_path(Path(log))
-    begun = {"rule": rule, "host": socket.gethostname(), "process": os.getpid()}
+    begun = {"rule": rule}
     _write(path, begun)
 
     def end(number: int, _frame: FrameType | None) -> None:
@@ -98,31 +98,24 @@ def recorded(work: Callable[[], int]) -> int:
 
 
 def read_failure(log: Path) -> Failure | None:
-    """The failure of a job's last attempt; None when it did not fail, still runs, or ran elsewhere and tells nothing."""
+    """The failure of a job's last attempt; None when it did not fail, still runs, or died with its snakemake."""
     try:
         plain = json.loads(record_path(log).read_text())
-        rule, host, process, code = (
-            str(plain["rule"]), str(plain["host"]), int(plain["process"]), plain.get("code"),
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError):
+        rule, code = str(plain["rule"]), plain.get("code")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if code is not None:
-        return Failure(rule, str(log))
-    return (
-        Failure(rule, str(log), KILLED)
-        if host == socket.gethostname() and not _lives(process)
-        else None
-    )
+    if code is None:
+        return None
+    return Failure(rule, str(log), KILLED if code == KILL else "")
 
 
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+def note_killed(log: Path) -> None:
+    """Note that snakemake saw a job fail which could not tell so itself."""
+    path = record_path(log)
+    with suppress(OSError, ValueError, TypeError):
+        plain = json.loads(path.read_text())
+        if "code" not in plain:
+            _write(path, {**plain, "code": KILL})
 
 
 def forget(log: Path) -> None:
