@@ -64,12 +64,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
     return draw(tmp_path_factory.mktemp("plain"), "plain")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_matplotlibrc_changes_no_figure(tmp_path: Path, plain: object, name: str) -> None:
     (tmp_path / "rc").write_text(SETTINGS[name], encoding="latin-1")
     assert draw(tmp_path, "figure", MATPLOTLIBRC=str(tmp_path / "rc")) == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [

@@ -37,6 +37,7 @@ def test_what_nohup_ignores_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 @pytest.mark.parametrize("number", STOPS)
 def test_a_stopped_training_goes_on_to_the_same(
@@ -58,6 +59,7 @@ def test_a_stopped_training_goes_on_to_the_same(
     assert leftovers(results) == []
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 def test_under_nohup_a_closed_terminal_stops_nothing(
     undisturbed: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
