@@ -69,6 +69,7 @@ for group, artifacts in artifact_groups(CONFIG.artifacts).items():
 
 onstart:
     forget_failures()
+    watch_over_slurm()
     start_warm_servers()
     start_progress()
 

@@ -20,7 +20,7 @@ from gradflow.study.config_file import check_config_file, typed
 from gradflow.study.kinds import KINDS
 from gradflow.study.names import artifact_groups, report_target
 from gradflow.study.plan import Grid
-from gradflow.workflow import warm
+from gradflow.workflow import slurm_watch, warm
 from gradflow.workflow.commands import load_scripts
 from gradflow.workflow.draw import load_libraries
 from gradflow.workflow.mistakes import (
@@ -341,6 +341,19 @@ def planned_steps():
             yield number, Step(trained.key, seconds, trained, pretraining)
         else:
             yield number, Step(" ".join([name, *job.wildcards]))
+
+
+def watch_over_slurm():
+    """Beside the SLURM executor, which forgets its jobs when SLURM does not answer."""
+    plugin = getattr(workflow, "_executor_plugin", None)
+    if workflow.is_main_process and getattr(plugin, "name", "") == "slurm":
+        settings = workflow.executor_settings
+        interval = workflow.remote_execution_settings.seconds_between_status_checks
+        slurm_watch.watch_slurm(slurm_watch.say)
+        for sentence in slurm_watch.preflight(
+            settings.status_command, interval, Path("results")
+        ):
+            slurm_watch.say(sentence)
 
 
 def start_progress():

@@ -69,7 +69,7 @@ def recorded(work: Callable[[], int]) -> int:
     if not colon:
         return work()
     path = record_path(Path(log))
-    begun = {"rule": rule}
+    begun: dict[str, object] = {"rule": rule}
     _write(path, begun)
 
     def end(number: int, _frame: FrameType | None) -> None:
