@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,7 @@ def min_job_age(ask: Callable[[], int | None]) -> Callable[[], int]:
 
 def watch_slurm(say: Callable[[str], None]) -> None:
     """Let a watch stand beside the SLURM executor of this process."""
-    import snakemake_executor_plugin_slurm as plugin
-
+    plugin: Any = import_module("snakemake_executor_plugin_slurm")  # an extra
     watch, ask = SlurmWatch(say), plugin.Executor.check_active_jobs
 
     async def check_active_jobs(executor: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
