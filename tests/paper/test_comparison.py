@@ -15,19 +15,19 @@ from statsmodels.stats.multitest import multipletests
 from study_tables import make_study_table, write_study_table
 
 from gradflow.analysis.runs import Artifact, pair_twins, summarise_runs
+from gradflow.analysis.signed_ranks import tails_of_rows
 from gradflow.analysis.stats import mean_absolute_tau, signed_rank_test
 from gradflow.paper.agreement import (
     agreement_rows,
     effect_rows,
     kappa_of,
-    p_of_chance,
-    p_values_of_rows,
+    permuted_agreement,
     seeds_to_decide,
 )
 from gradflow.paper.comparison import Runs, mean_rows, p_value_rows, pairs_of_cells, read_runs
 from gradflow.paper.permutation_null import PERMUTATIONS, correlation_rows, correlations_of, tau_b
 from gradflow.paper.published import distinct_p_values, load_correlations, load_means, load_p_values
-from gradflow.report.scorecard import verdict_of_p_values
+from gradflow.report.scorecard import agreement_verdict
 from gradflow.training.run_log import MEASURES
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -314,43 +314,57 @@ class TestAgreement:
         assert kappa_of(ours, theirs)[2] == pytest.approx(cohens_kappa([[20, 5], [10, 15]]).kappa)
         assert math.isnan(kappa_of([True, True], [True, True])[2])
         assert all(map(math.isnan, kappa_of([], [])))
-        by_chance = scipy.stats.hypergeom(50, 25, 30).sf(
-            19
-        )  # at least 20 of theirs' 30 among ours' 25
-        assert p_of_chance(ours, theirs) == pytest.approx(by_chance)
-        assert math.isnan(p_of_chance([], []))
 
     @pytest.mark.parametrize(
-        ("kappa", "ceiling", "p_chance", "yes", "verdict"),
+        ("kappa", "ceiling", "more", "less", "verdict"),
         [
-            (0.8, 0.6, 0.001, 5, "reproduced"),
-            (0.5, 0.6, 0.001, 5, "inconclusive"),  # our own resamples agree better
-            (0.3, 0.0, 0.2, 5, "inconclusive"),  # they agree no better, but chance would do as well
-            (-0.1, 0.6, 0.7, 5, "contradicted"),
-            (0.0, 0.0, 1.0, 0, "inconclusive"),  # ours do not differ among themselves
+            (0.8, 0.6, 0.001, 1, "reproduced"),
+            (0.5, 0.6, 0.001, 1, "inconclusive"),  # our own resamples agree better
+            (0.3, 0.0, 0.2, 0.8, "inconclusive"),  # another order would do as well
+            (-0.1, 0.6, 0.7, 0.3, "inconclusive"),  # and here too
+            (-0.6, 0.6, 1, 0.02, "contradicted"),
+            (math.nan, 0.0, 1, 1, "inconclusive"),
         ],
     )
     def test_the_scorecard_s_verdict(
-        self, kappa: float, ceiling: float, p_chance: float, yes: int, verdict: str
+        self, kappa: float, ceiling: float, more: float, less: float, verdict: str
     ) -> None:
-        row = {
-            "table": "4", "criterion": "p < 0.05", "cells": 21, "cells_ours": 21, "yes_ours": yes, "yes_theirs": 9,
-            "agreeing": 15, "expected": 0.5, "kappa": kappa, "ceiling_kappa_low": ceiling, "p_chance": p_chance,
-        }  # fmt: skip
-        assert verdict_of_p_values("table4", pd.DataFrame([row]))["verdict"] == verdict
+        assert agreement_verdict(kappa, ceiling, more, less) == verdict
+
+    def test_cells_of_a_column_are_no_independent_decisions(self) -> None:
+        """Two columns that agree in all of ten rows are two decisions, not twenty."""
+        places = [("t", f"row {i}", f"column {j}") for i in range(10) for j in range(2)]
+        ours = np.array([j == 0 for _ in range(10) for j in range(2)])
+        more, less = permuted_agreement(ours, ours, places)
+        assert more == pytest.approx(0.5, abs=0.05) and less == 1
+        counts = [[10, 0], [0, 10]]
+        assert scipy.stats.fisher_exact(counts, alternative="greater").pvalue < 1e-4
+        single = [("t", f"row {i}", "column") for i in range(20)]
+        half = np.arange(20) < 10
+        assert permuted_agreement(half, half, single)[0] < 0.01
+        assert permuted_agreement(half, ~half, single)[1] < 0.01
 
     @pytest.mark.parametrize(("n", "decimals"), [(3, 1), (15, 0), (15, 3), (30, 1)])
     def test_p_values_of_rows_are_those_of_single_tests(self, n: int, decimals: int) -> None:
         differences = np.random.default_rng(n).normal(0.3, 1, size=(20, n)).round(decimals)
         differences[0] = 0
         expected = [signed_rank_test(row).p_value for row in differences]
-        np.testing.assert_allclose(p_values_of_rows(differences), expected, atol=1e-12)
+        greater, less = tails_of_rows(differences)
+        np.testing.assert_allclose(greater, expected, atol=1e-12)
+        opposite = [signed_rank_test(-row).p_value for row in differences]
+        np.testing.assert_allclose(less, opposite, atol=1e-12)
+
+    def test_without_ties_they_are_scipy_s(self) -> None:
+        differences = np.random.default_rng(3).normal(0.2, 1, size=(50, 15))
+        for found, side in zip(tails_of_rows(differences), ("greater", "less"), strict=True):
+            theirs = scipy.stats.wilcoxon(differences, alternative=side, method="exact", axis=1)
+            np.testing.assert_allclose(found, theirs.pvalue, atol=1e-12)
 
     def test_many_pairs_take_the_normal_approximation(self) -> None:
         differences = np.random.default_rng(0).normal(0.1, 1, size=(5, 45)).round(1)
         differences[0] = 0
         expected = [signed_rank_test(row).p_value_normal for row in differences]
-        np.testing.assert_allclose(p_values_of_rows(differences), expected, atol=1e-12)
+        np.testing.assert_allclose(tails_of_rows(differences)[0], expected, atol=1e-12)
 
     def test_counts_are_those_of_the_p_values(self, runs: Runs, rows: pd.DataFrame) -> None:
         table = agreement_rows(CELLS, runs)
@@ -366,21 +380,21 @@ class TestAgreement:
             "6b",
             "all",
         ]
-        whole = one(table, table="all", criterion="p < 0.05")
+        whole = one(table, table="all", criterion="p <= 0.05")
         there = rows[rows["ours"].notna()]
         assert (whole["cells"], whole["cells_ours"]) == (209, 23)
         assert whole["agreeing"] == there["same_decision"].sum()
         assert one(table, table="all", criterion="p < 0.5")["agreeing"] == there["same_side"].sum()
         counts = pd.crosstab(there["ours"] < 0.05, there["theirs"] < 0.05)
         assert whole["kappa"] == pytest.approx(cohens_kappa(counts.to_numpy()).kappa)
-        assert one(table, table="3c", criterion="p < 0.05")["cells_ours"] == 2
+        assert one(table, table="3c", criterion="p <= 0.05")["cells_ours"] == 2
         assert 0.5 < whole["ceiling_agreement"] <= 1
         assert (
             whole["ceiling_agreement_low"]
             <= whole["ceiling_agreement"]
             <= whole["ceiling_agreement_high"]
         )
-        empty = one(table, table="5a", criterion="p < 0.05")
+        empty = one(table, table="5a", criterion="p <= 0.05")
         assert (
             empty["cells_ours"] == 0
             and math.isnan(empty["agreement"])
@@ -392,7 +406,7 @@ class TestAgreement:
             dataset="fashion_mnist", study="fashion_mnist_low", advantage=30, epochs=1
         )
         result = agreement_rows(CELLS, made_runs(table))
-        assert one(result, table="4", criterion="p < 0.05")["ceiling_agreement"] == 1
+        assert one(result, table="4", criterion="p <= 0.05")["ceiling_agreement"] == 1
 
 
 class TestEffects:
@@ -408,7 +422,7 @@ class TestEffects:
         shift = 0.3
         seeds = seeds_to_decide(generator.normal(shift, 1, size=2000), widths=5)
         pairs = int(seeds) * 5
-        p_values = p_values_of_rows(generator.normal(shift, 1, size=(1000, pairs)))
+        p_values, _ = tails_of_rows(generator.normal(shift, 1, size=(1000, pairs)))
         assert (
             0.78 < (p_values < 0.05).mean() < 0.9
         )  # the formula takes the variance under no effect: a little too many

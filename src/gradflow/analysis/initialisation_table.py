@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 
+from gradflow.analysis.levels import LEVEL
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact, extent, pair_twins
 from gradflow.analysis.sensitivity import MISSING, conclude
 from gradflow.analysis.stats import MINIMUM, signed_rank_test
 from gradflow.analysis.tables import (
-    SIGNIFICANT,
     Page,
     Target,
     latex_text,
@@ -141,8 +141,8 @@ def initialisation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artif
     notes = [
         extent(runs, artifact)
         + f" {artifact.planned} pairs a test are planned; n is shown where it differs.",
-        "p: one-sided Wilcoxon signed-rank test of final test accuracy, sparse (S) against dense (D), exact; bold: "
-        f"below {SIGNIFICANT:g}; –: undefined (fewer than {MINIMUM} pairs). Median and mean: of sparse minus dense, "
+        "p: one-sided Wilcoxon signed-rank test of final test accuracy, sparse (S) against dense (D), exact; bold: at "
+        f"or below {LEVEL:g}; –: undefined (fewer than {MINIMUM} pairs). Median and mean: of sparse minus dense, "
         "percentage points. Accuracy: mean over widths and seeds, percent, of the sparse twins, and of the dense ones "
         "under the first initialisation.",
         "The initialisation changes the conclusion (sparse better, dense better or undecided, each way at the 5 % "

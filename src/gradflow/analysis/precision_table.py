@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradflow.analysis.levels import LEVEL
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import RUN_KEY, Artifact, extent, pair_twins
 from gradflow.analysis.sensitivity import MISSING, conclude
 from gradflow.analysis.stats import MINIMUM, signed_rank_test
-from gradflow.analysis.tables import SIGNIFICANT, Page, Target, p_value_style, p_value_text
+from gradflow.analysis.tables import Page, Target, p_value_style, p_value_text
 from gradflow.study import labels
 
 COLUMNS = [
@@ -180,8 +181,8 @@ def precision_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) 
         "Accuracy: mean change of final test accuracy against the first precision, percentage points, and |Δ| the mean "
         "size of the change a run; EGF: geometric mean of the ratios of average EGF_2, and the mean |log ratio|. Of "
         "seeds: the mean size between two seeds of the same network, the yardstick.",
-        "p: one-sided Wilcoxon signed-rank test of final test accuracy, sparse against dense, exact; bold: below "
-        f"{SIGNIFICANT:g}; –: undefined (fewer than {MINIMUM} pairs).",
+        "p: one-sided Wilcoxon signed-rank test of final test accuracy, sparse against dense, exact; bold: at or below "
+        f"{LEVEL:g}; –: undefined (fewer than {MINIMUM} pairs).",
         "The precision changes the conclusion (sparse better, dense better or undecided, each way at the 5 % level) in "
         f"{len(changed)} of {int(cells['changes'].notna().sum())} comparisons"
         + (f": {'; '.join(changed)}." if changed else "."),

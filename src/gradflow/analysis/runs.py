@@ -34,6 +34,8 @@ SHARED = [
     "l2", "batch_size", "initialisation", "dense_width", "max_width", "epochs",
 ]  # fmt: skip
 FINAL = ["epoch", "train_loss", "test_loss", "test_accuracy", "diverged", "collapsed"]
+# Of magnitude-pruned runs over the probes after pruning: before, one dense network serves every density.
+PRUNED_MEASURES = [f"pruned_mean_{measure}" for measure in MEASURES]
 LOGGED_MEASURES = [*MEASURES, *(f"minibatch_{measure}" for measure in MEASURES)]
 
 _SCALAR_COLUMNS = [column.name for column in STUDY_SCHEMA if not pa.types.is_list(column.type)]
@@ -69,6 +71,8 @@ class Artifact:
     train_images: int | str = "all"  # that each run uses of its data set
     # to which images are averaged down, by the data set that runs are about
     image_sides: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    # what the scale leaves out of the full study, by the data set that it is about: "6 of 500 epochs"
+    reduced: dict[str, str] = dataclasses.field(default_factory=dict)
     initialisation: str = ""  # of its variant
     precision: str = ""  # likewise
 
@@ -161,7 +165,8 @@ def summarise_runs(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A frame with RUN_KEY and SHARED; FINAL of the run's last row (losses in nats, accuracy in
         percent); and for each of the four measures, at the probe and over the epoch's minibatches,
-        `mean_*` (arithmetic, the paper's) and `geometric_mean_*` over the probe epochs. A
+        `mean_*` (arithmetic, the paper's) and `geometric_mean_*` over the probe epochs, and of the
+        probe's measures `pruned_mean_*`, for magnitude pruning over the epochs after it alone. A
         non-finite measure makes its mean +inf, and a non-finite loss is +inf: such a run keeps its
         place, at the worst rank.
     """
@@ -178,9 +183,11 @@ def summarise_runs(rows: pd.DataFrame) -> pd.DataFrame:
     with np.errstate(divide="ignore"):  # log 0 is -inf and gives a geometric mean of 0
         geometric = measures.apply(np.log).groupby(run).mean().apply(np.exp)
     geometric = geometric.where(np.isfinite(arithmetic), np.inf)
-    return pd.concat(
-        [runs, arithmetic.add_prefix("mean_"), geometric.add_prefix("geometric_mean_")], axis=1
-    )
+    # pruned after half of the epochs (Section 4.3)
+    before = (rows["architecture"] == "magnitude") & (rows["epoch"] < np.maximum(1, rows["epochs"] // 2))  # fmt: skip
+    pruned = measures[list(MEASURES)].where(~before).groupby(run).mean().add_prefix("pruned_mean_")
+    means = (arithmetic.add_prefix("mean_"), geometric.add_prefix("geometric_mean_"), pruned)
+    return pd.concat([runs, *means], axis=1)
 
 
 def pair_twins(runs: pd.DataFrame) -> pd.DataFrame:

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
+from gradflow.analysis.levels import LEVEL, significant
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import RUN_KEY, Artifact, extent, pair_twins, refuse_mixture
 from gradflow.analysis.stats import MINIMUM, configuration_taus, signed_rank_test
 from gradflow.analysis.tables import (
     COLUMN_ARCHITECTURES,
-    SIGNIFICANT,
     TARGETS,
     Page,
     Target,
@@ -163,7 +163,7 @@ def sensitivity_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact
     notes = (
         f"{extent(runs, artifact)} Reference: the variant {REFERENCE}, {artifact.planned} pairs a test when complete; "
         "a variant is compared over the pairs that both have.",
-        f"Sparse or dense better: a one-sided Wilcoxon signed-rank test has p < {SIGNIFICANT:g} in that direction "
+        f"Sparse or dense better: a one-sided Wilcoxon signed-rank test has p at or below {LEVEL:g} in that direction "
         "(dense: p > 0.95, the chance of the rank sum itself not counted); otherwise undecided. Measures: their place "
         "among the four by mean absolute correlation with final test loss or accuracy.",
         f"No effect: every run is the same to the last digit, so the choice touches nothing there, which is no "
@@ -191,10 +191,10 @@ def conclude(differences: pd.Series[float], *, exact: bool = True) -> Tested:
     other = signed_rank_test(-differences)
     both = (test, other)
     p_value, p_other = (one.p_value if exact else one.p_value_normal for one in both)
-    if p_value < SIGNIFICANT:
+    if significant(p_value):
         conclusion = "sparse better"
     else:
-        conclusion = "dense better" if p_other < SIGNIFICANT else "undecided"
+        conclusion = "dense better" if significant(p_other) else "undecided"
     return Tested(p_value, conclusion, test.median_difference, test.n)
 
 

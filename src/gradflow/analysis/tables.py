@@ -19,6 +19,7 @@ from typing import Any, Literal
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from gradflow.analysis.levels import LEVEL, significant
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import (
     Artifact,
@@ -34,7 +35,6 @@ from gradflow.files import replacing
 from gradflow.study import labels
 from gradflow.training.run_log import MEASURES
 
-SIGNIFICANT = 0.05
 TARGETS = ("test_loss", "test_accuracy")
 COLUMN_ARCHITECTURES = ("sparse", "dense")  # the paper's order in Table 1
 
@@ -173,7 +173,7 @@ def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
 
 
 def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
-    """Arrange the cells of `significance_cells`: optimizers as rows, p-values coloured, bold below 0.05."""
+    """Arrange the cells of `significance_cells`: optimizers as rows, p-values coloured, bold at or below 0.05."""
     column = artifact.columns
     rows = [labels.label("optimizer", name) for name in dict.fromkeys(cells["optimizer"])]
     columns = [labels.label(column, name) for name in dict.fromkeys(cells[column])]
@@ -185,7 +185,7 @@ def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifac
         for target, text in texts.items():
             text.loc[place] = p_value_text(cell, target)
             if not math.isnan(theirs := cell.get("published", math.nan)):
-                weight = _WEIGHTS[target][theirs < SIGNIFICANT]
+                weight = _WEIGHTS[target][bool(significant(theirs))]
                 text.loc[place] = _SMALL[target].format(
                     ours=text.loc[place], theirs=theirs, weight=weight
                 )
@@ -195,7 +195,7 @@ def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifac
         + f" {artifact.planned} pairs a cell are planned; n is shown where it differs.",
         _published_note(cells),
         "p-value of the one-sided Wilcoxon signed-rank test of test accuracy, sparse (S) against dense (D), exact; "
-        f"bold: below {SIGNIFICANT:g}; –: undefined (fewer than 3 pairs).",
+        f"bold: at or below {LEVEL:g}; –: undefined (fewer than 3 pairs).",
     ]
     for mark, flag, meaning in (
         ("†", "diverged", "diverged, kept at chance accuracy"),
@@ -376,7 +376,7 @@ def p_value_style(p_value: float) -> str:
     """The CSS of a cell that shows a p-value."""
     if math.isnan(p_value):
         return ""
-    bold = " font-weight: bold;" if p_value < SIGNIFICANT else ""
+    bold = " font-weight: bold;" if significant(p_value) else ""
     return f"background-color: {colour(p_value)};{bold}"
 
 

@@ -2,13 +2,14 @@
 
 Agreement by itself says little: where nearly every cell is decided the same way, chance alone
 agrees often. Beside it stand the agreement expected by chance, Cohen's kappa, and a ceiling: how
-well a bootstrap of our own pairs agrees with our own decisions.
+well a bootstrap of our own pairs agrees with our own decisions. And since neighbouring cells are no
+independent decisions, chance is what whole rows and columns in another order agree in.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ import pandas as pd
 import scipy.stats
 from numpy.typing import NDArray
 
+from gradflow.analysis.levels import EVEN, LEVEL, POWER, significant
 from gradflow.analysis.request import PUBLISHED, Request
 from gradflow.analysis.runs import Artifact, extent
+from gradflow.analysis.signed_ranks import EXACT_PAIRS, tails_of_rows
 from gradflow.analysis.stats import DECIMALS, MINIMUM, bootstrap_interval, signed_rank_test
-from gradflow.analysis.tables import SIGNIFICANT, Page
+from gradflow.analysis.tables import Page
 from gradflow.paper.comparison import (
     CELL,
-    EVEN,
     Runs,
     cell_index,
     differences_of,
@@ -35,17 +37,19 @@ from gradflow.paper.comparison import (
     with_interval,
     yes_no,
 )
-from gradflow.paper.published import PublishedPValue, distinct_p_values, load_p_values
-
-RESAMPLES = 200  # of the pairs of each cell, for the ceiling
-# beyond, the ceiling takes the normal approximation: the exact one takes seconds a cell there
-EXACT_PAIRS = 30
-POWER = 0.8
-MOST_SEEDS = 100  # more are shown as >100
-CRITERIA = {f"p < {SIGNIFICANT:g}": SIGNIFICANT, f"p < {EVEN:g}": EVEN}
-WHOLE = "all"
+from gradflow.paper.published import BEST, PublishedPValue, distinct_p_values, load_p_values
 
 Floats = NDArray[np.floating[Any]]
+
+RESAMPLES = 200  # of the pairs of each cell, for the ceiling
+MOST_SEEDS = 100  # more are shown as >100
+PERMUTATIONS = 1999  # of rows and columns
+DECISION, SIDE = f"p <= {LEVEL:g}", f"p < {EVEN:g}"
+CRITERIA: dict[str, Callable[[Floats], NDArray[np.bool_]]] = {
+    DECISION: lambda p_values: p_values <= LEVEL,
+    SIDE: lambda p_values: p_values < EVEN,
+}
+WHOLE = "all"
 
 
 def kappa_of(
@@ -64,49 +68,51 @@ def kappa_of(
     return observed, expected, (observed - expected) / (1 - expected) if expected < 1 else math.nan
 
 
-def p_of_chance(
-    ours: Sequence[bool] | NDArray[np.bool_], theirs: Sequence[bool] | NDArray[np.bool_]
-) -> float:
-    """How probable at least this agreement is by chance: Fisher's exact test, one-sided; NaN without decisions."""
-    a, b = np.asarray(ours, dtype=bool), np.asarray(theirs, dtype=bool)
-    if len(a) == 0:
-        return math.nan
-    counts = np.array([[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]])
-    return float(scipy.stats.fisher_exact(counts, alternative="greater").pvalue)
+def bn_rule(published: Sequence[PublishedPValue]) -> NDArray[np.bool_]:
+    """The simplest rule, S > D wherever there is BatchNorm, as decisions: what agreement has to beat."""
+    return np.array(
+        ["BN" in cell.regularization or cell.regularization == BEST for cell in published]
+    )
 
 
-def p_values_of_rows(differences: Floats) -> Floats:
-    """The p-value of `signed_rank_test` for every row of `differences`, shape [rows, n], at once.
+def permuted_agreement(
+    ours: NDArray[np.bool_], theirs: NDArray[np.bool_], places: Sequence[tuple[str, str, str]]
+) -> tuple[float, float]:
+    """How probable at least, and at most, this agreement is if our table's rows and columns are in any order.
 
-    Exact as there, given zeros and ties, up to EXACT_PAIRS columns; the normal approximation
-    beyond.
+    The cells of a row share an optimizer and those of a column a regularization, so that they are
+    no independent decisions: whole rows and whole columns are permuted, of each table by itself.
+
+    Args:
+        ours: decisions, shape [n].
+        theirs: likewise.
+        places: table, row and column of each.
+
+    Returns:
+        Two p-values, of PERMUTATIONS random orders and the one at hand; NaN without decisions.
     """
-    values = np.asarray(differences, dtype=float).round(DECIMALS)
-    zero = values == 0
-    ranks = scipy.stats.rankdata(np.abs(values), axis=1) - zero.sum(axis=1, keepdims=True)
-    ranks = np.where(zero, 0, ranks)  # the zeros have the lowest ranks, and are left out
-    observed = np.where(values > 0, ranks, 0).sum(axis=1)
-    if values.shape[1] > EXACT_PAIRS:
-        deviation = np.sqrt(
-            (ranks**2).sum(axis=1) / 4
-        )  # given the ranks, each sign is a fair coin: ties included
-        with np.errstate(invalid="ignore", divide="ignore"):
-            score = (observed - ranks.sum(axis=1) / 2) / deviation
-        return np.where(deviation > 0, scipy.stats.norm.sf(score), 1.0)
-    doubled, reached = (
-        np.rint(2 * ranks).astype(int),
-        np.rint(2 * observed).astype(int),
-    )  # ties have half ranks
-    places = np.arange(values.shape[1] * (values.shape[1] + 1) + 1)
-    probability = np.zeros((len(values), len(places)))
-    probability[:, 0] = 1
-    for column in range(values.shape[1]):
-        source = places - doubled[:, column, None]
-        shifted = np.where(
-            source >= 0, np.take_along_axis(probability, np.maximum(source, 0), axis=1), 0
-        )
-        probability = (probability + shifted) / 2
-    return np.minimum(1, np.where(places >= reached[:, None], probability, 0).sum(axis=1))
+    if not len(ours):
+        return math.nan, math.nan
+    generator = np.random.default_rng(0)
+    permuted = np.zeros(PERMUTATIONS)
+    for table in dict.fromkeys(place[0] for place in places):
+        mine = [number for number, place in enumerate(places) if place[0] == table]
+        rows, columns = (list(dict.fromkeys(places[i][axis] for i in mine)) for axis in (1, 2))
+        grids = np.full((2, len(rows), len(columns)), np.nan)
+        for i in mine:
+            grids[:, rows.index(places[i][1]), columns.index(places[i][2])] = ours[i], theirs[i]
+        row = generator.random((PERMUTATIONS, len(rows))).argsort(axis=1)
+        column = generator.random((PERMUTATIONS, len(columns))).argsort(axis=1)
+        moved = grids[0][row[:, :, None], column[:, None, :]]
+        there = ~(np.isnan(moved) | np.isnan(grids[1]))
+        # where cells are missing, not every order compares as many
+        counts = there.sum(axis=(1, 2))
+        same = ((moved == grids[1]) & there).sum(axis=(1, 2))
+        permuted += same / np.maximum(counts, 1) * len(mine)
+    observed = float((ours == theirs).sum())
+    more = (1 + int((permuted >= observed - 1e-9).sum())) / (1 + PERMUTATIONS)
+    less = (1 + int((permuted <= observed + 1e-9).sum())) / (1 + PERMUTATIONS)
+    return more, less
 
 
 def agreement_table(request: Request) -> tuple[pd.DataFrame, Page]:
@@ -125,10 +131,11 @@ def agreement_rows(published: Sequence[PublishedPValue], runs: Runs) -> pd.DataF
         runs: of the artifact.
 
     Returns:
-        A row per table and criterion (p < 0.05, the decision; p < 0.5, the side), the whole last:
+        A row per table and criterion (p <= 0.05, the decision; p < 0.5, the side), the whole last:
         `cells` published, `cells_ours` with ours, `yes_ours` and `yes_theirs` of these, `agreeing`,
-        `agreement` and the one `expected` by chance, `kappa`, `p_chance` (`p_of_chance`); and,
-        agreeing with ourselves under a bootstrap of each cell's pairs, the means
+        `agreement` and the one `expected` by chance, `kappa`; `p_permuted` and `p_permuted_less`
+        (`permuted_agreement`); how many cells the rule "S > D if and only if there is BatchNorm"
+        agrees in with theirs (`rule_theirs`) and with ours (`rule_ours`); and, agreeing with ourselves under a bootstrap of each cell's pairs, the means
         (`ceiling_agreement`, `ceiling_kappa`) and 95 % ranges over the resamples.
     """
     cells = pairs_of_cells(published, runs)
@@ -143,17 +150,25 @@ def agreement_rows(published: Sequence[PublishedPValue], runs: Runs) -> pd.DataF
             chosen = np.random.default_rng([*key.encode()]).integers(
                 len(differences), size=(RESAMPLES, len(differences))
             )
-            again[:, column] = p_values_of_rows(differences[chosen])
+            again[:, column] = tails_of_rows(differences[chosen])[0]
     homes = home_tables(published)
+    rule = bn_rule(published)
+    places = [
+        (home, cell.optimizer, f"{cell.regularization} {cell.activation}")
+        for home, cell in zip(homes, published, strict=True)
+    ]
     tables = sorted({table for cell in published for table in cell.tables} | set(homes))
     rows = []
     for table in [*tables, WHOLE]:
         printed = np.array([table == WHOLE or table in cell.tables for cell in published])
         there = printed & ~np.isnan(ours)
-        for criterion, level in CRITERIA.items():
-            decided, decided_theirs = ours[there] < level, theirs[there] < level
+        for criterion, decide in CRITERIA.items():
+            decided, decided_theirs = decide(ours[there]), decide(theirs[there])
+            more, less = permuted_agreement(
+                decided, decided_theirs, [place for place, is_there in zip(places, there, strict=True) if is_there]
+            )  # fmt: skip
             observed, expected, kappa = kappa_of(decided, decided_theirs)
-            resampled = np.array([kappa_of(decided, row < level) for row in again[:, there]])
+            resampled = np.array([kappa_of(decided, decide(row)) for row in again[:, there]])
             rows.append(
                 {
                     "table": table,
@@ -166,7 +181,10 @@ def agreement_rows(published: Sequence[PublishedPValue], runs: Runs) -> pd.DataF
                     "agreement": observed,
                     "expected": expected,
                     "kappa": kappa,
-                    "p_chance": p_of_chance(decided, decided_theirs),
+                    "p_permuted": more,
+                    "p_permuted_less": less,
+                    "rule_theirs": int((rule[there] == decided_theirs).sum()),
+                    "rule_ours": int((rule[there] == decided).sum()),
                     **_spread("ceiling_agreement", resampled[:, 0]),
                     **_spread("ceiling_kappa", resampled[:, 2]),
                 }
@@ -181,7 +199,7 @@ def signed_rank_p_value(pairs: pd.DataFrame) -> float:
         return math.nan
     if len(differences) > EXACT_PAIRS:
         return signed_rank_test(differences).p_value
-    return float(p_values_of_rows(differences[None])[0])
+    return float(tails_of_rows(differences[None])[0][0])
 
 
 def seeds_to_decide(differences: Floats, widths: int) -> float:
@@ -206,7 +224,7 @@ def seeds_to_decide(differences: Floats, widths: int) -> float:
     share = float(((sums > 0) + (sums == 0) / 2).mean())
     if share == 0.5:
         return math.inf
-    quantiles = scipy.stats.norm.ppf(1 - SIGNIFICANT) + scipy.stats.norm.ppf(POWER)
+    quantiles = scipy.stats.norm.ppf(1 - LEVEL) + scipy.stats.norm.ppf(POWER)
     return float(math.ceil(quantiles**2 / (3 * (share - 0.5) ** 2) / widths))
 
 
@@ -226,14 +244,14 @@ def effect_rows(
         A row per cell and width: the cell; `width_percent` and `dense_width`; `n` seeds with both
         twins, and `planned` ones; `median_difference` over them and its 95 % bootstrap interval
         (with three seeds their range), in percentage points; and of the cell as a whole, the same
-        in each of its rows: `p_value` (exact), `decided` (p < 0.05 or p > 0.95) and
+        in each of its rows: `p_value` (exact), `decided` (p or 1 - p at or below 0.05) and
         `seeds_to_decide`, empty for a decided one, `>100` beyond MOST_SEEDS.
     """
     rows = []
     for cell, pairs in zip(published, pairs_of_cells(published, runs), strict=True):
         p_value = signed_rank_p_value(pairs)
         missing = math.isnan(p_value)
-        decided = p_value < SIGNIFICANT or p_value > 1 - SIGNIFICANT
+        decided = bool(significant(p_value) or significant(1 - p_value))
         seeds = (
             math.nan if decided else seeds_to_decide(differences_of(pairs), len(artifact.percents))
         )
@@ -276,7 +294,9 @@ def agreement_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
             "agreement": number(row["agreement"], 2),
             "by chance": number(row["expected"], 2),
             "Cohen's κ": number(row["kappa"], 2),
-            "p of chance": number(row["p_chance"], 3),
+            "p, rows and columns permuted": number(row["p_permuted"], 3),
+            "BN rule, published": str(row["rule_theirs"]),
+            "BN rule, ours": str(row["rule_ours"]),
             "ceiling": _range(row, "ceiling_agreement"),
             "ceiling κ": _range(row, "ceiling_kappa"),
         }
@@ -285,10 +305,12 @@ def agreement_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
     index = pd.MultiIndex.from_frame(rows[["table", "criterion"]])
     notes = (
         extent(runs.together, artifact),
-        f"Of the distinct published cells with ours: how many have p < {SIGNIFICANT:g} (the decision) and p < {EVEN:g} "
-        "(the side) in both or in neither. A cell that two tables print counts in both, and once in all.",
-        "By chance: what independent decisions with the same shares of yes would agree in; p of chance: how probable "
-        "as much agreement is then (Fisher's exact test). Ceiling: our decisions "
+        f"Of the distinct published cells with ours: how many have p at or below {LEVEL:g} (the decision) and p < "
+        f"{EVEN:g} (the side) in both or in neither. A cell that two tables print counts in both, and once in all.",
+        "By chance: what independent decisions with the same shares of yes would agree in. p: how probable as much "
+        f"agreement is over {PERMUTATIONS} orders of whole rows and whole columns of our tables, since the cells of a "
+        "row or column are no independent decisions. BN rule: in how many cells the rule that sparse wins if and only "
+        "if there is BatchNorm agrees with the published ones, and with ours. Ceiling: our decisions "
         f"against those of {RESAMPLES} bootstrap resamples of our own pairs, mean and 95 % range; –: undefined.",
     )
     return long_page(
@@ -327,8 +349,8 @@ def effect_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
     decided = frame["decided"].dropna().astype(bool)
     notes = (
         extent(runs.together, artifact) + f" {len(artifact.seeds)} seeds a width are planned.",
-        f"{int(decided.sum())} of the {len(decided)} cells with ours are decided: p < {SIGNIFICANT:g} or "
-        f"p > {1 - SIGNIFICANT:g}.",
+        f"{int(decided.sum())} of the {len(decided)} cells with ours are decided: p at or below "
+        f"{LEVEL:g} in one direction or the other.",
         "Median over seeds of sparse minus dense test accuracy in percentage points, by dense width in percent of the "
         "maximum, with its 95 % bootstrap interval. Seeds to decide: how many the one-sided Wilcoxon test would need "
         f"for power {POWER:g} at the effect seen (Noether's formula), rough with few pairs; –: undefined.",

@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
+from gradflow.analysis.levels import EVEN, LEVEL, significant
 from gradflow.analysis.request import PUBLISHED, Request
 from gradflow.analysis.runs import (
     PAIR_KEY,
@@ -30,7 +31,7 @@ from gradflow.analysis.runs import (
     summarise_runs,
 )
 from gradflow.analysis.stats import MINIMUM, signed_rank_test
-from gradflow.analysis.tables import SIGNIFICANT, Page, colour
+from gradflow.analysis.tables import Page, colour
 from gradflow.paper.published import (
     PublishedMean,
     PublishedPValue,
@@ -42,7 +43,6 @@ from gradflow.paper.published import (
 from gradflow.study import labels
 from gradflow.study.datasets import SHAPES
 
-EVEN = 0.5  # on which side of it a p-value lies says whom the data favour, decided or not
 CELL = ["hidden_layers", "learning_rate", "optimizer", "regularization", "activation"]
 FLAGS = ["diverged_dense", "diverged_sparse", "collapsed_dense", "collapsed_sparse"]
 
@@ -172,7 +172,7 @@ def p_value_rows(
                 "ties": test.ties,
                 "same_decision": None
                 if missing
-                else (test.p_value < SIGNIFICANT) == (cell.p_value < SIGNIFICANT),
+                else bool(significant(test.p_value) == significant(cell.p_value)),
                 "same_side": None if missing else (test.p_value < EVEN) == (cell.p_value < EVEN),
                 "holm_ours": math.nan,
                 "holm_theirs": math.nan,
@@ -291,7 +291,7 @@ def p_value_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
     count = f"{len(rows)} distinct published cells, {len(defined)} of them with ours"
     if len(defined):
         count += (
-            f": {int(defined['same_decision'].sum())} with the same decision at {SIGNIFICANT:g}, "
+            f": {int(defined['same_decision'].sum())} with the same decision at {LEVEL:g}, "
             f"{int(defined['same_side'].sum())} on the same side of {EVEN:g}"
         )
     notes = (
@@ -387,11 +387,11 @@ def cell_index(rows: pd.DataFrame) -> pd.Index:
 
 
 def p_value_style(p_value: float) -> str:
-    """CSS of a cell with a p-value: its colour, and bold below 0.05."""
+    """CSS of a cell with a p-value: its colour, and bold at or below 0.05."""
     if math.isnan(p_value):
         return ""
     return f"background-color: {colour(p_value)};" + (
-        " font-weight: bold;" if p_value < SIGNIFICANT else ""
+        " font-weight: bold;" if significant(p_value) else ""
     )
 
 

@@ -17,10 +17,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradflow.analysis.levels import MIN_PAIRS
 from gradflow.analysis.request import PUBLISHED, Request
 from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.stats import MINIMUM, bootstrap_interval
 from gradflow.analysis.tables import COLUMN_ARCHITECTURES, TARGETS, Page
+from gradflow.analysis.width_null import scaled_signs
+from gradflow.paper.claims.correlations import margin_of, margin_part
 from gradflow.paper.comparison import Runs, long_page, number, read_runs, yes_no
 from gradflow.paper.published import PublishedCorrelation, load_correlations
 from gradflow.study import labels
@@ -28,6 +31,10 @@ from gradflow.training.run_log import MEASURES
 
 PERMUTATIONS = 200
 DECIMALS = 3  # of the published correlations; measures that agree so far count as tied in the order
+
+MARGIN = [
+    "margin", "margin_null_low", "margin_null_high", "margin_explained", "margin_holds", "margin_opposite",
+]  # fmt: skip
 
 Floats = NDArray[np.floating[Any]]
 
@@ -141,7 +148,11 @@ def correlation_rows(
         four measures of a data set, architecture and target, the same in each of their rows:
         `same_order` (no two stand the other way round, after rounding ours as theirs are),
         `same_best`, and `order_tau`, Kendall's tau-b between ours and theirs; missing where all
-        four are tied.
+        four are tied. Of sparse networks, likewise, how far the published best measure is above the
+        best other one (`margin`), the 95 % range of that by width alone (`margin_null_low` and
+        `_high`), whether width alone explains what is seen (`margin_explained`), and the p-values
+        of the margin as a part of a claim (`margin_holds`, `margin_opposite`: see
+        `claims.correlations.highest`). In dense networks two measures are equal by arithmetic.
     """
     found: dict[tuple[str, str], tuple[Taus, int]] = {}
     for (dataset, architecture), group in runs.together.groupby(["stands_for", "architecture"]):
@@ -202,7 +213,41 @@ def correlation_rows(
                     tau_b(theirs[None], ours_here[None])[0, 0]
                 )
     frame["order_tau"] = frame["order_tau"].astype(float)
-    return frame
+    frame[MARGIN] = None
+    for (dataset, target), block in frame[frame["architecture"] == "sparse"].groupby(
+        ["dataset", "target"]
+    ):
+        group = runs.together
+        group = group[(group["stands_for"] == dataset) & (group["architecture"] == "sparse")]
+        signs = _signs_of(group)
+        if signs is not None:
+            best = str(block.loc[block["theirs"].idxmax(), "measure"])
+            found = margin_of(best, TARGETS.index(str(target)), *signs)
+            part = margin_part("", found)
+            values = (
+                float(found.margin[0]), *found.null_range, bool(part.is_explained[0]), float(part.holds[0]),
+                float(part.opposite[0]),
+            )  # fmt: skip
+            for column, value in zip(MARGIN, values, strict=True):
+                frame.loc[block.index, column] = value
+    numbers = [column for column in MARGIN if column != "margin_explained"]
+    return frame.astype(dict.fromkeys(numbers, float))
+
+
+def _signs_of(runs: pd.DataFrame) -> tuple[Floats, Floats, NDArray[np.int_]] | None:
+    """Signs of the measures and the targets of every configuration, over the units that all of them have."""
+    columns = [*(f"mean_{measure}" for measure in MEASURES), *TARGETS]
+    unit = ["width_percent", "seed"]
+    if runs.empty:
+        return None
+    wide = runs.pivot_table(index=unit, columns="configuration", values=columns, dropna=False)
+    wide = wide.reindex(columns=columns, level=0).dropna()
+    if len(wide) < MIN_PAIRS:
+        return None
+    values = np.array([wide[column].to_numpy().T for column in columns]).swapaxes(0, 1)[None]
+    signs = scaled_signs(values)
+    units = wide.index.to_frame().to_numpy(dtype=int)
+    return signs[:, :, : len(MEASURES)], signs[:, :, len(MEASURES) :], units
 
 
 def correlation_comparison_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
@@ -225,6 +270,13 @@ def correlation_comparison_page(rows: pd.DataFrame, runs: Runs, artifact: Artifa
                 "within a width": number(row["within_width"], 3),
                 "its null": number(row["within_width_null"], 3),
                 "across configurations": number(row["across_configurations"], 3),
+                "margin": number(row["margin"], 3, signed=True)
+                + (
+                    ""
+                    if math.isnan(row["margin_null_low"])
+                    else f" [{number(row['margin_null_low'], 3, signed=True)}, "
+                    f"{number(row['margin_null_high'], 3, signed=True)}]"
+                ),
                 "configurations": str(row["configurations"]),
             }
         )
@@ -247,6 +299,8 @@ def correlation_comparison_page(rows: pd.DataFrame, runs: Runs, artifact: Artifa
         "permutations of the measure within each dense width, which keep what width alone explains. Within a width: "
         "mean over configurations and widths of absolute tau over the seeds; its null is 0.556 for three untied seeds. "
         "Across configurations: mean over widths of absolute tau over the configurations' means over seeds. "
+        "Margin: of the published best measure above the best other one, and in brackets its 95 % range by width "
+        "alone; in dense networks EGF_1 and the norm are equal by arithmetic. "
         "–: undefined, or all four measures tied.",
     )
     page = long_page(

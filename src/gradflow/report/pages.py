@@ -17,9 +17,10 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
+from gradflow.analysis.levels import levels_sentence
 from gradflow.analysis.runs import about
 from gradflow.files import replacing
-from gradflow.paper.claims.verdicts import VERDICT_COLOURS, VERDICT_MARKS
+from gradflow.paper.wording import COLOURS, MARKS
 from gradflow.report.provenance import read_study
 from gradflow.report.scaling import WHOLE_STUDY
 from gradflow.report.scorecard import CLAIM, FAR, NEAR, SCALED, STUDY, TABLE, title_of
@@ -45,13 +46,14 @@ def write_scorecard(path: Path, rows: pd.DataFrame, scale: str, runs: int) -> No
         sum(row[column] for row in parts[STUDY]) for column in ("finished", "planned")
     )
     counts = {
-        verdict: sum(row["verdict"] == verdict for row in parts[CLAIM])
-        for verdict in VERDICT_COLOURS
+        verdict: count
+        for verdict in COLOURS
+        if (count := sum(row["verdict"] == verdict for row in parts[CLAIM]))
     }
     _write(
         path, "scorecard.html", scale=scale, finished=f"{finished:,}", planned=f"{planned:,}", shared=runs < finished,
         counts=counts, claims=parts[CLAIM], tables=parts[TABLE], studies=parts[STUDY], scaled=_grouped(parts[SCALED]),
-        verdict_cell=_verdict_cell, near=f"{100 * NEAR:g}", far=f"{100 * FAR:g}",
+        verdict_cell=_verdict_cell, near=f"{100 * NEAR:g}", far=f"{100 * FAR:g}", levels=levels_sentence(),
     )  # fmt: skip
 
 
@@ -111,9 +113,9 @@ def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _verdict_cell(row: dict[str, Any]) -> Markup:
     """Word, mark and colour, so that no reader needs the colour."""
     verdict = row["verdict"]
-    decided = "" if verdict == "inconclusive" else " decided"
+    decided = " decided" if verdict in ("reproduced", "contradicted") else ""
     return Markup('<td class="verdict{}" style="background-color: {}">{} {}</td>').format(
-        decided, VERDICT_COLOURS[verdict], VERDICT_MARKS["html"][verdict], verdict
+        decided, COLOURS[verdict], MARKS["html"][verdict], row["said"]
     )
 
 

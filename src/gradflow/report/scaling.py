@@ -6,13 +6,11 @@ Free of torch and pandas, because Snakemake imports it at every start.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from gradflow.study.kinds import KINDS
-from gradflow.study.labels import label
-from gradflow.study.plan import Grid, Plan
+from gradflow.study.plan import Grid
+from gradflow.study.reductions import FULL, facts
 
-FULL = "paper"  # the scale that the others are set against
 WHOLE_STUDY = "whole study"
 
 
@@ -32,7 +30,7 @@ def scaled_down(grid: Grid, scale: str, full: Grid) -> list[dict[str, str]]:
     rows = []
     here = grid.config.scales[scale].studies
     for study in full.config.scales[FULL].studies:
-        theirs = _facts(full.plan(FULL, study))
+        theirs = facts(full.plan(FULL, study))
         if study not in here:
             rows.append(
                 {
@@ -43,7 +41,7 @@ def scaled_down(grid: Grid, scale: str, full: Grid) -> list[dict[str, str]]:
                 }
             )
             continue
-        ours = _facts(grid.plan(scale, study))
+        ours = facts(grid.plan(scale, study))
         rows += [
             {"study": study, "what": what, "here": ours[what], "paper": theirs[what]}
             for what in theirs
@@ -97,26 +95,3 @@ def config_json(grid: Grid, scale: str) -> str:
         },
         sort_keys=True,
     )
-
-
-def _facts(plan: Plan) -> dict[str, str]:
-    settings = plan.variants[0][1]
-    wide = plan.configurations[0].model == "wide_resnet"
-    facts: dict[str, Any] = {
-        "data set": label("dataset", plan.configurations[0].dataset),
-        "epochs": f"{plan.epochs:,}",
-        "seeds": len(plan.seeds),
-        "training images": settings.train_images,
-        "image side": settings.image_side,
-        "probe images": f"{settings.probe_images:,}",
-        "configurations": len(plan.configurations),
-        "variants": len(plan.variants),
-    }
-    if wide:
-        shapes = sorted({(one.depth, one.widen_factor) for one in plan.configurations})
-        facts["network"] = ", ".join(f"WRN-{depth}-{widen}" for depth, widen in shapes)
-        facts["densities (%)"] = ", ".join(map(str, plan.percents))
-    else:
-        facts["maximum width"] = ", ".join(f"{width:,}" for width in dict.fromkeys(plan.max_widths))
-    facts["runs"] = f"{sum(1 for _ in plan.runs()):,}"
-    return {what: str(fact) for what, fact in facts.items()}

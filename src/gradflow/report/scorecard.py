@@ -13,24 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from gradflow.analysis.levels import MARGINS, significant
 from gradflow.analysis.runs import RUN_KEY, Artifact, read_rows
-from gradflow.paper.claims.parts import Verdict
+from gradflow.paper.agreement import DECISION
+from gradflow.paper.claims.correlations import WIDTH
+from gradflow.paper.claims.parts import VERDICTS, Decision, Part, Verdict
+from gradflow.paper.wording import Data, said, word
 from gradflow.report.captions import finished_runs, label
 
 CLAIM, TABLE, STUDY, SCALED = "claim", "table", "study", "scaled down"
 COLUMNS = [
-    "part", "name", "title", "verdict", "measure", "ours", "theirs", "agreeing", "compared", "published", "expected",
+    "part", "name", "title", "verdict", "said", "measure", "ours", "theirs", "agreeing", "compared", "published", "expected",
     "finished", "planned", "note",
 ]  # fmt: skip
-UNLIKELY = (
-    0.05  # as probable as agreement by chance may be for a table of p-values to be reproduced
-)
-# share of the published means within one standard deviation from which on they are reproduced
-NEAR = 0.95
-FAR = 0.5  # and below which they are not
-BEST_BY_CHANCE = 1 / 4  # of the four measures one is the best of a column of Table 1
+NEAR = MARGINS["means near"].value
+FAR = MARGINS["means far"].value
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,15 @@ def scorecard_rows(
         }
         compared = _compared(kind, name, found)
         if coverage["finished"] < coverage["planned"]:
-            compared["verdict"] = "inconclusive"
+            compared["verdict"] = "not run"
+        used = finished_runs(all_rows, artifact, kind)[["stands_for", "dataset"]].drop_duplicates()
+        data = Data(
+            dict(used.itertuples(index=False, name=None)),
+            artifact.reduced,
+            compared.pop("share", ""),
+        )
+        verdict = compared["verdict"]
+        compared |= {"verdict": word(verdict, data), "said": said(verdict, data)}
         rows.append({"part": TABLE, "name": name, "title": artifact.title, **compared, **coverage})
     finished = all_rows.drop_duplicates([*RUN_KEY, "study"])["study"].value_counts()
     rows += [
@@ -121,6 +129,7 @@ def _claims(claims: pd.DataFrame | None) -> list[dict[str, Any]]:
             "name": claim["id"],
             "title": claim["claim"],
             "verdict": claim["verdict"],
+            "said": claim["said"],
             "measure": claim["statistic"],
             "ours": claim["effect"],
             "theirs": claim["published_verdict"] or claim["paper"],
@@ -141,26 +150,32 @@ def _compared(kind: str, name: str, found: dict[str, pd.DataFrame]) -> dict[str,
 
 
 def verdict_of_p_values(name: str, agreement: pd.DataFrame | None) -> dict[str, Any]:
-    """Decisions at 0.05; reproduced: agreeing as our own resamples do and beyond chance; contradicted: not better."""
-    measure = "cells with p < 0.05"
+    """Decisions at 0.05 against the published ones, over orders of the table's rows and columns.
+
+    Reproduced: agreeing more than another order would, and as well as resamples of our own pairs
+    do. Contradicted: agreeing less than another order would. Nothing, where ours are all alike.
+    """
+    measure = "cells with p at or below 0.05"
     if agreement is None:
-        return {"verdict": "inconclusive", "measure": measure}
+        return {"verdict": "not run", "measure": measure}
     own = agreement[
         (agreement["table"].astype(str) == name.removeprefix("table"))
-        & agreement["criterion"].eq("p < 0.05")
+        & agreement["criterion"].eq(DECISION)
     ]
     if own.empty:
         return {"verdict": "inconclusive", "measure": measure, "note": "not in the paper"}
     row = own.iloc[0]
-    verdict: Verdict = "inconclusive"
-    if not 0 < row["yes_ours"] < row["cells_ours"]:
-        verdict = "inconclusive"  # kappa is zero or undefined then, whatever the paper has
-    elif row["kappa"] <= 0:
-        verdict = "contradicted"
-    elif row["kappa"] >= row["ceiling_kappa_low"] and row["p_chance"] < UNLIKELY:
-        verdict = "reproduced"
+    note = ""
+    if not math.isnan(row["kappa"]):
+        note = (
+            f"Cohen's kappa {row['kappa']:.2f}, our own resamples {row['ceiling_kappa_low']:.2f} to "
+            f"{row['ceiling_kappa_high']:.2f}; p {row['p_permuted']:.3f} with rows and columns permuted; sparse wins "
+            f"where there is BatchNorm: {row['rule_theirs']:.0f} of theirs"
+        )
     return {
-        "verdict": verdict,
+        "verdict": agreement_verdict(
+            row["kappa"], row["ceiling_kappa_low"], row["p_permuted"], row["p_permuted_less"]
+        ),
         "measure": measure,
         "ours": str(row["yes_ours"]),
         "theirs": str(row["yes_theirs"]),
@@ -168,43 +183,67 @@ def verdict_of_p_values(name: str, agreement: pd.DataFrame | None) -> dict[str, 
         "compared": row["cells_ours"],
         "published": row["cells"],
         "expected": row["expected"],
-        "note": "" if math.isnan(row["kappa"]) else f"Cohen's kappa {row['kappa']:.2f}",
+        "note": note,
+        "share": _share(row["cells_ours"], row["cells"], "cells"),
     }
+
+
+def agreement_verdict(kappa: float, ceiling: float, more: float, less: float) -> Verdict:
+    """What decisions come to: see `verdict_of_p_values`.
+
+    Args:
+        kappa: with the published ones.
+        ceiling: the lower end of kappa under resamples of our own pairs.
+        more: the p-value of as much agreement.
+        less: of as little.
+    """
+    if math.isnan(kappa):
+        return "inconclusive"
+    if significant(more) and kappa >= ceiling:
+        return "reproduced"
+    return "contradicted" if significant(less) else "inconclusive"
 
 
 def _correlations(comparison: pd.DataFrame | None) -> dict[str, Any]:
-    """In how many columns of a data set the same measure correlates best; reproduced: in all."""
+    """Whether the published best measure is ours in each sparse column, by more than width alone gives.
+
+    The same rule as that of the claim `egf-correlates-best`. In dense networks EGF_1 and the norm
+    are equal by arithmetic, so that no column of theirs decides anything.
+    """
     measure = "measure that correlates best, by column"
     if comparison is None:
-        return {"verdict": "inconclusive", "measure": measure}
+        return {"verdict": "not run", "measure": measure}
     key = ["dataset", "architecture", "target"]
     columns = comparison.drop_duplicates(key)
     defined = columns[columns["same_best"].notna()]
-    agreeing = int(defined["same_best"].astype(str).eq("True").sum())
-    verdict: Verdict = "inconclusive"
-    if len(defined):
-        share = agreeing / len(defined)
-        verdict = (
-            "reproduced"
-            if share == 1
-            else "contradicted"
-            if share <= BEST_BY_CHANCE
-            else "inconclusive"
+    parts = [
+        Part(
+            f"{row['dataset']} {row['target']}", *(np.array([row[name]]) for name in ("margin_holds", "margin_opposite", "margin")),
+            explained=np.array([str(row["margin_explained"]) == "True"]), by=WIDTH,
         )
+        for row in columns[columns["margin_holds"].notna()].to_dict("records")
+    ]  # fmt: skip
     there = comparison.dropna(subset=["ours", "theirs"])
+    note = f"mean tau {there['ours'].mean():.2f}, published {there['theirs'].mean():.2f}" if len(there) else ""  # fmt: skip
+    if parts:
+        held = sum(bool(part.held[0]) for part in parts)
+        explained = sum(bool(part.is_explained[0]) for part in parts)
+        note += f"; of {len(parts)} sparse columns {held} beyond what width gives, {explained} explained by it"
     return {
-        "verdict": verdict,
+        "verdict": VERDICTS[Decision(tuple(parts)).verdicts[0]],
         "measure": measure,
         "ours": _most_often_best(there, "ours", key),
         "theirs": _most_often_best(comparison, "theirs", key),
-        "agreeing": agreeing,
+        "agreeing": int(defined["same_best"].astype(str).eq("True").sum()),
         "compared": len(defined),
         "published": len(columns),
-        "expected": BEST_BY_CHANCE,
-        "note": f"mean tau {there['ours'].mean():.2f}, published {there['theirs'].mean():.2f}"
-        if len(there)
-        else "",
+        "note": note,
+        "share": _share(len(defined), len(columns), "columns"),
     }
+
+
+def _share(compared: int, published: int, what: str) -> str:
+    return f"{compared} of {published} {what}" if compared < published else ""
 
 
 def _most_often_best(comparison: pd.DataFrame, values: str, key: list[str]) -> str:
@@ -224,17 +263,11 @@ def _means(comparison: pd.DataFrame | None) -> dict[str, Any]:
     """How many means lie within one published standard deviation (that of a run, not of the mean)."""
     measure = "mean test accuracy (%) within one published standard deviation"
     if comparison is None:
-        return {"verdict": "inconclusive", "measure": measure}
+        return {"verdict": "not run", "measure": measure}
     there = comparison[comparison["difference"].notna()]
     near = int((there["difference"].abs() <= 1).sum())
-    verdict: Verdict = "inconclusive"
-    if len(there):
-        share = near / len(there)
-        verdict = (
-            "reproduced" if share >= NEAR else "contradicted" if share < FAR else "inconclusive"
-        )
     return {
-        "verdict": verdict,
+        "verdict": means_verdict(near, len(there)),
         "measure": measure,
         "ours": f"{there['mean_ours'].mean():.1f}" if len(there) else "",
         "theirs": f"{there['mean_theirs'].mean():.1f}" if len(there) else "",
@@ -242,7 +275,17 @@ def _means(comparison: pd.DataFrame | None) -> dict[str, Any]:
         "compared": len(there),
         "published": len(comparison),
         "note": "ours and published: the average of these means",
+        "share": _share(len(there), len(comparison), "means"),
     }
+
+
+def means_verdict(near: int, compared: int) -> Verdict:
+    """What it comes to that so many means of those compared are near the published ones."""
+    if not compared:
+        return "not run"
+    if near >= NEAR * compared:
+        return "reproduced"
+    return "contradicted" if near < FAR * compared else "inconclusive"
 
 
 def title_of(name: str) -> str:

@@ -25,6 +25,7 @@ from gradflow.study.datasets import SHAPES
 from gradflow.study.job import Architecture, Configuration, Job, Run, Settings, dense_width
 from gradflow.study.kinds import KINDS
 from gradflow.study.labels import label
+from gradflow.study.reductions import FULL, in_words
 
 OF_CAPTIONS = ("train_images", "initialisation", "precision")
 DENSE = 100  # the density, in percent, at which a Wide ResNet is its own dense network
@@ -314,6 +315,7 @@ class Grid:
                 "settings": settings,
                 **{name: settings[name] for name in OF_CAPTIONS if name in settings},
                 **({} if kind.runs == "none" else {"image_sides": _image_sides(plans)}),
+                **({} if kind.runs == "none" else {"reduced": self._reduced(scale, studies)}),
                 "planned_runs": _planned_runs(plans, artifact),
                 "seeds": sorted({seed for plan in plans for seed in plan.seeds}),
                 "percents": sorted({percent for plan in plans for percent in plan.percents}),
@@ -321,6 +323,18 @@ class Grid:
             },
             sort_keys=True,
         )
+
+    def _reduced(self, scale: str, studies: Sequence[str]) -> dict[str, str]:
+        """What a scale leaves out of the full study, by the data set that it is about."""
+        full = self.config.scales.get(FULL)
+        found: dict[str, list[str]] = {}
+        for study in studies if full else ():
+            if study in full.studies:
+                plan = self.plan(scale, study)
+                words = in_words(plan, self.plan(FULL, study))
+                if words and words not in found.setdefault(plan.stands_for, []):
+                    found[plan.stands_for].append(words)
+        return {name: "; ".join(words) for name, words in found.items()}
 
     def pretraining(self, scale: str, folder: str) -> Job | None:
         """The dense job that the magnitude-pruned ones of a configuration and seed start from, if there are any."""

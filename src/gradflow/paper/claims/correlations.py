@@ -1,24 +1,49 @@
 """The claims about Table 1, correlations between gradient flow and performance, of ours or of the published table.
 
-A table of correlations has a row per value: stands_for, measure, architecture, target and
+A published table of correlations has a row per value: stands_for, measure, architecture, target and
 mean_abs_kendall_tau.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from gradflow.analysis.stats import RESAMPLES, configuration_taus
-from gradflow.paper.claims.evidence import EWMA, HIGH, LOW, NON_EWMA, WITH_BN, WITHOUT_BN, Evidence
-from gradflow.paper.claims.parts import Finding, Outcome, Part, conclude, missing, within
+from gradflow.analysis.levels import MARGINS, significant
+from gradflow.analysis.signed_ranks import tails_of_rows
+from gradflow.analysis.width_null import (
+    PERMUTATIONS,
+    mean_absolute_taus,
+    null_of_width,
+    permuted_within,
+    scaled_signs,
+)
+from gradflow.paper.claims.evidence import (
+    ACCURACY,
+    ARCHITECTURES,
+    EWMA,
+    HIGH,
+    LOSS,
+    LOW,
+    NON_EWMA,
+    WITH_BN,
+    WITHOUT_BN,
+    Evidence,
+    mlp,
+)
+from gradflow.paper.claims.parts import Decision, Floats, Part, bounded, identity, missing
 from gradflow.paper.published import load_correlations
 from gradflow.training.run_log import MEASURES
 
-TARGETS = {"test_loss": "loss", "test_accuracy": "accuracy"}
-ALIKE = 0.02  # dense-measures-alike
+SIMULATED = 59  # permutations of each of many studies
+TARGETS = {LOSS: "loss", ACCURACY: "accuracy"}
+ALIKE = MARGINS["dense-measures-alike"].value
+WIDTH = "dense width, which drives gradient flow and performance alike"
+IDENTITY = "EGF_1 is the norm divided by the number of layers where nothing is masked"
 
 # The configurations behind Table 1, by data set: (rate, optimizers, regularizations).
 TABLE_1: dict[str, list[tuple[float, tuple[str, ...], tuple[str, ...]]]] = {
@@ -40,8 +65,11 @@ def published_correlations(folder: Path) -> pd.DataFrame:
     )
 
 
-def egf_is_highest(correlations: pd.DataFrame) -> Finding:
-    """`egf-correlates-best` as numbers: EGF_2 (EGF_1 on Fashion-MNIST) is the highest of each sparse column."""
+def egf_is_highest(correlations: pd.DataFrame) -> Decision:
+    """`egf-correlates-best` as numbers: EGF_2 (EGF_1 on Fashion-MNIST) is the highest of each sparse column.
+
+    A count, and no test: the printed numbers say nothing of what width alone would give.
+    """
     parts = []
     for stands_for in TABLE_1:
         for target, word in TARGETS.items():
@@ -50,17 +78,16 @@ def egf_is_highest(correlations: pd.DataFrame) -> Finding:
             if len(taus) < len(MEASURES) or taus.isna().any():
                 parts.append(missing(name))
                 continue
-            own = _favourite(stands_for)
+            own = favourite(stands_for)
             margin = float(taus[own] - taus.drop(own).max())
-            outcome: Outcome = "holds" if margin > 0 else "opposite"
             parts.append(
-                Part(name, outcome, f"{taus[own]:.3f}, margin {margin:+.3f}", margin, "tau", 1)
+                _number(name, margin > 0, margin, f"{taus[own]:.3f}, margin {margin:+.3f}")
             )
-    return conclude(parts)
+    return Decision(tuple(parts))
 
 
-def dense_columns_alike(correlations: pd.DataFrame) -> Finding:
-    """`dense-measures-alike` as numbers: each pair of dense columns differs by at most 0.02."""
+def dense_columns_alike(correlations: pd.DataFrame) -> Decision:
+    """`dense-measures-alike` as numbers: the two dense columns of p = 2 differ by at most 0.02; p = 1 is an identity."""
     parts = []
     for stands_for in TABLE_1:
         for target, word in TARGETS.items():
@@ -73,76 +100,156 @@ def dense_columns_alike(correlations: pd.DataFrame) -> Finding:
                 # the published values have three decimals, and 0.365 - 0.345 is not exactly 0.02
                 size = round(abs(float(taus[f"egf_l{p}"] - taus[f"grad_norm_l{p}"])), 9)
                 parts.append(
-                    Part(
-                        name,
-                        "holds" if size <= ALIKE else "opposite",
-                        f"{size:.3f}",
-                        size,
-                        "tau",
-                        1,
-                    )
+                    identity(name, f"{size:.3f}")
+                    if p == 1 and size <= ALIKE
+                    else _number(name, size <= ALIKE, size, f"{size:.3f}")
                 )
-    largest = max((part.effect for part in parts if part.effect == part.effect), default=np.nan)
-    return conclude(parts, remark=f"The largest difference is {largest:.3f}.")
+    sizes = [float(part.text) for part in parts if part.state != "missing"]
+    largest = max(sizes, default=float("nan"))
+    return Decision(tuple(parts), f"The largest difference is {largest:.3f}. {IDENTITY}.")
 
 
-def egf_correlates_best(evidence: Evidence) -> Finding:
-    """A paired bootstrap over configurations of the difference in mean |tau| between EGF and the best other measure.
+def egf_correlates_best(evidence: Evidence) -> Decision:
+    """EGF has the highest mean |tau| of the four measures in sparse networks, by more than width alone gives it.
 
-    A part a data set and target, of Table 1's configurations: holds if the 95 % interval of the
-    difference is above zero, opposite if it is below. All must hold.
+    A part a data set and target, of Table 1's configurations: see `highest`. All must hold.
     """
     parts = []
     for stands_for in TABLE_1:
-        for target, word in TARGETS.items():
-            taus = _absolute_taus(evidence, stands_for, "sparse", target)
+        signs = _signs(evidence, stands_for, "sparse")
+        for place, word in enumerate(TARGETS.values()):
             name = f"{stands_for} {word}"
-            if taus is None:
+            if signs is None:
                 parts.append(missing(name))
                 continue
-            own = _favourite(stands_for)
-            best = str(taus.drop(columns=own).mean().idxmax())
-            margins = (taus[own] - taus[best]).to_numpy()
-            low, high = _mean_interval(margins)
-            outcome: Outcome = "holds" if low > 0 else "opposite" if high < 0 else "open"
-            text = (
-                f"margin {margins.mean():+.3f}, interval {low:+.3f} to {high:+.3f}, n {len(taus)}"
-            )
-            parts.append(Part(name, outcome, text, float(margins.mean()), "tau", len(taus)))
-    return conclude(parts)
+            parts.append(highest(name, favourite(stands_for), place, *signs))
+    return Decision(tuple(parts))
 
 
-def dense_measures_alike(evidence: Evidence) -> Finding:
-    """A paired bootstrap over configurations of the difference in mean |tau| between EGF_p and norm_p, dense.
+@dataclass(frozen=True)
+class Margin:
+    """How far a measure's mean |tau| is above that of the best other one, in each of B studies."""
 
-    A part a data set, target and p: holds if the 95 % interval lies within 0.02 of zero, opposite
-    if it is clear of that. All must hold.
+    margin: Floats
+    null: Floats  # [permutations, B]: the margin that width alone gives
+    better: Floats  # p of its being above each other one, over configurations
+    worse: Floats  # p of some other one's being above it
+    above_width: Floats  # p of the margin's being above the null
+    below_width: Floats
+    configurations: int
+
+    @property
+    def explained(self) -> NDArray[np.bool_]:
+        """Where what a test over configurations says is no more than width alone gives."""
+        above, below = significant(self.above_width), significant(self.below_width)
+        return significant(self.better) & ~above | significant(self.worse) & ~below
+
+    @property
+    def null_range(self) -> tuple[float, float]:
+        """Of 95 % of the permutations in the first study; NaN where there is nothing to permute."""
+        if np.isnan(self.null[:, 0]).any():
+            return float("nan"), float("nan")
+        low, high = np.quantile(self.null[:, 0], (0.025, 0.975))
+        return float(low), float(high)
+
+
+def highest(
+    name: str, own: str, target: int, measures: Floats, targets: Floats, units: NDArray[np.int_]
+) -> Part:
+    """Whether a measure correlates more than each other one, and by more than dense width alone gives.
+
+    More than each: a one-sided signed-rank test over configurations of the difference in |tau|, all
+    of which must be significant. More than width alone: the margin to the best other one lies
+    beyond its null of permuting seeds within widths. Opposite: another measure is better by both
+    tests. What the first test says and the second does not is explained by width.
+
+    Args:
+        name: of the part.
+        own: the measure.
+        target: place of the target in `targets`.
+        measures: signs, shape [B, configurations, 4, couples].
+        targets: likewise, [B, configurations, targets, couples].
+        units: width and seed, shape [n, 2].
+    """
+    found = margin_of(own, target, measures, targets, units)
+    low, high = found.null_range
+    text = f"margin {found.margin[0]:+.3f}, by width alone {low:+.3f} to {high:+.3f}, "
+    return margin_part(name, found, f"{text}{found.configurations} configurations")
+
+
+def margin_part(name: str, found: Margin, text: str = "") -> Part:
+    """A margin as a part of a claim, or of Table 1."""
+    opposite = np.where(found.explained, 1.0, np.maximum(found.worse, found.below_width))
+    return Part(
+        name, np.maximum(found.better, found.above_width), opposite, found.margin, "tau", found.configurations,
+        text=text, explained=found.explained, by=WIDTH,
+    )  # fmt: skip
+
+
+def margin_of(
+    own: str, target: int, measures: Floats, targets: Floats, units: NDArray[np.int_]
+) -> Margin:
+    """The margin of a measure and its tests; arguments as of `highest`."""
+    mine = MEASURES.index(own)
+    others = [place for place in range(len(MEASURES)) if place != mine]
+    chosen = targets[:, :, [target]]
+    taus = np.nan_to_num(np.abs(measures @ np.swapaxes(chosen, -1, -2))[..., 0])
+    tails = [tails_of_rows(taus[..., mine] - taus[..., other]) for other in others]
+    better = np.max([greater for greater, _ in tails], axis=0)
+    worse = np.minimum(len(others) * np.min([less for _, less in tails], axis=0), 1)
+
+    def of(means: Floats) -> Floats:
+        return means[..., mine] - means[..., others].max(axis=-1)
+
+    margin = of(mean_absolute_taus(measures, chosen)[..., 0])
+    if len(np.unique(units[:, 0])) == len(units):  # one seed: nothing to permute
+        null, above, below = np.full((1, len(margin)), np.nan), np.ones(len(margin)), np.ones(len(margin))  # fmt: skip
+    else:
+        orders = permuted_within(units, PERMUTATIONS if len(margin) == 1 else SIMULATED)
+        null = of(null_of_width(measures, chosen, orders)[..., 0])
+        above = (1 + (null >= margin - 1e-6).sum(axis=0)) / (1 + len(null))
+        below = (1 + (null <= margin + 1e-6).sum(axis=0)) / (1 + len(null))
+    return Margin(margin, null, better, worse, above, below, taus.shape[1])
+
+
+def dense_measures_alike(evidence: Evidence) -> Decision:
+    """The mean |tau| of EGF_2 and norm_2 in dense networks differ by at most 0.02; of p = 1 by arithmetic.
+
+    A part a data set and target: equivalence over configurations, two one-sided signed-rank tests
+    (`bounded`). All must hold.
     """
     parts = []
     for stands_for in TABLE_1:
-        for target, word in TARGETS.items():
-            taus = _absolute_taus(evidence, stands_for, "dense", target)
-            for p in (1, 2):
-                name = f"{stands_for} {word} p={p}"
-                if taus is None:
-                    parts.append(missing(name))
-                    continue
-                gaps = (taus[f"egf_l{p}"] - taus[f"grad_norm_l{p}"]).to_numpy()
-                parts.append(
-                    within(
-                        name,
-                        float(gaps.mean()),
-                        _mean_interval(gaps),
-                        (-ALIKE, ALIKE),
-                        "tau",
-                        len(taus),
-                    )
-                )
-    return conclude(parts)
+        signs = _signs(evidence, stands_for, "dense")
+        for place, word in enumerate(TARGETS.values()):
+            name = f"{stands_for} {word} p="
+            if signs is None:
+                parts += [missing(f"{name}{p}") for p in (1, 2)]
+                continue
+            measures, targets, _ = signs
+            taus = np.nan_to_num(
+                np.abs(measures @ np.swapaxes(targets[:, :, [place]], -1, -2))[..., 0]
+            )
+            gaps = [
+                taus[..., MEASURES.index(f"egf_l{p}")]
+                - taus[..., MEASURES.index(f"grad_norm_l{p}")]
+                for p in (1, 2)
+            ]
+            # rounding aside: two orders of summing the same gradient
+            parts.append(identity(f"{name}1", f"{np.abs(gaps[0][0].mean()):.3f}", len(gaps[0])))
+            parts.append(bounded(f"{name}2", gaps[1], -ALIKE, ALIKE, "tau"))
+    return Decision(tuple(parts), f"{IDENTITY}.")
 
 
-def _favourite(stands_for: str) -> str:
+def favourite(stands_for: str) -> str:
+    """The measure that the paper finds the best on a data set."""
     return "egf_l1" if stands_for == "fashion_mnist" else "egf_l2"
+
+
+def _number(name: str, holds: bool, effect: float, text: str) -> Part:
+    """A part that is read off printed numbers."""
+    p_value = np.array([0.0 if holds else 1.0])
+    return Part(name, p_value, 1 - p_value, np.array([effect]), "tau", 1, text=text)
 
 
 def _column(
@@ -156,27 +263,30 @@ def _column(
     return cells.set_index("measure")["mean_abs_kendall_tau"]
 
 
-def _absolute_taus(
-    evidence: Evidence, stands_for: str, architecture: str, target: str
-) -> pd.DataFrame | None:
-    """|tau|, a row a configuration and a column a measure; None if a configuration lacks runs or most are undefined."""
-    frames = [
-        evidence.mlp(optimizer, rate, regularization, "relu", stands_for, (architecture,))
+def _signs(
+    evidence: Evidence, stands_for: str, architecture: str
+) -> tuple[Floats, Floats, Floats] | None:
+    """Signs of the four measures and both targets of Table 1's configurations, and the units.
+
+    None if a configuration lacks runs. The units are those that every configuration has.
+    """
+    places = [
+        mlp(optimizer, rate, regularization, "relu", stands_for)
         for rate, optimizers, regularizations in TABLE_1[stands_for]
         for optimizer in optimizers
         for regularization in regularizations
     ]
-    if not all(evidence.complete(frame) for frame in frames):
+    chosen = ARCHITECTURES.index(architecture)
+    columns = [*(f"mean_{measure}" for measure in MEASURES), *TARGETS]
+    values = np.stack(
+        [
+            np.stack([evidence.values(place, column)[:, chosen] for column in columns], axis=1)
+            for place in places
+        ],
+        axis=1,
+    )  # [B, configurations, columns, units]
+    there = ~np.isnan(values[0]).any(axis=(0, 1))
+    if not evidence.complete(int(there.sum())):
         return None
-    runs = pd.concat(frames)
-    taus = pd.DataFrame(
-        {measure: configuration_taus(runs, measure, target).abs() for measure in MEASURES}
-    ).dropna()
-    return taus if 2 * len(taus) > len(frames) else None
-
-
-def _mean_interval(values: np.ndarray) -> tuple[float, float]:
-    generator = np.random.default_rng(0)
-    means = values[generator.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    signs = scaled_signs(values[..., there])
+    return signs[:, :, : len(MEASURES)], signs[:, :, len(MEASURES) :], evidence.units("mlp")[there]

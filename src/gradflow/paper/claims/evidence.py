@@ -1,25 +1,30 @@
-"""What a check of a claim looks at: the summarised runs, selected by configuration and compared in pairs."""
+"""What a check of a claim looks at: runs by configuration, as arrays over the units that repeat them.
+
+A unit is a dense width and a seed: the pair of twins there shares data and minibatches, and
+different units share nothing. Twins of one unit lean the same way (from one regularization to
+another their changes correlate by 0.3 in the kept results), so that a comparison of configurations
+takes the mean of both as one value. A study has one value a run; simulated studies have B at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from gradflow.analysis.runs import FINAL, RUN_KEY, SHARED, pair_twins, summarise_runs
-from gradflow.analysis.stats import signed_rank_test
-from gradflow.paper.claims.parts import (
-    MIN_PAIRS,
-    NEEDED,
-    Direction,
-    Part,
-    missing,
-    signed_rank_part,
+from gradflow.analysis.levels import MIN_PAIRS, NEEDED
+from gradflow.analysis.runs import (
+    FINAL,
+    PRUNED_MEASURES,
+    RUN_KEY,
+    SHARED,
+    summarise_runs,
 )
+from gradflow.analysis.signed_ranks import tails_of_rows
+from gradflow.paper.claims.parts import Direction, Floats, Part, finite, missing, signed_rank_part
 from gradflow.training.run_log import MEASURES
 
 LOW, HIGH = 0.001, 0.1
@@ -30,93 +35,166 @@ ALL_OPTIMIZERS = ("adagrad", "adam", "rmsprop", "sgd", "momentum")
 WITHOUT_BN = ("NR", "DA", "L2", "SC")
 WITH_BN = ("BN", "DA_BN", "L2_BN", "SC_BN", "DA_SC_BN", "DA_L2_SC_BN")
 TWINS = ("dense", "sparse")
+ARCHITECTURES = ("dense", "sparse", "magnitude")
 
 ACCURACY = "test_accuracy"
+LOSS = "test_loss"
 EGF = "mean_egf_l2"
+PRUNED_EGF = "pruned_mean_egf_l2"
 SPREAD = "spread_egf_l2"
 LOWEST = "lowest_egf_l2"
+UNITS = {
+    ACCURACY: "points", EGF: "EGF ratio", PRUNED_EGF: "EGF ratio", SPREAD: "spread ratio", LOWEST: "lowest EGF ratio",
+}  # fmt: skip
 
-# What makes two runs of different configurations a pair. Dense and sparse runs are compared within
-# themselves.
-UNIT = ["scale", "dataset", "variant", "architecture", "width_percent", "density_percent", "seed"]
+
+class Place(NamedTuple):
+    """A configuration: of MLPs the one with four hidden layers."""
+
+    model: str
+    stands_for: str
+    optimizer: str
+    rate: float
+    regularization: str
+    activation: str = "relu"
 
 
-@dataclass(frozen=True)
+def mlp(
+    optimizer: str,
+    rate: float,
+    regularization: str,
+    activation: str = "relu",
+    stands_for: str = "cifar100",
+) -> Place:
+    """An MLP's configuration."""
+    return Place("mlp", stands_for, optimizer, rate, regularization, activation)
+
+
 class Evidence:
-    """The runs at hand, one row each (`summarise_with_probes`), and how many were planned."""
+    """Runs by configuration. A subclass says which there are and what they came to."""
 
-    runs: pd.DataFrame
-    planned: int  # runs of one configuration of an MLP and one architecture: dense widths x seeds
+    def __init__(self, planned: int, studies: int = 1) -> None:
+        """Args: `planned`: units of an MLP's configuration, dense widths x seeds; `studies`: B."""
+        self.planned = self.pairs = planned
+        self.studies = studies
+        self.used: set[Place] = set()  # what has been asked for
+        self._tails: dict[Place, tuple[Floats, Floats] | None] = {}
 
-    def mlp(
+    def places(self) -> set[Place]:
+        """Every configuration of which there are runs."""
+        raise NotImplementedError
+
+    def units(self, model: str) -> NDArray[np.int_]:
+        """Percent (dense width or density) and seed of each unit of a model, shape [units, 2]."""
+        raise NotImplementedError
+
+    def runs_of(self, place: Place, column: str) -> Floats:
+        """A column of a configuration's runs, shape [B, architectures, units]; NaN where there is no run."""
+        raise NotImplementedError
+
+    def values(self, place: Place, column: str) -> Floats:
+        """`runs_of`, taking down what is asked for."""
+        self.used.add(place)
+        if place not in self.places():
+            return np.full((self.studies, 3, len(self.units(place.model))), np.nan)
+        return self.runs_of(place, column)
+
+    def wide_resnet(self, optimizer: str, regularization: str, activation: str = "relu") -> Place:
+        """A Wide ResNet's configuration; all of them have one learning rate."""
+        rates = sorted(place.rate for place in self.places() if place.model == "wide_resnet")
+        rate = rates[0] if rates else HIGH
+        return Place("wide_resnet", "cifar100", optimizer, rate, regularization, activation)
+
+    def own(
+        self, optimizer: str, rate: float, activation: str, stands_for: str = "cifar100"
+    ) -> Place:
+        """An optimizer's configuration with an activation: its own regularization, of which it has one."""
+        found = {
+            place.regularization
+            for place in self.places()
+            if place[:4] == ("mlp", stands_for, optimizer, rate) and place.activation == activation
+        }
+        return mlp(optimizer, rate, min(found, default=""), activation, stands_for)
+
+    def twins(self, place: Place, column: str = ACCURACY) -> Floats:
+        """Sparse minus dense of each unit that has both, shape [B, n], as `change` gives it."""
+        runs = self.values(place, column)
+        return _there(change(runs[:, 0], runs[:, 1], column))
+
+    def contrast(
         self,
-        optimizer: str,
-        rate: float,
-        regularization: str,
-        activation: str = "relu",
-        stands_for: str = "cifar100",
+        base: Place,
+        changed: Place,
+        column: str,
         architectures: Sequence[str] = TWINS,
-    ) -> pd.DataFrame:
-        """The runs of one configuration with four hidden layers."""
-        place = ("mlp", stands_for, optimizer, rate, regularization, activation)
-        return self._of(place, architectures)
+        percents: Sequence[int] | None = None,
+    ) -> Floats:
+        """The change from one configuration to another, a value a unit, the mean over architectures; [B, n]."""
+        chosen = [ARCHITECTURES.index(name) for name in architectures]
+        before, after = (self.values(place, column)[:, chosen] for place in (base, changed))
+        gaps = change(before, after, column)
+        if percents is not None:
+            gaps = gaps[..., np.isin(self.units(base.model)[:, 0], percents)]
+        # infinite changes of either sign are far, and their mean is not undefined
+        return _there(np.clip(gaps, -1e3, 1e3).mean(axis=1))
 
-    def wide_resnet(
-        self,
-        optimizer: str,
-        regularization: str,
-        activation: str = "relu",
-        architectures: Sequence[str] = TWINS,
-    ) -> pd.DataFrame:
-        """The Wide ResNet runs of one configuration; all of them have one learning rate."""
-        rates = {place[3] for place in self._places if place[0] == "wide_resnet"}
-        places = [
-            ("wide_resnet", "cifar100", optimizer, rate, regularization, activation)
-            for rate in sorted(rates)
-        ]
-        return pd.concat(
-            [self._of(place, architectures) for place in places] or [self.runs.iloc[:0]]
+    def tails(self, place: Place) -> tuple[Floats, Floats] | None:
+        """P of sparse > dense, and of dense > sparse, shape [B] each; None without (nearly) all pairs."""
+        if place not in self._tails:
+            gaps = self.twins(place)
+            self._tails[place] = (
+                tails_of_rows(finite(gaps)) if self.complete(gaps.shape[1]) else None
+            )
+        self.used.add(place)
+        return self._tails[place]
+
+    def complete(self, n: int, share: float = 1.0) -> bool:
+        """Whether enough of the planned units of one MLP configuration are there; `share`: of its widths."""
+        return n >= max(MIN_PAIRS, NEEDED * self.planned * share)
+
+
+class RunEvidence(Evidence):
+    """The runs of a study, one row each (`summarise_with_probes`)."""
+
+    def __init__(self, runs: pd.DataFrame, planned: int) -> None:
+        """Args: `runs`; `planned`: runs of one configuration of an MLP and one architecture."""
+        super().__init__(planned)
+        used = runs[(runs["model"] == "wide_resnet") | (runs["hidden_layers"] == 4)].copy()
+        used["percent"] = used["width_percent"].fillna(used["density_percent"])
+        columns = ["model", "stands_for", "optimizer", "learning_rate", "regularization", "activation"]  # fmt: skip
+        self._groups: dict[Place, pd.DataFrame] = (
+            {Place(*key): group for key, group in used.groupby(columns)} if len(used) else {}
         )
+        self._units = {
+            model: np.unique(of_model[["percent", "seed"]].to_numpy(dtype=int), axis=0)
+            for model, of_model in used.groupby("model")
+        }
 
-    @cached_property
-    def _places(self) -> dict[tuple[Any, ...], Any]:
-        """Where the runs of a configuration are: a check with 80 parts selects hundreds of times."""
-        runs = self.runs
-        used = runs[(runs["model"] == "wide_resnet") | (runs["hidden_layers"] == 4)]
-        columns = [
-            "model",
-            "stands_for",
-            "optimizer",
-            "learning_rate",
-            "regularization",
-            "activation",
-        ]
-        groups: dict[Any, Any] = used.groupby(columns).groups if len(used) else {}
-        return groups
+    def places(self) -> set[Place]:
+        """Those with a run."""
+        return set(self._groups)
 
-    @cached_property
-    def p_values(self) -> pd.DataFrame:
-        """The p-value of sparse > dense of every MLP with four hidden layers that has (nearly) all its pairs.
+    def units(self, model: str) -> NDArray[np.int_]:
+        """Those of any run of the model."""
+        return self._units.get(model, np.empty((0, 2), dtype=int))
 
-        In the columns of `claim_p_values.published_p_values`, so that a check reads either.
-        """
-        runs = self.runs
-        pairs = pair_twins(runs[(runs["model"] == "mlp") & (runs["hidden_layers"] == 4)])
-        columns = ["stands_for", "learning_rate", "optimizer", "regularization", "activation"]
-        cells = []
-        for key, cell in pairs.groupby(columns, sort=False):
-            if self.complete(cell):
-                test = signed_rank_test(cell[f"{ACCURACY}_sparse"] - cell[f"{ACCURACY}_dense"])
-                cells.append((*key, test.p_value))
-        return pd.DataFrame(cells, columns=[*columns, "p_value"])
+    def runs_of(self, place: Place, column: str) -> Floats:
+        """Of the one study."""
+        group, units = self._groups[place], self.units(place.model)
+        values = np.full((1, len(ARCHITECTURES), len(units)), np.nan)
+        where = {tuple(unit): i for i, unit in enumerate(units.tolist())}
+        rows = zip(
+            group["architecture"], group["percent"], group["seed"], group[column], strict=True
+        )
+        for architecture, percent, seed, value in rows:
+            values[0, ARCHITECTURES.index(architecture), where[int(percent), int(seed)]] = value
+        return values
 
-    def _of(self, place: tuple[Any, ...], architectures: Sequence[str]) -> pd.DataFrame:
-        found = self.runs.loc[self._places.get(place, [])]
-        return found[found["architecture"].isin(list(architectures))]
-
-    def complete(self, runs: pd.DataFrame, architectures: int = 1, share: float = 1.0) -> bool:
-        """Whether enough of the planned runs of one MLP configuration are there; `share`: of its dense widths."""
-        return len(runs) >= max(MIN_PAIRS, NEEDED * self.planned * architectures * share)
+    def datasets(self) -> dict[str, str]:
+        """What was trained on, by the data set that it is about."""
+        return {
+            place.stands_for: str(group["dataset"].iloc[0]) for place, group in self._groups.items()
+        }
 
 
 def summarise_with_probes(rows: pd.DataFrame) -> pd.DataFrame:
@@ -127,7 +205,7 @@ def summarise_with_probes(rows: pd.DataFrame) -> pd.DataFrame:
     spread.
     """
     if rows.empty:
-        means = [f"mean_{measure}" for measure in MEASURES]
+        means = [*(f"mean_{measure}" for measure in MEASURES), *PRUNED_MEASURES]
         return pd.DataFrame(columns=[*RUN_KEY, *SHARED, *FINAL, *means, SPREAD, LOWEST])
     runs = summarise_runs(rows)
     ordered = rows.drop_duplicates([*RUN_KEY, "epoch"]).sort_values(
@@ -136,9 +214,9 @@ def summarise_with_probes(rows: pd.DataFrame) -> pd.DataFrame:
     run = ordered.groupby(RUN_KEY, dropna=False, sort=False).ngroup().to_numpy()
     flow = ordered["egf_l2"].astype(float)
     spread = flow.groupby(run).std(ddof=0)
-    finite = pd.Series(np.isfinite(flow), index=flow.index)
-    broken = ~finite.groupby(run).all()
-    late = flow.where(finite & (ordered["epoch"] >= ordered["epochs"] // 2))
+    finite_probes = pd.Series(np.isfinite(flow), index=flow.index)
+    broken = ~finite_probes.groupby(run).all()
+    late = flow.where(finite_probes & (ordered["epoch"] >= ordered["epochs"] // 2))
     return runs.assign(
         **{
             SPREAD: spread.mask(broken, np.inf).to_numpy(),
@@ -147,83 +225,66 @@ def summarise_with_probes(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def differences(base: pd.DataFrame, changed: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Pair the runs of two configurations; `difference` is changed minus base, or the log10 of the ratio for EGF."""
-    both = base[[*UNIT, column]].merge(
-        changed[[*UNIT, column]], on=UNIT, suffixes=("_base", "_changed")
-    )
-    first, second = (
-        both[f"{column}_base"].to_numpy(dtype=float),
-        both[f"{column}_changed"].to_numpy(dtype=float),
-    )
-    return both[UNIT].assign(difference=change(first, second, column))
-
-
 def change(first: Any, second: Any, column: str) -> Any:
-    """From `first` to `second`: percentage points of accuracy, or the decimal logarithm of a ratio of gradient flow."""
+    """From `first` to `second`: percentage points of accuracy, or the decimal logarithm of a ratio of gradient flow.
+
+    NaN only where one of them is: 0 and infinity stand for vanished and diverged.
+    """
     if column == ACCURACY:
         return second - first
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # 0 and infinity stand for vanished and diverged
-        return np.nan_to_num(
-            np.log10(second) - np.log10(first), nan=0.0, posinf=np.inf, neginf=-np.inf
-        )
-
-
-def unit_of(column: str) -> str:
-    """The unit of `change`."""
-    return {
-        ACCURACY: "points",
-        EGF: "EGF ratio",
-        SPREAD: "spread ratio",
-        LOWEST: "lowest EGF ratio",
-    }[column]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log10(second) - np.log10(first)
+    both = np.isfinite(first) | np.isinf(first)
+    both &= np.isfinite(second) | np.isinf(second)
+    return np.where(both, np.nan_to_num(ratio, nan=0.0, posinf=np.inf, neginf=-np.inf), np.nan)
 
 
 def effect_of(
     evidence: Evidence,
     name: str,
-    base: pd.DataFrame,
-    changed: pd.DataFrame,
+    base: Place,
+    changed: Place,
     column: str,
     direction: Direction,
-    share: float = 1.0,
+    architectures: Sequence[str] = TWINS,
+    percents: Sequence[int] | None = None,
 ) -> Part:
-    """A part that holds if `column` rises, or falls, from the runs of one configuration to those of another.
+    """A part that holds if `column` rises, or falls, from one MLP's configuration to another.
 
     Args:
-        evidence: for the planned number of runs.
+        evidence: the runs.
         name: of the part.
-        base: runs of a configuration, of one or both architectures.
-        changed: runs of another.
+        base: a configuration.
+        changed: another.
         column: a column of the runs.
         direction: what the claim says.
-        share: of the dense widths are in `base` and `changed`.
+        architectures: whose mean in a unit is its value.
+        percents: the dense widths that are meant; all unless given.
     """
-    pairs = differences(base, changed, column)
-    architectures = (
-        1 if base["architecture"].nunique() == 1 and changed["architecture"].nunique() == 1 else 2
-    )
-    is_mlp = (base["model"] == "mlp").any() or (changed["model"] == "mlp").any()
-    planned = (
-        round(evidence.planned * architectures * share) if is_mlp else max(len(base), len(changed))
-    )
-    if len(pairs) < max(MIN_PAIRS, NEEDED * planned):
-        return missing(f"{name} {direction}", len(pairs), planned if len(pairs) < planned else 0)
-    return signed_rank_part(f"{name} {direction}", pairs["difference"], unit_of(column), direction)
+    gaps = evidence.contrast(base, changed, column, architectures, percents)
+    all_percents = np.unique(evidence.units(base.model)[:, 0])
+    share = 1.0 if percents is None else np.isin(all_percents, percents).sum() / max(1, len(all_percents))  # fmt: skip
+    planned = round(evidence.planned * share)
+    if not evidence.complete(gaps.shape[1], share):
+        return missing(
+            f"{name} {direction}", gaps.shape[1], planned if gaps.shape[1] < planned else 0
+        )
+    return signed_rank_part(f"{name} {direction}", gaps, UNITS[column], direction)
 
 
 def twin_interaction(
     evidence: Evidence, optimizer: str, rate: float, stands_for: str = "cifar100"
-) -> pd.DataFrame:
-    """(S_BN - S_NR) - (D_BN - D_NR) in accuracy, by dense width and seed; empty if too few of them are complete."""
-    change_of = {}
-    for architecture in TWINS:
-        plain = evidence.mlp(optimizer, rate, "NR", "relu", stands_for, (architecture,))
-        norm = evidence.mlp(optimizer, rate, "BN", "relu", stands_for, (architecture,))
-        change_of[architecture] = differences(plain, norm, ACCURACY)
-    key = [column for column in UNIT if column not in ("architecture", "density_percent")]
-    both = change_of["sparse"].merge(change_of["dense"], on=key, suffixes=("_sparse", "_dense"))
-    both["difference"] = both["difference_sparse"] - both["difference_dense"]
-    return both if evidence.complete(both) else both.iloc[:0]
+) -> Floats:
+    """(S_BN - S_NR) - (D_BN - D_NR) in accuracy, a value a unit, [B, n]; empty if too few are complete."""
+    plain, norm = (
+        evidence.values(mlp(optimizer, rate, name, "relu", stands_for), ACCURACY)
+        for name in ("NR", "BN")
+    )
+    gained = norm - plain
+    gaps = _there(gained[:, 1] - gained[:, 0])
+    return gaps if evidence.complete(gaps.shape[1]) else gaps[:, :0]
+
+
+def _there(gaps: Floats) -> Floats:
+    """The units that have a value; which these are is the same in every study."""
+    return gaps[:, ~np.isnan(gaps[0])]

@@ -1,67 +1,206 @@
 """How a claim is decided: parts, each one comparison, and the verdict that they add up to.
 
-Three rules hold for every claim. A part without (nearly) all its runs is `missing`, and a claim
-with a missing part is inconclusive. A part holds, or is opposite, only if its test is significant
-or its interval is clear of the threshold. And a claim about several optimizers or data sets says in
-advance how many of its parts must hold.
+The same rules decide a study and thousands of simulated ones: every number of a part is an array
+over studies, shape [B], of which a real study is the only one. `operating` holds what the rules do
+where nothing is there, and where the claim is true.
+
+- A part without (nearly) all its runs is missing, and the claim is then not run.
+- A part holds, or is opposite, only by a significant test of its own in that direction. A p-value
+  above the level is evidence of nothing.
+- A claim whose parts must all hold is reproduced if every one does: if one of them is false, that
+  happens with at most the level's probability, whatever the dependence. It is contradicted if an
+  opposite part is still significant after Holm's correction over all of them.
+- What arithmetic makes true decides nothing.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import scipy.stats
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from statsmodels.stats.multitest import multipletests
 
-from gradflow.analysis.stats import bootstrap_interval, signed_rank_test
+from gradflow.analysis.levels import LEVEL, MIN_PAIRS, MIN_SEEDS, POWER, significant
+from gradflow.analysis.signed_ranks import tails_of_rows
 
-Verdict = Literal["reproduced", "contradicted", "inconclusive"]
-Outcome = Literal["holds", "opposite", "open", "missing"]
-Rule = Literal["all", "most"]
+Verdict = Literal[
+    "reproduced", "contradicted", "inconclusive", "true by construction", "not decidable", "not run"
+]
+VERDICTS: tuple[Verdict, ...] = (
+    "reproduced", "contradicted", "inconclusive", "true by construction", "not decidable", "not run",
+)  # fmt: skip
 Direction = Literal["rises", "falls"]
+Floats = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
 
-SIGNIFICANT = 0.05  # inclusive: the paper prints three decimals, and counts 0.050
-MIN_PAIRS = 5  # with fewer, no signs of the differences are significant
-NEEDED = (
-    0.8  # share of the planned runs or pairs: those that finish first are no random sample of them
-)
 BEYOND = 99.0  # stands for an infinite difference
 NAMED = 4  # parts or missing configurations that an explanation names
+MOST = 1000  # pairs of a test: beyond, no number is told
 
 
 @dataclass(frozen=True)
 class Part:
-    """One comparison that a claim consists of."""
+    """One comparison that a claim consists of, in each of B studies.
+
+    `holds` and `opposite` are p-values, of the claim and of its contrary. `counts`: for a part that
+    is decided by a count, whether it holds. `explained`: where something else explains what is
+    seen, so that neither is said.
+    """
 
     name: str
-    outcome: Outcome
-    text: str = ""  # its numbers
-    effect: float = math.nan  # positive: as the unit says
+    holds: Floats
+    opposite: Floats
+    effect: Floats
     unit: str = ""
-    n: int = 0  # pairs, runs, cells or configurations
-    p_value: float = math.nan  # of the claimed direction, where the part is a test
-    p_opposite: float = math.nan
+    n: int = 0  # pairs, seeds, cells or configurations
+    pairs: int = 0  # of the test behind a cell
     direction: str = ""  # rises or falls, where the part says so
+    text: str = ""  # its numbers in the first study
+    state: Literal["tested", "missing", "identity"] = "tested"
+    counts: Flags | None = None
+    explained: Flags | None = None
+    by: str = ""  # what explains it
+    parts: tuple[Part, ...] = field(default=(), repr=False)
 
     @property
     def named(self) -> str:
         """The part in an explanation."""
         return f"{self.name} ({self.text})" if self.text else self.name
 
+    @property
+    def held(self) -> Flags:
+        """Whether it holds, by study."""
+        seen = np.asarray(significant(self.holds)) if self.counts is None else self.counts
+        return seen & ~self.is_explained
+
+    @property
+    def is_explained(self) -> Flags:
+        """Whether something else explains it, by study."""
+        return np.zeros(len(self.holds), bool) if self.explained is None else self.explained
+
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a claim."""
+    """What became of a claim in a study."""
 
     verdict: Verdict
     statistic: str
     effect: str
     n: int
     explanation: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The parts of a claim, all of which must hold, and the verdict that they add up to."""
+
+    parts: tuple[Part, ...]
+    remark: str = ""  # a sentence to add to the explanation
+
+    @property
+    def verdicts(self) -> NDArray[np.int_]:
+        """The verdict in each study, as a place in VERDICTS."""
+        tested = [part for part in self.parts if part.state == "tested"]
+        studies = max((len(part.holds) for part in self.parts), default=1)
+        if not self.parts or any(part.state == "missing" for part in self.parts):
+            return np.full(studies, VERDICTS.index("not run"))
+        if not tested:
+            return np.full(studies, VERDICTS.index("true by construction"))
+        held = np.array([part.held for part in tested])
+        explained = np.array([part.is_explained for part in tested])
+        # Holm rejects something exactly where the smallest p-value times their number is significant
+        opposite = np.array([part.opposite for part in tested]).min(axis=0) * len(tested)
+        verdicts = np.full(studies, VERDICTS.index("inconclusive"))
+        # all that is not explained away holds, or the only opposite parts are
+        verdicts[(held | explained).all(axis=0) & explained.any(axis=0)] = VERDICTS.index(
+            "not decidable"
+        )
+        verdicts[np.asarray(significant(opposite))] = VERDICTS.index("contradicted")
+        verdicts[held.all(axis=0)] = VERDICTS.index("reproduced")
+        return verdicts
+
+    def finding(self) -> Finding:
+        """What became of the claim in the first study."""
+        verdict = VERDICTS[self.verdicts[0]]
+        lacking = [part for part in self.parts if part.state == "missing"]
+        groups = {
+            "opposite": [part for part in self.parts if self._opposite(part)],
+            "explained away": [part for part in self.parts if part.is_explained[0]],
+            "undecided": [part for part in self.parts if self._open(part)],
+            "holds": [part for part in self.parts if part.state == "tested" and part.held[0]],
+            "true by construction": [part for part in self.parts if part.state == "identity"],
+        }
+        statistic = f"{len(groups['holds'])} of {len(self.parts)} hold"
+        statistic += f", {len(groups['opposite'])} opposite"
+        if lacking or not self.parts:
+            named = _list(lacking) if lacking else "nothing to compare"
+            explanation = f"Not run: {len(lacking)} of {len(self.parts)} parts lack runs: {named}."
+            statistic += f", {len(lacking)} missing"
+        else:
+            told = [f"{words}: {_list(parts)}" for words, parts in groups.items() if parts]
+            explanation = "; ".join(told)
+            explanation = explanation[0].upper() + explanation[1:] + "."
+        reasons = dict.fromkeys(part.by for part in groups["explained away"] if part.by)
+        if verdict == "not decidable":
+            explanation += f" Explained by {' and '.join(reasons)}."
+        elif verdict == "inconclusive":
+            explanation += f" {needed(groups['undecided'])}"
+        total = sum(part.n for part in self.parts)
+        text = f"{explanation.strip()} {self.remark}".strip()
+        return Finding(verdict, statistic, _effects(self.parts), total, text)
+
+    def _opposite(self, part: Part) -> bool:
+        if part.state != "tested" or part.is_explained[0]:
+            return False
+        return id(part) in self._rejected
+
+    @cached_property
+    def _rejected(self) -> set[int]:
+        """The parts that are opposite in the first study after Holm's correction, by id."""
+        tested = [part for part in self.parts if part.state == "tested"]
+        values = [float(part.opposite[0]) for part in tested]
+        rejected = multipletests(values, alpha=LEVEL, method="holm")[0] if tested else []
+        return {id(part) for part, is_opposite in zip(tested, rejected, strict=True) if is_opposite}
+
+    def _open(self, part: Part) -> bool:
+        settled = part.state != "tested" or part.held[0] or part.is_explained[0]
+        return not settled and not self._opposite(part)
+
+
+def needed(parts: Sequence[Part]) -> str:
+    """The n that would decide the undecided parts, if the effects are as large as they look."""
+    leaves = [leaf for part in parts for leaf in (part.parts or (part,))]
+    waiting = [leaf for leaf in leaves if leaf.state == "tested" and not leaf.held[0]]
+    wanted = {
+        leaf.name: _times(leaf) * (leaf.pairs or leaf.n)
+        for leaf in waiting
+        if not math.isnan(_times(leaf))
+    }
+    if not wanted:
+        return ""
+    largest = max(wanted, key=lambda name: wanted[name])
+    if wanted[largest] > MOST:
+        return f"The n that would decide all of it is beyond {MOST}, for {largest}."
+    return (
+        f"About n = {math.ceil(wanted[largest])} a test would decide all of it, if the effects are "
+        "as large as they look."
+    )
+
+
+def _times(part: Part) -> float:
+    """How many times as large n must be for the power promised, with the standard score growing as its root."""
+    p_value = min(float(part.holds[0]), float(part.opposite[0]))
+    if math.isnan(p_value):
+        return math.nan
+    score = scipy.stats.norm.isf(min(max(p_value, 1e-9), 0.5))
+    wanted = scipy.stats.norm.isf(LEVEL) + scipy.stats.norm.ppf(POWER)
+    return math.inf if score <= 0 else max(1.0, float((wanted / score) ** 2))
 
 
 def signed_rank_part(
@@ -73,58 +212,127 @@ def signed_rank_part(
 
     Args:
         name: of the part.
-        differences: infinite ones take the outermost rank.
+        differences: shape [n], or [B, n] of B studies; infinite ones take the outermost rank.
         unit: of the differences; `EGF ratio` and the like say that they are decimal logarithms.
         direction: the claimed side of zero; `rises`: above.
     """
-    # a diverged run's gradient flow is infinite: any value beyond all finite ones gives it the
-    # outermost rank
-    values = np.clip(np.nan_to_num(np.asarray(differences, dtype=float), nan=0.0), -BEYOND, BEYOND)
-    if len(values) < MIN_PAIRS:
-        return missing(name, len(values))
-    claimed = values if direction == "rises" else -values
-    test, other = signed_rank_test(claimed), signed_rank_test(-claimed)
-    outcome: Outcome = "open"
-    if test.p_value <= SIGNIFICANT:
-        outcome = "holds"
-    elif other.p_value <= SIGNIFICANT:
-        outcome = "opposite"
-    effect = float(np.median(values))
-    text = f"{amount(effect, unit)}, p {test.p_value:.3f}, n {test.n}"
-    return Part(name, outcome, text, effect, unit, test.n, test.p_value, other.p_value, direction)
+    values = finite(differences)
+    n = values.shape[1]
+    if n < MIN_PAIRS:
+        return missing(name, n)
+    greater, less = tails_of_rows(values)
+    holds, opposite = (greater, less) if direction == "rises" else (less, greater)
+    effect = np.median(values, axis=1)
+    text = f"{amount(effect[0], unit)}, p {holds[0]:.3f}, n {n}"
+    return Part(name, holds, opposite, effect, unit, n, direction=direction, text=text)
+
+
+def seeds_part(name: str, values: ArrayLike, unit: str, direction: Direction = "rises") -> Part:
+    """A part of one value a seed, by a one-sided t test: three seeds have no significant ranks.
+
+    Args:
+        name: of the part.
+        values: shape [B, seeds].
+        unit: as in `signed_rank_part`.
+        direction: likewise.
+    """
+    sample = finite(values)
+    n = sample.shape[1]
+    if n < MIN_SEEDS:
+        seeds = f"{n} seed" if n == 1 else f"{n} seeds"
+        text = f"{seeds} of {MIN_SEEDS}, and densities of a seed are no repetitions"
+        return _without(name, text, n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        greater, less = (
+            np.nan_to_num(
+                scipy.stats.ttest_1samp(sample, 0, axis=1, alternative=side).pvalue, nan=1.0
+            )
+            for side in ("greater", "less")
+        )
+    holds, opposite = (greater, less) if direction == "rises" else (less, greater)
+    effect = sample.mean(axis=1)
+    text = f"{amount(effect[0], unit)}, p {holds[0]:.3f}, {n} seeds"
+    return Part(name, holds, opposite, effect, unit, n, direction=direction, text=text)
 
 
 def bounded(name: str, values: ArrayLike, low: float, high: float, unit: str) -> Part:
-    """A part that holds if the 95 % bootstrap interval of the median lies in [low, high], opposite if clear of it."""
-    sample = np.clip(np.nan_to_num(np.asarray(values, dtype=float), nan=0.0), -BEYOND, BEYOND)
-    if len(sample) < MIN_PAIRS:
-        return missing(name, len(sample))
-    median = float(np.median(sample))
-    return within(
-        name, median, bootstrap_interval(sample, np.median), (low, high), unit, len(sample)
-    )
+    """A part that holds if the centre lies in [low, high]: two one-sided signed-rank tests, of each bound.
 
+    It is opposite if the centre lies significantly beyond one of them (both asked, so twice p).
 
-def within(
-    name: str,
-    estimate: float,
-    interval: tuple[float, float],
-    bounds: tuple[float, float],
-    unit: str,
-    n: int,
-) -> Part:
-    """A part that holds if `interval` lies in `bounds`, is opposite if the two are apart, and is open if they cross."""
-    if math.isnan(interval[0]):
+    Args:
+        name: of the part.
+        values: shape [n] or [B, n].
+        low: the lower bound; -inf for none.
+        high: likewise.
+        unit: as in `signed_rank_part`.
+    """
+    sample = finite(values)
+    n = sample.shape[1]
+    if n < MIN_PAIRS:
         return missing(name, n)
-    outcome: Outcome = "open"
-    if bounds[0] <= interval[0] and interval[1] <= bounds[1]:
-        outcome = "holds"
-    elif interval[1] < bounds[0] or interval[0] > bounds[1]:
-        outcome = "opposite"
-    ends = " to ".join(amount(end, unit) for end in interval)
+    inside, outside = [], []
+    for bound, sign in ((low, 1), (high, -1)):
+        if math.isfinite(bound):
+            within, beyond = tails_of_rows(sign * (sample - bound))
+            inside.append(within)
+            outside.append(beyond)
+    holds = np.max(inside, axis=0)
+    opposite = np.minimum(len(outside) * np.min(outside, axis=0), 1)
+    effect = np.median(sample, axis=1)
+    text = f"{amount(effect[0], unit)}, p {holds[0]:.3f}, n {n}"
+    return Part(name, holds, opposite, effect, unit, n, text=text)
+
+
+def counted(name: str, parts: Sequence[Part], what: str = "hold") -> Part:
+    """Several parts as one that holds if more than half of them do.
+
+    It is opposite if more than half are: `partial_conjunction`, valid whatever their dependence.
+    """
+    lacking = [part for part in parts if part.state == "missing"]
+    if lacking or not parts:
+        return Part(name, *_undefined(), n=_total(parts), text=_list(lacking), state="missing")
+    held = np.array([part.held for part in parts])
+    most = len(parts) // 2 + 1
+    opposite = partial_conjunction(np.array([part.opposite for part in parts]), most)
+    text = f"{held[:, 0].sum()} of {len(parts)} {what}"
     return Part(
-        name, outcome, f"{amount(estimate, unit)}, interval {ends}, n {n}", estimate, unit, n
-    )
+        name, np.full(len(opposite), math.nan), opposite, held.mean(axis=0), "", _total(parts),
+        text=text, counts=held.sum(axis=0) >= most, parts=tuple(parts),
+    )  # fmt: skip
+
+
+def grouped(name: str, parts: Sequence[Part]) -> Part:
+    """Several parts as one that holds if all of them do, and is opposite if one is after Bonferroni's correction."""
+    lacking = [part for part in parts if part.state == "missing"]
+    if lacking or not parts:
+        return Part(name, *_undefined(), n=_total(parts), text=_list(lacking), state="missing")
+    held = np.array([part.held for part in parts])
+    opposite = np.minimum(np.array([part.opposite for part in parts]).min(axis=0) * len(parts), 1)
+    text = f"{held[:, 0].sum()} of {len(parts)} hold"
+    return Part(
+        name, np.full(len(opposite), math.nan), opposite, np.median([part.effect for part in parts], axis=0),
+        parts[0].unit, _total(parts), text=text, counts=held.all(axis=0), parts=tuple(parts),
+    )  # fmt: skip
+
+
+def partial_conjunction(p_values: Floats, at_least: int) -> Floats:
+    """The p-value of `at_least` of the null hypotheses being false (Benjamini and Heller, 2008).
+
+    Bonferroni's form, (k - u + 1) p_(u), which no dependence spoils.
+
+    Args:
+        p_values: shape [k, B].
+        at_least: u, from 1 to k.
+    """
+    ordered = np.sort(p_values, axis=0)
+    return np.minimum((len(p_values) - at_least + 1) * ordered[at_least - 1], 1)
+
+
+def finite(values: ArrayLike) -> Floats:
+    """Values as [B, n]; a diverged run's gradient flow is infinite and lies beyond all finite ones."""
+    array = np.atleast_2d(np.asarray(values, dtype=float))
+    return np.clip(np.nan_to_num(array, nan=0.0), -BEYOND, BEYOND)
 
 
 def missing(name: str, n: int = 0, planned: int = 0, lacking: Sequence[str] = ()) -> Part:
@@ -137,66 +345,15 @@ def missing(name: str, n: int = 0, planned: int = 0, lacking: Sequence[str] = ()
         lacking: names of the configurations that have none or too few.
     """
     if lacking:
-        return Part(name, "missing", f"none or too few of {listed(lacking)}", n=n)
+        return _without(name, f"none or too few of {listed(lacking)}", n)
     found = f"only {n}, a test needs {MIN_PAIRS}" if n else "none"
-    return Part(name, "missing", f"{n} of {planned} pairs" if planned else found, n=n)
+    return _without(name, f"{n} of {planned} pairs" if planned else found, n)
 
 
-def group(name: str, parts: Sequence[Part], rule: Rule) -> Part:
-    """Several parts as one part of a larger claim, by the same rule as `conclude`."""
-    lacking = [part for part in parts if part.outcome == "missing"]
-    if lacking or not parts:
-        return Part(name, "missing", _list(lacking), n=_total(parts))
-    holds, opposite = (
-        sum(part.outcome == which for part in parts) for which in ("holds", "opposite")
-    )
-    effects = [part.effect for part in parts if not math.isnan(part.effect)]
-    effect = float(np.median(effects)) if effects else math.nan
-    text = f"{holds} of {len(parts)} hold, {opposite} opposite"
-    return Part(name, _combined(parts, rule), text, effect, parts[0].unit, _total(parts))
-
-
-def conclude(parts: Sequence[Part], rule: Rule = "all", remark: str = "") -> Finding:
-    """The verdict that parts add up to.
-
-    `all`: reproduced if every part holds; contradicted if one is opposite that stays so when its
-    p-value is multiplied by the number of parts, or if more are opposite than chance gives
-    (`beyond_chance`). `most`: reproduced if more than half hold, contradicted if more than half are
-    opposite. Anything else, and any missing part: inconclusive.
-
-    Args:
-        parts: all the comparisons of the claim, missing ones included.
-        rule: how many must hold.
-        remark: a sentence to add to the explanation.
-    """
-    counts = {
-        which: [part for part in parts if part.outcome == which]
-        for which in ("holds", "opposite", "open", "missing")
-    }
-    statistic = f"{len(counts['holds'])} of {len(parts)} hold, {len(counts['opposite'])} opposite"
-    if counts["missing"] or not parts:
-        lacking = _list(counts["missing"]) if parts else "nothing to compare"
-        explanation = (
-            f"Too few finished runs for {len(counts['missing'])} of {len(parts)} parts: {lacking}."
-        )
-        verdict: Verdict = "inconclusive"
-        statistic += f", {len(counts['missing'])} missing"
-    else:
-        outcome = _combined(parts, rule)
-        verdict = {"holds": "reproduced", "opposite": "contradicted"}.get(outcome, "inconclusive")  # type: ignore[assignment]
-        explanation = "; ".join(
-            f"{words}: {_list(counts[which])}"
-            for which, words in (
-                ("opposite", "opposite"),
-                ("open", "undecided"),
-                ("holds", "holds"),
-            )
-            if counts[which]
-        )
-        explanation = explanation[0].upper() + explanation[1:] + "."
-    return Finding(
-        verdict, statistic, _effects(parts), _total(parts), f"{explanation} {remark}".strip()
-    )
+def identity(name: str, text: str, studies: int = 1) -> Part:
+    """A part that arithmetic makes true, whatever the runs."""
+    nothing = np.full(studies, math.nan)
+    return Part(name, nothing, nothing, nothing, text=text, state="identity")
 
 
 def amount(value: float, unit: str) -> str:
@@ -215,45 +372,27 @@ def listed(names: Sequence[str]) -> str:
     return f"{first} and {len(names) - NAMED} more" if len(names) > NAMED else first
 
 
-def beyond_chance(significant: int, comparisons: int) -> bool:
-    """Whether so many comparisons are significant at 0.05 with a probability of at most 0.05 if nothing is there."""
-    return float(scipy.stats.binom.sf(significant - 1, comparisons, SIGNIFICANT)) <= SIGNIFICANT
+def _without(name: str, text: str, n: int) -> Part:
+    return Part(name, *_undefined(), n=n, text=text, state="missing")
+
+
+def _undefined() -> tuple[Floats, Floats, Floats]:
+    nothing = np.full(1, math.nan)
+    return nothing, nothing, nothing
 
 
 def _effects(parts: Sequence[Part]) -> str:
     """The median effect over the parts, by unit and by the direction that the claim gives them."""
     effects: dict[tuple[str, str], list[float]] = {}
     for part in parts:
-        if part.unit and not math.isnan(part.effect):
-            effects.setdefault((part.unit, part.direction), []).append(part.effect)
+        if part.unit and not math.isnan(part.effect[0]):
+            effects.setdefault((part.unit, part.direction), []).append(float(part.effect[0]))
     units = [unit for unit, _ in effects]
     return "; ".join(
         amount(float(np.median(values)), unit)
         + (f" where it {direction}" if units.count(unit) > 1 else "")
         for (unit, direction), values in effects.items()
     )
-
-
-def _combined(parts: Sequence[Part], rule: Rule) -> Outcome:
-    holds = sum(part.outcome == "holds" for part in parts)
-    opposite = [part for part in parts if part.outcome == "opposite"]
-    if rule == "most":
-        return (
-            "holds"
-            if 2 * holds > len(parts)
-            else "opposite"
-            if 2 * len(opposite) > len(parts)
-            else "open"
-        )
-    if holds == len(parts):
-        return "holds"
-    # of many parts one is significantly opposite by chance; intervals, which have no p-value, have
-    # a margin instead
-    sure = any(
-        math.isnan(part.p_opposite) or part.p_opposite * len(parts) <= SIGNIFICANT
-        for part in opposite
-    )
-    return "opposite" if sure or beyond_chance(len(opposite), len(parts)) else "open"
 
 
 def _list(parts: Sequence[Part]) -> str:

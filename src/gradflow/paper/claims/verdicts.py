@@ -1,8 +1,7 @@
 """The paper's claims: each one's check by its id, and the table of what became of them.
 
-A check takes the runs (`claim_evidence.Evidence`) and gives a `claim_parts.Finding`; its docstring
-is its decision rule. Claims about p-values and correlations have a second check, of the published
-numbers.
+A check takes the runs (`evidence.Evidence`) and gives a `parts.Decision`; its docstring is its
+decision rule. Claims about p-values and correlations have a second check, of the published numbers.
 """
 
 from __future__ import annotations
@@ -15,14 +14,23 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from gradflow.analysis.levels import levels_sentence
 from gradflow.analysis.request import PUBLISHED, WORKFLOW, Request
 from gradflow.analysis.runs import Artifact, extent, read_rows, select
 from gradflow.analysis.tables import Page, Target
-from gradflow.paper.claims import activations, correlations, p_values, regularization, wide_resnet
-from gradflow.paper.claims.evidence import Evidence, summarise_with_probes
-from gradflow.paper.claims.parts import Finding, Verdict
+from gradflow.paper.claims import (
+    activations,
+    correlations,
+    egf_against_accuracy,
+    p_values,
+    regularization,
+    wide_resnet,
+)
+from gradflow.paper.claims.evidence import Evidence, RunEvidence, summarise_with_probes
+from gradflow.paper.claims.parts import Decision, Finding
+from gradflow.paper.wording import COLOURS, MARKS, Data, said, word
 
-CHECKS: dict[str, Callable[[Evidence], Finding]] = {
+CHECKS: dict[str, Callable[[Evidence], Decision]] = {
     "egf-correlates-best": correlations.egf_correlates_best,
     "dense-measures-alike": correlations.dense_measures_alike,
     "bn-favours-sparse-non-ewma": p_values.bn_favours_sparse,
@@ -37,7 +45,7 @@ CHECKS: dict[str, Callable[[Evidence], Finding]] = {
     "da-without-bn-poor-ewma": regularization.da_without_bn_poor_ewma,
     "da-bn-helps-low-lr": regularization.da_bn_helps_low_lr,
     "da-bn-high-lr": regularization.da_bn_high_lr,
-    "ewma-high-egf-is-bad": regularization.ewma_high_egf_is_bad,
+    "ewma-high-egf-is-bad": egf_against_accuracy.ewma_high_egf_is_bad,
     "swish-prelu-favour-sparse": p_values.swish_prelu_favour_sparse,
     "swish-best-adaptive": activations.swish_best_adaptive,
     "srelu-worst-adam": activations.srelu_worst_adam,
@@ -50,36 +58,27 @@ CHECKS: dict[str, Callable[[Evidence], Finding]] = {
 }
 
 # The same of tables of numbers, for the published ones.
-P_VALUE_CHECKS: dict[str, Callable[[pd.DataFrame], Finding]] = {
-    "bn-favours-sparse-non-ewma": p_values.bn_favours_sparse_table,
+P_VALUE_CHECKS: dict[str, Callable[[p_values.PValues], Decision]] = {
+    "bn-favours-sparse-non-ewma": p_values.bn_favours_sparse,
     "nr-favours-sparse-ewma": p_values.nr_favours_sparse_table,
-    "swish-prelu-favour-sparse": p_values.swish_prelu_favour_sparse_table,
+    "swish-prelu-favour-sparse": p_values.swish_prelu_favour_sparse,
     "also-cifar10-fmnist": p_values.also_elsewhere_table,
 }
-CORRELATION_CHECKS: dict[str, Callable[[pd.DataFrame], Finding]] = {
+CORRELATION_CHECKS: dict[str, Callable[[pd.DataFrame], Decision]] = {
     "egf-correlates-best": correlations.egf_is_highest,
     "dense-measures-alike": correlations.dense_columns_alike,
 }
 
 COLUMNS = [
-    "id", "claim", "where", "verdict", "statistic", "effect", "n", "explanation", "published_verdict",
+    "id", "claim", "where", "verdict", "said", "statistic", "effect", "n", "explanation", "published_verdict",
     "published_explanation", "paper",
 ]  # fmt: skip
 
-# As light as the p-values' colours, and different in grey; each has its word and mark too.
-VERDICT_COLOURS: dict[Verdict, str] = {
-    "reproduced": "#bdf0b0",
-    "contradicted": "#e56a5c",
-    "inconclusive": "#f4f4f4",
-}
-VERDICT_MARKS: dict[Target, dict[Verdict, str]] = {
-    "html": {"reproduced": "✓", "contradicted": "✗", "inconclusive": "–"},
-    "latex": {"reproduced": "+", "contradicted": r"$\times$", "inconclusive": "--"},
-}
 _WIDTHS = {
     "Claim": "3.5cm",
     "Where": "2cm",
-    "Evidence": "7cm",
+    "Verdict": "2cm",
+    "Evidence": "6cm",
     "Published": "1.6cm",
     "Paper": "2.5cm",
 }
@@ -137,8 +136,8 @@ def check_published(folder: Path) -> dict[str, Finding]:
     """
     tests = p_values.published_p_values(folder)
     taus = correlations.published_correlations(folder)
-    return {name: check(tests) for name, check in P_VALUE_CHECKS.items()} | {
-        name: check(taus) for name, check in CORRELATION_CHECKS.items()
+    return {name: check(tests).finding() for name, check in P_VALUE_CHECKS.items()} | {
+        name: check(taus).finding() for name, check in CORRELATION_CHECKS.items()
     }
 
 
@@ -149,22 +148,25 @@ def claim_cells(
 
     Args:
         claims: which, in the table's order.
-        runs: the artifact's, by `summarise_with_probes`; a claim whose runs are missing is
-            inconclusive.
-        artifact: for the planned number of runs.
+        runs: the artifact's, by `summarise_with_probes`; a claim whose runs are missing is not run.
+        artifact: for the planned number of runs, and what its scale leaves out.
         published: as `check_published` gives them.
 
     Returns:
         One row a claim, with COLUMNS.
     """
-    evidence = Evidence(runs, artifact.planned)
+    evidence = RunEvidence(runs, artifact.planned)
+    datasets = evidence.datasets()
     cells = []
     for claim in claims:
-        finding, numbers = CHECKS[claim.id](evidence), published.get(claim.id)
+        evidence.used.clear()
+        finding, numbers = CHECKS[claim.id](evidence).finding(), published.get(claim.id)
+        names = sorted({place.stands_for for place in evidence.used} & datasets.keys())
+        data = Data({name: datasets[name] for name in names}, artifact.reduced)
         cells.append(
-            (claim.id, claim.claim, claim.where, finding.verdict, finding.statistic, finding.effect, finding.n,
-             finding.explanation, numbers.verdict if numbers else "", numbers.explanation if numbers else "",
-             claim.paper)
+            (claim.id, claim.claim, claim.where, word(finding.verdict, data), said(finding.verdict, data),
+             finding.statistic, finding.effect, finding.n, finding.explanation,
+             numbers.verdict if numbers else "", numbers.explanation if numbers else "", claim.paper)
         )  # fmt: skip
     return pd.DataFrame(cells, columns=COLUMNS)
 
@@ -178,7 +180,7 @@ def claims_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
         "white-space: normal; text-align: left; vertical-align: top;", index=index, columns=columns
     )
     texts: dict[Target, pd.DataFrame] = {"html": pd.DataFrame(), "latex": pd.DataFrame()}
-    for target, marks in VERDICT_MARKS.items():
+    for target, marks in MARKS.items():
         text = pd.DataFrame("", index=index, columns=columns)
         for cell in cells.to_dict("records"):
             evidence = f"{cell['explanation']} n = {cell['n']}; {cell['statistic']}"
@@ -186,6 +188,7 @@ def claims_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
             shown = {
                 "Claim": cell["claim"],
                 "Where": cell["where"],
+                "Verdict": f"{marks[cell['verdict']]} {cell['said']}",
                 "Evidence": evidence,
                 "Published": cell["published_verdict"] or "–",
                 "Paper": cell["paper"] or "–",
@@ -194,21 +197,22 @@ def claims_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
                 text.loc[cell["id"], column] = (
                     _in_box(words, _WIDTHS[column]) if target == "latex" else html.escape(words)
                 )
-            text.loc[cell["id"], "Verdict"] = f"{marks[cell['verdict']]} {cell['verdict']}"
         texts[target] = text
     for name, verdict in zip(cells["id"], cells["verdict"], strict=True):
-        bold = "" if verdict == "inconclusive" else " font-weight: bold;"
+        bold = " font-weight: bold;" if verdict in ("reproduced", "contradicted") else ""
         styles.loc[name, "Verdict"] = (
-            f"background-color: {VERDICT_COLOURS[verdict]};{bold} vertical-align: top;"
+            f"white-space: normal; text-align: left; background-color: {COLOURS[verdict]};{bold} vertical-align: top;"
         )
     counts = cells["verdict"].value_counts()
     notes = (
         extent(runs, artifact),
-        "; ".join(f"{verdict}: {counts.get(verdict, 0)}" for verdict in VERDICT_COLOURS)
+        "; ".join(f"{verdict}: {counts[verdict]}" for verdict in COLOURS if verdict in counts)
         + f" of {len(cells)} claims.",
-        "Reproduced or contradicted: by one-sided Wilcoxon tests at 0.05 or 95 % bootstrap intervals of all the runs "
-        "that a claim is about; inconclusive: an interval crosses its threshold, or runs are missing. "
-        "EGF x 0.5 means halved. Published: the same check of the paper's own numbers. Paper: what these are.",
+        "Reproduced: every part of the claim is significant. Contradicted: some part is significantly the other way, "
+        "after Holm's correction. Inconclusive: neither, with the n that would decide. Not decidable: something else "
+        "explains what is seen. Not run: runs are missing. The table operating_characteristics says how often each "
+        "rule errs. EGF x 0.5 means halved. Published: the same check of the paper's own numbers. Paper: what these are.",
+        levels_sentence(),
     )
     return Page(artifact.title, texts, styles, notes, scale=False, long=True)
 

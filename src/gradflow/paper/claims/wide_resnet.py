@@ -1,46 +1,50 @@
 """The claims about Wide ResNets: random masks (Section 4.2) and magnitude pruning (Section 4.3).
 
-As in `claim_regularization` each part is a paired one-sided Wilcoxon test, over runs of equal
-architecture, density and seed. All of a claim's parts must hold.
+A value is a seed's: the mean over its densities, which share the pretrained network where they are
+pruned by magnitude, and are no repetitions of one another. A t test over seeds decides, since three
+seeds have no significant ranks; with one seed a claim is not run. All of a claim's parts must hold.
+
+EGF of a magnitude-pruned network is that of its probes after pruning (`PRUNED_EGF`): before, the
+run is one and the same dense network at every density.
 """
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Sequence
 
-from gradflow.analysis.stats import MINIMUM
+import numpy as np
+
+from gradflow.analysis.levels import NEEDED
 from gradflow.paper.claims.evidence import (
     ACCURACY,
+    ARCHITECTURES,
     EGF,
     LOWEST,
+    PRUNED_EGF,
+    TWINS,
+    UNITS,
     Evidence,
+    Place,
     change,
-    effect_of,
-    unit_of,
 )
-from gradflow.paper.claims.parts import NEEDED, Finding, conclude, missing, signed_rank_part
+from gradflow.paper.claims.parts import Decision, Direction, Floats, Part, missing, seeds_part
 
 REGULARIZATIONS = ("BN", "DA_BN", "L2_BN", "DA_L2_SC_BN")
 OPTIMIZERS = ("adagrad", "adam", "momentum")
 
 
-def wrn_l2_hurts_adaptive(evidence: Evidence) -> Finding:
+def wrn_l2_hurts_adaptive(evidence: Evidence) -> Decision:
     """Adagrad and Adam, BN to L2_BN, random masks and dense: accuracy falls and EGF rises."""
     parts = []
     for optimizer in ("adagrad", "adam"):
         base, changed = (evidence.wide_resnet(optimizer, name) for name in ("BN", "L2_BN"))
-        parts.append(
-            effect_of(
-                evidence, f"{optimizer} BN to L2_BN accuracy", base, changed, ACCURACY, "falls"
-            )
-        )
-        parts.append(
-            effect_of(evidence, f"{optimizer} BN to L2_BN EGF", base, changed, EGF, "rises")
-        )
-    return conclude(parts)
+        name = f"{optimizer} BN to L2_BN"
+        parts.append(_effect(evidence, f"{name} accuracy", base, changed, ACCURACY, "falls"))
+        parts.append(_effect(evidence, f"{name} EGF", base, changed, EGF, "rises"))
+    return Decision(tuple(parts))
 
 
-def wrn_swish_adamw(evidence: Evidence) -> Finding:
+def wrn_swish_adamw(evidence: Evidence) -> Decision:
     """DA_L2_SC_BN: EGF falls from ReLU to Swish under Adagrad and Adam; Swish with AdamW beats Adam with either."""
     name = "DA_L2_SC_BN"
     parts = []
@@ -48,70 +52,92 @@ def wrn_swish_adamw(evidence: Evidence) -> Finding:
         relu, swish = (
             evidence.wide_resnet(optimizer, name, activation) for activation in ("relu", "swish")
         )
-        parts.append(
-            effect_of(evidence, f"{optimizer} ReLU to Swish EGF", relu, swish, EGF, "falls")
-        )
+        parts.append(_effect(evidence, f"{optimizer} ReLU to Swish EGF", relu, swish, EGF, "falls"))
     adamw = evidence.wide_resnet("adamw", name, "swish")
     for activation in ("relu", "swish"):
         adam = evidence.wide_resnet("adam", name, activation)
-        parts.append(
-            effect_of(
-                evidence,
-                f"adam {activation} to adamw swish accuracy",
-                adam,
-                adamw,
-                ACCURACY,
-                "rises",
-            )
-        )
-    return conclude(parts)
+        words = f"adam {activation} to adamw swish accuracy"
+        parts.append(_effect(evidence, words, adam, adamw, ACCURACY, "rises"))
+    return Decision(tuple(parts))
 
 
-def magnitude_like_random(evidence: Evidence) -> Finding:
+def magnitude_like_random(evidence: Evidence) -> Decision:
     """Adam, BN to L2_BN and DA_BN to DA_L2_SC_BN: EGF rises and accuracy falls, with either pruning."""
     parts = []
-    for architecture in ("magnitude", "sparse"):
+    for architecture, flow in (("magnitude", PRUNED_EGF), ("sparse", EGF)):
         for before, after in (("BN", "L2_BN"), ("DA_BN", "DA_L2_SC_BN")):
-            base, changed = (
-                evidence.wide_resnet("adam", name, architectures=[architecture])
-                for name in (before, after)
-            )
+            base, changed = (evidence.wide_resnet("adam", name) for name in (before, after))
             name = f"{architecture} {before} to {after}"
-            parts.append(effect_of(evidence, f"{name} EGF", base, changed, EGF, "rises"))
-            parts.append(effect_of(evidence, f"{name} accuracy", base, changed, ACCURACY, "falls"))
-    return conclude(parts)
+            only = (architecture,)
+            parts.append(_effect(evidence, f"{name} EGF", base, changed, flow, "rises", only))
+            parts.append(_effect(evidence, f"{name} accuracy", base, changed, ACCURACY, "falls", only))  # fmt: skip
+    return Decision(tuple(parts))
 
 
-def magnitude_vanishing(evidence: Evidence) -> Finding:
+def magnitude_vanishing(evidence: Evidence) -> Decision:
     """The lowest EGF of the second half of training is lower with magnitude pruning than with random masks.
 
-    One test over all pairs of equal configuration, density and seed, of three optimizers and four
-    regularizations. In the second half both are sparse.
+    One test of the mean over configurations and densities of each seed, of three optimizers and
+    four regularizations. In the second half both are sparse.
     """
-    frames, lacking = [], []
+    ratios, lacking = [], []
     for optimizer in OPTIMIZERS:
         for regularization in REGULARIZATIONS:
+            runs = evidence.values(evidence.wide_resnet(optimizer, regularization), LOWEST)
             sparse, magnitude = (
-                evidence.wide_resnet(optimizer, regularization, architectures=[architecture])
-                for architecture in ("sparse", "magnitude")
+                runs[:, ARCHITECTURES.index(name)] for name in ("sparse", "magnitude")
             )
-            key = ["dataset", "configuration", "density_percent", "seed"]
-            pairs = sparse[[*key, LOWEST]].merge(
-                magnitude[[*key, LOWEST]], on=key, suffixes=("_sparse", "_magnitude")
-            )
-            frames.append(pairs)
-            if len(pairs) < MINIMUM or len(pairs) < NEEDED * max(len(sparse), len(magnitude)):
+            of_seeds = _by_seed(evidence, change(sparse, magnitude, LOWEST)[:, None])
+            pairs, planned = _counts(sparse, magnitude)
+            if of_seeds.shape[1] and pairs >= NEEDED * planned:
+                ratios.append(of_seeds)
+            else:
                 lacking.append(f"{optimizer} {regularization}")
     if lacking:
-        return conclude([missing("random to magnitude", lacking=lacking)])
-    pairs = pd.concat(frames)
-    ratios = change(
-        pairs[f"{LOWEST}_sparse"].to_numpy(), pairs[f"{LOWEST}_magnitude"].to_numpy(), LOWEST
-    )
-    return conclude(
-        [
-            signed_rank_part(
-                "random to magnitude, lowest EGF falls", ratios, unit_of(LOWEST), "falls"
-            )
-        ]
-    )
+        return Decision((missing("random to magnitude", lacking=lacking),))
+    name = "random to magnitude, lowest EGF falls"
+    return Decision((seeds_part(name, np.mean(ratios, axis=0), UNITS[LOWEST], "falls"),))
+
+
+def _effect(
+    evidence: Evidence,
+    name: str,
+    base: Place,
+    changed: Place,
+    column: str,
+    direction: Direction,
+    architectures: Sequence[str] = TWINS,
+) -> Part:
+    chosen = [ARCHITECTURES.index(architecture) for architecture in architectures]
+    before, after = (evidence.values(place, column)[:, chosen] for place in (base, changed))
+    words = f"{name} {direction}"
+    pairs, planned = _counts(before, after)
+    if pairs < NEEDED * planned:
+        return missing(words, pairs, planned)
+    of_seeds = _by_seed(evidence, change(before, after, column))
+    if not of_seeds.shape[1]:
+        return missing(words)
+    return seeds_part(words, of_seeds, UNITS[column], direction)
+
+
+def _counts(one: Floats, other: Floats) -> tuple[int, int]:
+    """Pairs of runs, and the runs of the configuration that has more."""
+    first, second = ~np.isnan(one[0]), ~np.isnan(other[0])
+    return int((first & second).sum()), int(max(first.sum(), second.sum()))
+
+
+def _by_seed(evidence: Evidence, gaps: Floats) -> Floats:
+    """The mean over densities and architectures of each seed that has all that any seed has: [B, seeds].
+
+    Args:
+        evidence: for the units.
+        gaps: shape [B, architectures, units], NaN where there is none.
+    """
+    seeds = evidence.units("wide_resnet")[:, 1] if gaps.shape[2] else np.empty(0, dtype=int)
+    there = ~np.isnan(gaps[0])
+    counts = {seed: int(there[:, seeds == seed].sum()) for seed in np.unique(seeds)}
+    whole = [seed for seed, count in counts.items() if count and count == max(counts.values())]
+    if not whole:
+        return np.empty((len(gaps), 0))
+    near = np.clip(gaps, -1e3, 1e3)
+    return np.stack([np.nanmean(near[:, :, seeds == seed], axis=(1, 2)) for seed in whole], axis=1)
