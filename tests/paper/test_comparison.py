@@ -27,7 +27,7 @@ from gradflow.paper.agreement import (
 from gradflow.paper.comparison import Runs, mean_rows, p_value_rows, pairs_of_cells, read_runs
 from gradflow.paper.permutation_null import PERMUTATIONS, correlation_rows, correlations_of, tau_b
 from gradflow.paper.published import distinct_p_values, load_correlations, load_means, load_p_values
-from gradflow.report.scorecard import agreement_verdict
+from gradflow.paper.verdict_rules import agreement_verdict
 from gradflow.training.run_log import MEASURES
 
 pytestmark = pytest.mark.filterwarnings("error")

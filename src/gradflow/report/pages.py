@@ -20,10 +20,11 @@ from markupsafe import Markup
 from gradflow.analysis.levels import levels_sentence
 from gradflow.analysis.runs import about
 from gradflow.files import replacing
+from gradflow.paper.verdict_rules import FAR, NEAR
 from gradflow.paper.wording import COLOURS, MARKS
 from gradflow.report.provenance import read_study
 from gradflow.report.scaling import WHOLE_STUDY
-from gradflow.report.scorecard import CLAIM, FAR, NEAR, SCALED, STUDY, TABLE, title_of
+from gradflow.report.scorecard import CLAIM, SCALED, STUDY, TABLE, title_of
 from gradflow.text import duration
 from gradflow.training.run_log import LIBRARIES
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradflow.analysis.levels import MARGINS, significant
 from gradflow.analysis.runs import RUN_KEY, Artifact, read_rows
 from gradflow.paper.agreement import DECISION
 from gradflow.paper.claims.correlations import WIDTH
-from gradflow.paper.claims.parts import VERDICTS, Decision, Part, Verdict
+from gradflow.paper.claims.parts import VERDICTS, Decision, Part
+from gradflow.paper.verdict_rules import agreement_verdict, means_verdict
 from gradflow.paper.wording import Data, said, word
 from gradflow.report.captions import finished_runs, label
 
@@ -29,8 +29,6 @@ COLUMNS = [
     "part", "name", "title", "verdict", "said", "measure", "ours", "theirs", "agreeing", "compared", "published", "expected",
     "finished", "planned", "note",
 ]  # fmt: skip
-NEAR = MARGINS["means near"].value
-FAR = MARGINS["means far"].value
 
 
 @dataclass(frozen=True)
@@ -188,22 +186,6 @@ def verdict_of_p_values(name: str, agreement: pd.DataFrame | None) -> dict[str, 
     }
 
 
-def agreement_verdict(kappa: float, ceiling: float, more: float, less: float) -> Verdict:
-    """What decisions come to: see `verdict_of_p_values`.
-
-    Args:
-        kappa: with the published ones.
-        ceiling: the lower end of kappa under resamples of our own pairs.
-        more: the p-value of as much agreement.
-        less: of as little.
-    """
-    if math.isnan(kappa):
-        return "inconclusive"
-    if significant(more) and kappa >= ceiling:
-        return "reproduced"
-    return "contradicted" if significant(less) else "inconclusive"
-
-
 def _correlations(comparison: pd.DataFrame | None) -> dict[str, Any]:
     """Whether the published best measure is ours in each sparse column, by more than width alone gives.
 
@@ -277,15 +259,6 @@ def _means(comparison: pd.DataFrame | None) -> dict[str, Any]:
         "note": "ours and published: the average of these means",
         "share": _share(len(there), len(comparison), "means"),
     }
-
-
-def means_verdict(near: int, compared: int) -> Verdict:
-    """What it comes to that so many means of those compared are near the published ones."""
-    if not compared:
-        return "not run"
-    if near >= NEAR * compared:
-        return "reproduced"
-    return "contradicted" if near < FAR * compared else "inconclusive"
 
 
 def title_of(name: str) -> str:

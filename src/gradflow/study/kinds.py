@@ -93,6 +93,10 @@ _KINDS = (
         (*_PUBLISHED, "claims.yaml"), model="any",
     ),
     Kind(
+        "operating_table", "paper.operating", "table", "comparison", (*_PUBLISHED, "claims.yaml"),
+        runs="none", model="any", takes_configurations=True,
+    ),
+    Kind(
         "list_assumptions", "paper.assumptions", "table", "open", ("assumptions.yaml",),
         runs="none", needs_study=False, model="any",
     ),

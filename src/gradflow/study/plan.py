@@ -207,12 +207,14 @@ def _image_sides(plans: Sequence[Plan]) -> dict[str, list[int]]:
 
 
 def _grid(plans: Sequence[Plan]) -> list[dict[str, object]]:
-    """Every configuration of some plans, with the data set that it is about and its dense widths."""
+    """Every configuration of some plans, with the data set that it is about, its dense widths and its seeds."""
     return [
         {
             **dataclasses.asdict(configuration),
             "stands_for": plan.stands_for,
             "dense_widths": [dense_width(plan.max_width, percent) for percent in plan.percents],
+            "percents": plan.percents,
+            "seeds": plan.seeds,
         }
         for plan in plans
         for configuration in plan.configurations

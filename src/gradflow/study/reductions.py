@@ -5,12 +5,11 @@ Free of torch and pandas, because Snakemake imports it at every start.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
+from gradflow.study.job import Configuration, Job, Run, Settings
 from gradflow.study.labels import label
-
-if TYPE_CHECKING:
-    from gradflow.study.plan import Plan
 
 FULL = "paper"  # the scale that the others are set against
 # how a verdict's cell names a property: those that change what a run is, and how often there is one
@@ -22,6 +21,37 @@ _WORDS = {
     "seeds": "{here} of {full} seeds",
     "network": "{here} for {full}",
 }
+
+
+class Plan(Protocol):
+    """What is asked of a `gradflow.study.plan.Plan`."""
+
+    @property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """Of the study."""
+
+    @property
+    def variants(self) -> tuple[tuple[str, Settings], ...]:
+        """Each with its settings."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of each configuration."""
+
+    @property
+    def epochs(self) -> int:
+        """Of each run."""
+
+    @property
+    def percents(self) -> tuple[int, ...]:
+        """Dense widths or densities."""
+
+    @property
+    def max_widths(self) -> Sequence[int]:
+        """Of the sparse twins, of each variant."""
+
+    def runs(self) -> Iterator[tuple[Job, Run]]:
+        """Every run."""
 
 
 def in_words(plan: Plan, full: Plan) -> str:

@@ -97,7 +97,7 @@ class Claim:
 
 
 def check_claims(request: Request) -> tuple[pd.DataFrame, Page]:
-    """Decide every claim; one whose runs are missing is inconclusive."""
+    """Decide every claim; one whose runs are missing is not run."""
     runs = summarise_with_probes(select(read_rows(request.paths), request.artifact))
     claims, published = load_claims(WORKFLOW / "claims.yaml"), check_published(PUBLISHED)
     cells = claim_cells(claims, runs, request.artifact, published)

@@ -1,0 +1,129 @@
+"""How often the verdicts err, on simulated studies of the paper's design; a small version of the table."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from gradflow.paper.claims.evidence import ACCURACY, LOW, mlp
+from gradflow.paper.claims.simulation import Design, SimulatedEvidence
+from gradflow.paper.claims.verdicts import CHECKS
+from gradflow.paper.claims.worlds import WORLDS, World
+from gradflow.paper.operating import (
+    CONSTRUCTED,
+    HEAVY,
+    SMALL,
+    beyond_level,
+    design_of,
+    operating_rows,
+    rates,
+)
+from gradflow.paper.operating_tables import table_rows
+from gradflow.paper.published import distinct_p_values, load_p_values
+from gradflow.study.config_file import read_config
+from gradflow.study.plan import plan_study
+
+ROOT = Path(__file__).parents[2]
+LIGHT = [claim for claim in WORLDS if claim not in HEAVY]
+
+
+@cache
+def paper(wide_resnet_seeds: int = 3) -> Design:
+    """Scale paper's design: five widths and three seeds, and as many seeds of Wide ResNets as asked."""
+    config = read_config(ROOT / "config.yaml")
+    configurations = []
+    for study in config.artifacts["claims"].studies:
+        plan = plan_study(config, "paper", study)
+        for one in plan.configurations:
+            seeds = range(wide_resnet_seeds) if one.model == "wide_resnet" else plan.seeds
+            plain = dataclasses.asdict(one)
+            configurations.append(
+                {**plain, "stands_for": plan.stands_for, "seeds": seeds, "percents": plan.percents}
+            )
+    return design_of(configurations)
+
+
+def test_every_claim_has_its_worlds() -> None:
+    assert {*WORLDS, *CONSTRUCTED} == set(CHECKS)
+    assert paper().planned == 15
+
+
+@pytest.mark.parametrize("claim", LIGHT)
+def test_no_verdict_errs_more_often_than_its_level(claim: str) -> None:
+    studies = 300
+    for name, world in WORLDS[claim].nulls.items():
+        found = rates(paper(), claim, world, 1.0, studies)
+        assert not found.not_run
+        assert not beyond_level(found.reproduced, studies), (name, found)
+        assert not beyond_level(found.contradicted, studies), (name, found)
+    if WORLDS[claim].grows:
+        slight = rates(paper(), claim, WORLDS[claim].true, SMALL, studies)
+        assert not beyond_level(slight.contradicted, studies), slight
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", HEAVY)
+def test_nor_where_it_permutes(claim: str) -> None:
+    studies = 40
+    for name, world in WORLDS[claim].nulls.items():
+        found = rates(paper(), claim, world, 1.0, studies)
+        assert not beyond_level(found.reproduced, studies), (name, found)
+        assert not beyond_level(found.contradicted, studies), (name, found)
+
+
+@pytest.mark.parametrize(
+    "claim", ["bn-favours-sparse-non-ewma", "bn-interaction", "swish-prelu-favour-sparse", "magnitude-vanishing"]
+)  # fmt: skip
+def test_a_large_effect_is_seen_in_either_direction(claim: str) -> None:
+    worlds = WORLDS[claim]
+    assert rates(paper(), claim, worlds.true, 2.0, 100).reproduced > 0.9
+    assert worlds.contrary is not None
+    assert rates(paper(), claim, worlds.contrary, 2.0, 100).contradicted > 0.9
+
+
+def test_densities_of_one_seed_are_no_repetitions() -> None:
+    wide = [claim for claim in LIGHT if claim.startswith(("wrn", "magnitude"))]
+    assert len(wide) == 4
+    for claim in wide:
+        assert rates(paper(1), claim, WORLDS[claim].true, 2.0, 5).not_run
+
+
+def test_the_runs_correlate_as_they_say() -> None:
+    evidence = SimulatedEvidence(paper(), World(), 1.0, 4000)
+    first, second = (mlp("sgd", LOW, name) for name in ("NR", "BN"))
+    gaps = [evidence.twins(place)[:, 0] for place in (first, second)]
+    assert np.std(gaps[0]) == pytest.approx(1, abs=0.05)
+    assert np.corrcoef(*gaps)[0, 1] == pytest.approx(0.2 / 0.7, abs=0.05)
+    changes = [evidence.contrast(first, second, ACCURACY, (name,))[:, 0] for name in ("dense", "sparse")]  # fmt: skip
+    assert np.corrcoef(*changes)[0, 1] == pytest.approx(0.3 / 0.8, abs=0.05)
+
+
+def test_tables_that_have_nothing_to_do_with_the_published_ones() -> None:
+    cells = [cell for cell in distinct_p_values(load_p_values(ROOT / "workflow/published")) if "4" in cell.tables]  # fmt: skip
+    rows = table_rows(paper(), cells, studies=60).set_index("id")
+    for name in ("Table 4", "means"):
+        for column in ("false_reproduced", "false_contradicted"):
+            assert not beyond_level(rows.loc[name, column], 60), (name, column)
+    assert rows.loc["Table 4", "reproduced_1"] > 0.3
+
+
+def test_the_table_says_what_a_scale_has_no_runs_for() -> None:
+    """Fashion-MNIST alone: every claim about CIFAR is not run; the page has a line for each."""
+    whole = paper()
+    places = frozenset(place for place in whole.places if place.stands_for == "fashion_mnist")
+    design = Design({"mlp": whole.units["mlp"]}, places)
+    rows = operating_rows(design, studies=5, permuted=2)
+    states = rows.set_index("id")["state"]
+    assert states["only-swish-negative-gradient"] == "true by construction"
+    assert set(states.drop("only-swish-negative-gradient")) == {"not run"}
+    assert list(rows["id"]) == list(CHECKS)
+
+
+def test_the_level_allows_what_chance_gives() -> None:
+    assert not beyond_level(0.05, 300) and beyond_level(0.12, 300)
+    assert scipy.stats.binom.sf(scipy.stats.binom.ppf(0.999, 300, 0.05), 300, 0.05) <= 0.001
