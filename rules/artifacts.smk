@@ -46,10 +46,11 @@ for kind in KINDS.values():
             ENVIRONMENT
         params:
             artifact=artifact_json,
-        shell:
-            f"{DRAW} {{input.script:q}} {kind.maker} --artifact {{params.artifact:q}} --runs {{input.runs:q}} "
-            + " ".join(f"--{ending} {{output.{ending}:q}}" for ending in kind.endings)
-            + " 2> {log:q}"
+            maker=kind.maker,
+        shell:  # without `kind`: the text is put together when a job runs, and the loop is over
+            DRAW
+            + " {input.script:q} {params.maker} --artifact {params.artifact:q} --runs {input.runs:q}"
+            " --files {output:q} 2> {log:q}"
 
 
 FLOW = "results/{scale}/figures/flow_over_training/{variant}/{dataset}/{configuration}"

@@ -28,8 +28,13 @@ def main() -> int:
         "--artifact", required=True, help="its entry in the config, resolved (JSON)"
     )
     parser.add_argument("--runs", nargs="*", default=[], type=Path, help="study tables (Parquet)")
-    for ending in ("csv", "html", "tex", "pdf", "png"):
-        parser.add_argument(f"--{ending}", type=Path)
+    parser.add_argument(
+        "--files",
+        nargs="+",
+        required=True,
+        type=Path,
+        help="to write: CSV, HTML, LaTeX; or PDF, PNG",
+    )
     arguments = parser.parse_args()
     artifact = Artifact.from_json(arguments.artifact)
     request = Request(artifact, json.loads(arguments.artifact), arguments.runs)
@@ -45,14 +50,15 @@ def main() -> int:
     except ValueError as error:
         print(f"{function}: {error}", file=sys.stderr)
         return 1
-    if arguments.csv:
+    files = {path.suffix: path for path in arguments.files}
+    if ".csv" in files:
         rows, page = made
         tables = import_module(TABLES)
-        tables.write_csv(arguments.csv, rows)
-        tables.write_html(arguments.html, page)
-        tables.write_latex(arguments.tex, page)
+        tables.write_csv(files[".csv"], rows)
+        tables.write_html(files[".html"], page)
+        tables.write_latex(files[".tex"], page)
     else:
-        import_module(FIGURES).save_figure(made, arguments.pdf, arguments.png)
+        import_module(FIGURES).save_figure(made, files[".pdf"], files[".png"])
     return 0
 
 

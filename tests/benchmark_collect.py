@@ -156,7 +156,10 @@ def main() -> int:
         comparing = []
         for name in artifacts:
             runs = [str(studies / f"{study}.parquet") for study in grid.studies(SCALE, name)]
-            outputs = [f"--{kind}={tables / f'{name}.{kind}'}" for kind in ("csv", "html", "tex")]
+            outputs = [
+                "--files",
+                *(str(tables / f"{name}.{end}") for end in ("csv", "html", "tex")),
+            ]
             maker = KINDS[grid.config.artifacts[name].kind].maker
             entry = ["--artifact", grid.artifact_json(SCALE, name)]
             comparing.append((name, "scripts/draw.py", maker, *entry, "--runs", *runs, *outputs))

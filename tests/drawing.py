@@ -33,7 +33,7 @@ def draw(
     text = artifact if isinstance(artifact, str) else json.dumps(artifact)
     files = {ending: path.with_name(f"{path.name}.{ending}") for ending in KINDS[kind].endings}
     words = ["draw.py", KINDS[kind].maker, "--artifact", text, "--runs", *map(str, runs)]
-    words += [f"--{ending}={file}" for ending, file in files.items()]
+    words += ["--files", *map(str, files.values())]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", words)
         assert runpy.run_path(str(PROGRAM))["main"]() == 0
