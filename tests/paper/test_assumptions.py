@@ -29,7 +29,7 @@ FIELDS = {"choice", "status", "setting", "default", "alternatives", "evidence"}
 EXPLAINED = {
     "l2": "stated in section 3.2",
     **dict.fromkeys(
-        ("mask_update", "mask_update_interval", "mask_update_fraction"),
+        ("initial_mask", "mask_update", "mask_update_interval", "mask_update_fraction"),
         "fixed in section 2.1; for other methods",
     ),
 }

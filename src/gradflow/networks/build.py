@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from gradflow.data.store import ImageData
 from gradflow.networks.initialisation import initial_weight
 from gradflow.networks.masks import capacity, mlp_layer_shapes, random_mask
 from gradflow.networks.mlp import StackedMLP
+from gradflow.networks.pruning import initial_masks
 from gradflow.networks.wide_resnet import WideResNet, wide_resnet_layers
 from gradflow.study.job import Job, Run, dense_width
 from gradflow.study.streams import stream
@@ -58,12 +59,21 @@ def _mlp_stack(job: Job, runs: tuple[Run, ...], data: ImageData) -> Group:
         key = _key(job, run)
         shapes, twin = mlp_shapes(job, run, data)
         widest = mlp_layer_shapes(twin[0][0], job.max_width, job.configuration.depth, data.classes)
-        run_weights, run_masks = [], []
-        for index, (shape, active) in enumerate(zip(shapes, capacity(twin), strict=True)):
-            mask = None
-            if run.architecture == "sparse":
-                mask = random_mask(shape, active, stream(*key, "mask", index))
-                run_masks.append(mask)
+        run_weights: list[Tensor] = []
+        run_masks: list[Tensor] = []
+        if run.architecture == "sparse":
+            fan_ins = [shape[0] for shape in shapes]
+            run_masks = _masks(
+                job,
+                key,
+                shapes,
+                fan_ins,
+                capacity(twin),
+                data,
+                lambda start: StackedMLP(job.configuration, job.settings, start),
+            )
+        for index, shape in enumerate(shapes):
+            mask = run_masks[index] if run_masks else None
             draws = stream(*key, "initialisation", run.architecture, index)
             run_weights.append(
                 initial_weight(shape, mask, twin[index][0], widest[index][0], job.settings, draws)
@@ -82,26 +92,49 @@ def _wide_resnet(job: Job, run: Run, data: ImageData) -> Group:
     layers = wide_resnet_layers(
         configuration.depth, configuration.widen_factor, channels, data.classes
     )
-    weights, masks = [], []
+    masks: list[Tensor] = []
+    if run.architecture == "sparse":
+        masks = _masks(
+            job,
+            key,
+            [layer.shape for layer in layers],
+            [layer.fan_in for layer in layers],
+            [active_at(job, run, layer.role, layer.shape) for layer in layers],
+            data,
+            lambda start: WideResNet(configuration, job.settings, layers, start),
+        )
+    elif run.architecture == "magnitude":  # everything, until it is pruned
+        masks = [torch.ones(layer.shape, dtype=torch.bool) for layer in layers]
+    weights = []
     for index, layer in enumerate(layers):
-        mask = None
-        if run.architecture == "sparse":
-            mask = random_mask(
-                layer.shape,
-                active_at(job, run, layer.role, layer.shape),
-                stream(*key, "mask", index),
-            )
-        elif run.architecture == "magnitude":  # everything, until it is pruned
-            mask = torch.ones(layer.shape, dtype=torch.bool)
-        if mask is not None:
-            masks.append(mask.unsqueeze(0))
+        mask = masks[index] if masks else None
         draws = stream(*key, "initialisation", run.architecture, index)
         weights.append(
             initial_weight(
                 layer.shape, mask, layer.fan_in, layer.fan_in, job.settings, draws
             ).unsqueeze(0)
         )
-    return (run,), WideResNet(configuration, job.settings, layers, weights), masks or None
+    stacked = [mask.unsqueeze(0) for mask in masks]
+    return (run,), WideResNet(configuration, job.settings, layers, weights), stacked or None
+
+
+def _masks(
+    job: Job,
+    key: tuple[str | int, ...],
+    shapes: Sequence[tuple[int, ...]],
+    fan_ins: Sequence[int],
+    active: Sequence[int],
+    data: ImageData,
+    build: Callable[[list[Tensor]], Network],
+) -> list[Tensor]:
+    """The masks of one sparse run, a bool tensor a layer; see `pruning.initial_masks`."""
+    if job.settings.initial_mask == "random":  # without a network to look at, which takes time
+        return [
+            random_mask(shape, count, stream(*key, "mask", index))
+            for index, (shape, count) in enumerate(zip(shapes, active, strict=True))
+        ]
+    masks = initial_masks(job, key, shapes, fan_ins, active, data, build)
+    return [mask.bool() for mask in masks]
 
 
 def active_at(job: Job, run: Run, role: str, shape: tuple[int, ...]) -> int:

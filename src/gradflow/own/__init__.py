@@ -49,6 +49,7 @@ FUNCTIONS = {
     "activations": ("make", 2),
     "datasets": ("read", 1),
     "mask_updates": ("update", 3),
+    "initial_masks": ("masks", 1),
 }
 
 

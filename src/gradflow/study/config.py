@@ -29,6 +29,7 @@ from gradflow.study.choices import (
 from gradflow.study.config_sentences import one_line, sentence
 from gradflow.study.datasets import SHAPES
 from gradflow.study.job import (
+    LIBRARY_INITIAL_MASKS,
     LIBRARY_MASK_UPDATES,
     PAPER_ACTIVATIONS,
     PAPER_DATASETS,
@@ -213,6 +214,7 @@ def _mistakes(config: Config, rules: Collection[str]) -> Iterable[str]:
         ("activations", PAPER_ACTIVATIONS),
         ("datasets", PAPER_DATASETS),
         ("mask_updates", LIBRARY_MASK_UPDATES),
+        ("initial_masks", LIBRARY_INITIAL_MASKS),
     ):
         yield from own.mistakes(kind, taken)
     sections = ("scales", "studies", "variants", "artifacts")

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from gradflow import own
@@ -25,10 +26,18 @@ SUPERSEDED = "superseded"  # the folder of a scale for runs that made room for o
 PAPER_DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100")
 PAPER_OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw")
 PAPER_ACTIVATIONS = ("relu", "prelu", "elu", "swish", "srelu", "sigmoid")
-LIBRARY_MASK_UPDATES = ("fixed", "set")
+LIBRARY_MASK_UPDATES = ("fixed", "set", "rigl")
+LIBRARY_INITIAL_MASKS = tuple(
+    sorted(
+        path.stem
+        for path in (Path(__file__).parents[1] / "networks" / "initial_masks").glob("*.py")
+        if path.stem != "__init__"
+    )
+)
 DATASETS: tuple[str, ...] = (*PAPER_DATASETS, *own.names("datasets"))
 OPTIMIZERS: tuple[str, ...] = (*PAPER_OPTIMIZERS, *own.names("optimizers"))
 MASK_UPDATES: tuple[str, ...] = (*LIBRARY_MASK_UPDATES, *own.names("mask_updates"))
+INITIAL_MASKS: tuple[str, ...] = (*LIBRARY_INITIAL_MASKS, *own.names("initial_masks"))
 ACTIVATIONS: tuple[str, ...] = (*PAPER_ACTIVATIONS, *own.names("activations"))
 
 if TYPE_CHECKING:
@@ -36,9 +45,11 @@ if TYPE_CHECKING:
     Optimizer: TypeAlias = str
     Activation: TypeAlias = str
     MaskUpdateName: TypeAlias = str
+    InitialMaskName: TypeAlias = str
 else:  # what config.yaml is checked against
     Dataset, Optimizer, Activation = Literal[DATASETS], Literal[OPTIMIZERS], Literal[ACTIVATIONS]
     MaskUpdateName = Literal[MASK_UPDATES]
+    InitialMaskName = Literal[INITIAL_MASKS]
 Model = Literal["mlp", "wide_resnet"]
 Architecture = Literal["dense", "sparse", "magnitude"]
 Regularization = Literal[
@@ -106,6 +117,7 @@ class Settings:
     # a number: images averaged down to it, see `data.store.ImageData.averaged`
     image_side: int | Literal["original"] = "original"
     max_width: int | Literal["by_data_set"] = "by_data_set"  # `Job.max_width` is what it comes to
+    initial_mask: InitialMaskName = "random"  # a file of `networks.initial_masks`
     mask_update: MaskUpdateName = "fixed"  # see `mask_updates`
     mask_update_interval: int = 1  # epochs
     mask_update_fraction: float = 0.3  # of a layer's active weights

@@ -7,6 +7,7 @@ number of active weights, so that the comparison with the dense twin stays one o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,10 +16,11 @@ from torch import Tensor
 
 from gradflow import own
 from gradflow.networks.contracts import own_file
+from gradflow.networks.pruning import largest_by_layer
 from gradflow.study.job import LIBRARY_MASK_UPDATES, Job
 from gradflow.study.streams import stream
 from gradflow.training.contracts import ruled_masks
-from gradflow.training.stack import MaskUpdate, Stack, forget_gradients
+from gradflow.training.stack import MaskUpdate, Stack, forget_gradients, gradient
 
 
 def sparse_evolutionary_training(stack: Stack, steps: int, job: Job) -> list[Tensor]:
@@ -63,8 +65,43 @@ def _evolve(
     return evolved.view(mask.shape)
 
 
-RULES: dict[str, Callable[[Stack, int, Job], Sequence[Tensor] | None]] = {
-    "set": sparse_evolutionary_training
+def rigl(stack: Stack, steps: int, job: Job, steps_per_epoch: int) -> list[Tensor]:
+    """RigL (Evci et al., 2020): drop the active weights of smallest magnitude, activate where the gradient is largest.
+
+    The share of a layer's active weights that is dropped falls from `mask_update_fraction` to zero
+    along half a cosine, over the first three quarters of the training. A place that was just
+    dropped may be taken again and keeps its weight; any other starts at zero.
+
+    Returns:
+        One tensor [K, ...] a layer.
+    """
+    end = 0.75 * job.epochs * steps_per_epoch
+    share = 0.5 * (1 + math.cos(math.pi * min(1.0, steps / end)))
+    fraction = job.settings.mask_update_fraction * share
+    return [
+        torch.stack(
+            [
+                _grow(weight, slope, mask, fraction)
+                for weight, slope, mask in zip(layer, gradient(layer), masks, strict=True)
+            ]
+        )
+        for layer, masks in zip(stack.layers, stack.masks or [], strict=True)
+    ]
+
+
+def _grow(weight: Tensor, slope: Tensor, mask: Tensor, fraction: float) -> Tensor:
+    active = int(mask.sum())
+    dropped = int(fraction * active)
+    # masked places come last: magnitudes are not negative
+    magnitude = weight.detach().abs().masked_fill(mask == 0, -1.0)
+    (kept,) = largest_by_layer([magnitude], [active - dropped])
+    (grown,) = largest_by_layer([slope.abs().masked_fill(kept, -1.0)], [dropped])
+    return (kept | grown).to(mask.dtype)
+
+
+RULES: dict[str, Callable[..., Sequence[Tensor] | None]] = {
+    "set": sparse_evolutionary_training,
+    "rigl": rigl,
 }
 
 
@@ -79,7 +116,8 @@ def mask_update_of(job: Job, steps_per_epoch: int) -> MaskUpdate | None:
     def update(stack: Stack, steps: int) -> Sequence[Tensor] | None:
         if not steps:
             return None  # before the first step nothing is learned
-        return ruled_masks(place, rule, stack, steps, job)
+        arguments = (steps, job, steps_per_epoch) if rule is rigl else (steps, job)
+        return ruled_masks(place, rule, stack, *arguments)
 
     return MaskUpdate(update, every=job.settings.mask_update_interval * steps_per_epoch)
 
