@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as their authors publish them: pickled batches in a tar.gz archive.
+"""CIFAR-10 and CIFAR-100 as their authors publish them, pickled batches in a tar.gz archive, or as copies.
 
 Nothing is unpickled before its checksum was verified, and then only plain values and arrays are
 admitted. Archives are read in memory and never extracted, so no member can be written outside a
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from gradflow.data.content import canonical_order
+from gradflow.data.encoded_images import read_encoded
 from gradflow.data.sources import (
     DataError,
     Original,
@@ -85,10 +86,17 @@ CIFAR = {
 
 
 def read_cifar(dataset: str, place: Place) -> Original | None:
-    """Read CIFAR-10 or CIFAR-100 (fine labels) from the archive or its extracted folder; None where there is neither.
+    """Read CIFAR-10 or CIFAR-100 (fine labels), or return None where the place holds nothing of it.
 
-    The archive goes first. The user may also name the extracted folder itself.
+    The authors' archive goes first, then their extracted folder, then copies as encoded images;
+    see `encoded_images`. Whatever the source, the order is the same.
     """
+    original = _read_batches(dataset, place) or read_encoded(dataset, place)
+    return None if original is None else in_canonical_order(original)
+
+
+def _read_batches(dataset: str, place: Place) -> Original | None:
+    """Read the authors' archive, or the folder extracted from it, which the user may also name itself."""
     files = CIFAR[dataset]
     folders = [place.folder / name for name in files.folders]
     archive = first_file(*(folder / files.archive for folder in folders))
@@ -138,7 +146,7 @@ def read_cifar(dataset: str, place: Place) -> Original | None:
         raise DataError(
             f"{where} is not laid out as {dataset} is ({one_line(error)}); {place.remedy}"
         ) from error
-    return in_canonical_order(checked(dataset, original, where, place))
+    return checked(dataset, original, where, place)
 
 
 def in_canonical_order(original: Original) -> Original:

@@ -314,7 +314,10 @@ def _advice(dataset: str) -> str:
     if dataset == "fashion_mnist":
         files = ", ".join(f"{name}.gz" for name in FASHION_MNIST_SHA256)
         return f"install Debian's package dataset-fashion-mnist, or set GRADFLOW_DATA to a folder that holds {files}"
-    return f"set GRADFLOW_DATA to a folder that holds {CIFAR[dataset].archive}"
+    return (
+        f"set GRADFLOW_DATA to a folder that holds {CIFAR[dataset].archive}, or a lossless copy of it: Parquet files or "
+        "images by split and class"
+    )
 
 
 def download(dataset: str, folder: Path) -> str:
