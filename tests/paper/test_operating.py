@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from gradflow.analysis.runs import Artifact
+from gradflow.analysis.tables import write_html, write_latex
 from gradflow.paper.claims.evidence import ACCURACY, LOW, mlp
 from gradflow.paper.claims.simulation import Design, SimulatedEvidence
 from gradflow.paper.claims.verdicts import CHECKS
@@ -17,9 +19,11 @@ from gradflow.paper.claims.worlds import WORLDS, World
 from gradflow.paper.operating import (
     CONSTRUCTED,
     HEAVY,
+    SIZES,
     SMALL,
     beyond_level,
     design_of,
+    operating_page,
     operating_rows,
     rates,
 )
@@ -112,7 +116,7 @@ def test_tables_that_have_nothing_to_do_with_the_published_ones() -> None:
     assert rows.loc["Table 4", "reproduced_1"] > 0.3
 
 
-def test_the_table_says_what_a_scale_has_no_runs_for() -> None:
+def test_the_table_says_what_a_scale_has_no_runs_for(tmp_path: Path) -> None:
     """Fashion-MNIST alone: every claim about CIFAR is not run; the page has a line for each."""
     whole = paper()
     places = frozenset(place for place in whole.places if place.stands_for == "fashion_mnist")
@@ -122,6 +126,15 @@ def test_the_table_says_what_a_scale_has_no_runs_for() -> None:
     assert states["only-swish-negative-gradient"] == "true by construction"
     assert set(states.drop("only-swish-negative-gradient")) == {"not run"}
     assert list(rows["id"]) == list(CHECKS)
+    artifact = Artifact("operating_characteristics", "How often", "paper")
+    table = rows.assign(false_reproduced=0.01, false_contradicted=np.nan)
+    for size in SIZES:
+        table[[f"reproduced_{size:g}", f"contradicted_{size:g}"]] = 0.5
+    page = operating_page(table, design, artifact)
+    write_html(tmp_path / "page.html", page)
+    write_latex(tmp_path / "page.tex", page)
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("not run") == len(CHECKS) - 1 and "3 seeds" in text
 
 
 def test_the_level_allows_what_chance_gives() -> None:

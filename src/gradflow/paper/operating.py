@@ -157,10 +157,10 @@ def operating_page(rows: pd.DataFrame, design: Design, artifact: Artifact) -> Pa
         lines.append(
             {
                 "just not true": row["null"] if simulated else row["state"],
-                "false reproduced": _percent(row["false_reproduced"]),
-                "false contradicted": _percent(row["false_contradicted"]),
-                **{f"reproduced, {size:g}": _percent(row[f"reproduced_{size:g}"]) for size in SIZES},
-                **{f"contradicted, {size:g}": _percent(row[f"contradicted_{size:g}"]) for size in SIZES},
+                "false reproduced": _rate(row["false_reproduced"]),
+                "false contradicted": _rate(row["false_contradicted"]),
+                **{f"reproduced, {size:g}": _rate(row[f"reproduced_{size:g}"]) for size in SIZES},
+                **{f"contradicted, {size:g}": _rate(row[f"contradicted_{size:g}"]) for size in SIZES},
             }
         )  # fmt: skip
     worst = rows[["false_reproduced", "false_contradicted"]].max()
@@ -175,7 +175,7 @@ def operating_page(rows: pd.DataFrame, design: Design, artifact: Artifact) -> Pa
         f"Simulated studies of this scale's own design. {sizes}. {STUDIES} studies a world, {PERMUTED} where the test "
         "is a permutation.",
         "False: where the claim is just not true, how many studies are called reproduced, or contradicted. Largest: "
-        f"{_percent(worst['false_reproduced'])} and {_percent(worst['false_contradicted'])}; with {STUDIES} studies, "
+        f"{_rate(worst['false_reproduced'])} and {_rate(worst['false_contradicted'])}; with {STUDIES} studies, "
         f"{scipy.stats.binom.ppf(0.999, STUDIES, LEVEL) / STUDIES:.0%} would still be chance.",
         "Reproduced, contradicted: how many are where the claim, or its contrary, is true by an effect of 0.5, 1 or 2 "
         "standard deviations of sparse minus dense over the pairs of one configuration. The rest are inconclusive.",
@@ -183,12 +183,14 @@ def operating_page(rows: pd.DataFrame, design: Design, artifact: Artifact) -> Pa
         "configurations, and a change of regularization by 0.38 between twins (in the kept results 0.12 and 0.30).",
         levels_sentence(),
     )
-    index = pd.Index([row["id"] for row in rows.to_dict("records")])
+    index = pd.MultiIndex.from_tuples(
+        [("claim" if name in CHECKS else "table", name) for name in rows["id"]]
+    )
     return long_page(artifact.title, index, lines, [{}] * len(lines), notes, scale=False)
 
 
-def _percent(share: float) -> str:
-    return "–" if pd.isna(share) else f"{100 * share:.1f} %"
+def _rate(share: float) -> str:
+    return "–" if pd.isna(share) else f"{share:.3f}"
 
 
 def beyond_level(share: float, studies: int) -> bool:

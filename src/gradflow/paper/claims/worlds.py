@@ -178,7 +178,7 @@ WORLDS: dict[str, ClaimWorlds] = {
     "bn-over-skip": ClaimWorlds(
         {
             "no effect": World(),
-            "SC_BN gains 1 point": World(
+            "SC with BN gains 1 point": World(
                 (
                     _better(2, regularizations=("BN", "SC_BN")),
                     Effect((ACCURACY,), _no_gain, regularizations=("SC_BN",), fixed=True),
