@@ -91,17 +91,26 @@ def test_every_statistic_is_that_of_the_cells_pairs(
         "undecided"
     ]  # four pairs decide nothing
     assert of_active["changes"].all()
+    # sparse minus dense falls in all pairs; of the last configuration only four are there
+    assert of_paper["fall_p_value"].isna().all()
+    assert of_active["fall_n"].tolist() == [15] * 4 + [4]
+    falls = of_active["fall_p_value"].to_numpy()[:4]
+    assert falls == pytest.approx([2**-15] * 4)
+    assert of_active["fall_p_holm"].to_numpy()[:4] == pytest.approx(falls * 4)
+    assert (of_active["fall_median"].to_numpy()[:4] < -25).all()  # 40 points, up to the ceiling
+    assert of_active[["fall_median", "fall_p_holm"]].iloc[4].isna().all()
 
 
 def test_the_page_shows_both_side_by_side(made: dict[str, Path]) -> None:
     html = made["html"].read_text(encoding="utf-8")
     page = Cells(html)
     assert page.rows[0][-2:] == ["shared_dense_fan_in", "active_fan_in"]
-    assert [row[-9:][0] for row in page.rows[1:2]] == ["accuracy"]
-    assert len(page.rows) == 7 and "(n=4)" in page.rows[-1][-4]
+    assert [row[-11:][0] for row in page.rows[1:2]] == ["accuracy"]
+    assert len(page.rows) == 7 and "(n=4)" in page.rows[-1][-6]
     assert "Digits: 278 of 300 planned runs of 5 epochs on 400 of the training images." in html
     assert (
-        "changes the conclusion" in html
+        "4 tests; at or below 0.05 in 4" in html
+        and "changes the conclusion" in html
         and "in 5 of 5 comparisons: NR Adam 0.001; NR Mom (0.9) 0.001;" in html
     )
     latex = made["tex"].read_text(encoding="utf-8")

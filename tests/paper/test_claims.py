@@ -562,6 +562,20 @@ def test_spread_and_lowest_egf_over_the_probes() -> None:
     assert runs.loc["sparse", SPREAD] == np.inf
 
 
+def test_flow_of_a_pruned_network_is_that_after_pruning() -> None:
+    """Dense for half of its epochs: the whole run's mean stays, beside the pruned phase's."""
+    rows = make_study_table(
+        ["adam"], ["BN"], model="wide_resnet", percents=[5], seeds=[0], epochs=5,
+        architectures=("sparse", "magnitude"),
+    )  # fmt: skip
+    rows["egf_l2"] = [4.0, 4.0, 1.0, 2.0, 3.0] * 2
+    runs = summarise_with_probes(rows).set_index("architecture")
+    assert runs["mean_egf_l2"].tolist() == pytest.approx([2.8, 2.8])
+    assert runs.loc["magnitude", PRUNED_EGF] == pytest.approx(2)
+    assert runs.loc["sparse", PRUNED_EGF] == pytest.approx(2.8)
+    assert runs.loc["magnitude", LOWEST] == 1
+
+
 def test_page_tells_the_verdict_by_word_mark_and_colour(tmp_path: Path) -> None:
     claims = load_claims(ROOT / "workflow" / "claims.yaml")
     runs = changed(

@@ -68,6 +68,22 @@ def test_rmsprop_alpha_is_a_setting() -> None:
     assert not torch.allclose(*results, rtol=1e-3)
 
 
+def test_nesterov_is_a_setting_of_momentum_alone() -> None:
+    for name, momentum in (("momentum", 0.9), ("sgd", 0.0)):
+        ours, theirs = make_parameters(), make_parameters()
+        optimizer = StackedOptimizer(name, [(ours, 0.01)], Settings(nesterov=True))
+        reference = torch.optim.SGD(
+            theirs, RATE, momentum=momentum, weight_decay=0.01, nesterov=momentum > 0
+        )
+        for step in range(3):
+            set_gradients(ours, step)
+            set_gradients(theirs, step)
+            optimizer.step(RATE)
+            reference.step()
+        for own, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(own.detach(), other.detach(), rtol=1e-13, atol=1e-13)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_zero_gradient_and_zero_weight_stay_exactly_zero(name: str) -> None:
     parameters = make_parameters()

@@ -6,17 +6,19 @@ The tests are those of Table 4 (Section 2.1); the variants of a study give the i
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from statsmodels.stats.multitest import multipletests
 
-from gradflow.analysis.levels import LEVEL
+from gradflow.analysis.levels import LEVEL, MIN_PAIRS, significant
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact, extent, pair_twins
 from gradflow.analysis.sensitivity import MISSING, conclude
+from gradflow.analysis.signed_ranks import tails_of_rows
 from gradflow.analysis.stats import MINIMUM, signed_rank_test
 from gradflow.analysis.tables import (
     Page,
@@ -31,9 +33,11 @@ COLUMNS = [
     "artifact", "variant", "initialisation", "stands_for", "dataset", "optimizer", "learning_rate", "regularization",
     "planned", "n", "zeros", "ties", "p_value", "p_value_normal", "rank_biserial", "median_difference",
     "interval_low", "interval_high", "mean_difference", "mean_dense", "mean_sparse", "conclusion", "changes",
+    "fall_n", "fall_median", "fall_p_value", "fall_p_holm",
     "diverged_dense", "diverged_sparse", "collapsed_dense", "collapsed_sparse",
 ]  # fmt: skip
 _SHOWN = ("p", "median", "mean", "accuracy")
+_FALL = ("change", "p of a fall")
 _ROW = ["regularization", "optimizer", "learning_rate"]
 _TARGETS: tuple[Target, ...] = ("html", "latex")
 _FLAGS = ("diverged", "collapsed")
@@ -61,7 +65,9 @@ def initialisation_cells(
         are sparse minus dense in percentage points of final test accuracy over the pairs;
         `mean_dense` and `mean_sparse` are the accuracies of the pairs' twins; `conclusion` is that
         of `gradflow.analysis.sensitivity.conclude`; `changes` says whether it is another than in
-        the artifact's variant, and is missing there and where either is.
+        the artifact's variant, and is missing there and where either is. `fall_*`: whether sparse
+        minus dense falls from the artifact's variant, over the pairs that both have (`_fall`), and
+        the p-value after Holm's correction over the table.
     """
     pairs = pair_twins(runs)
     reference = artifact.variant
@@ -112,13 +118,46 @@ def initialisation_cells(
                 }
             )
             before = conclusion if variant == reference else before
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"changes": "boolean"})
+            advantage = cell.set_index(["width_percent", "seed"])
+            advantage = advantage["test_accuracy_sparse"] - advantage["test_accuracy_dense"]
+            if variant == reference:
+                of_reference = advantage
+            else:
+                rows[-1] |= _fall(of_reference, advantage)
+    cells = pd.DataFrame(rows, columns=COLUMNS).astype({"changes": "boolean", "fall_n": "Int64"})
+    there = cells["fall_p_value"].notna()
+    if there.any():
+        tested = cells.loc[there, "fall_p_value"].to_numpy(dtype=float)
+        cells.loc[there, "fall_p_holm"] = multipletests(tested, method="holm")[1]
+    return cells.astype(dict.fromkeys(("fall_median", "fall_p_value", "fall_p_holm"), float))
+
+
+def _fall(before: pd.Series[float], after: pd.Series[float]) -> dict[str, Any]:
+    """Whether sparse minus dense falls from one initialisation to another, over the units that both have.
+
+    A paired one-sided Wilcoxon test: that one conclusion is significant and the other not says
+    nothing of it.
+    """
+    changes = (after - before).dropna().to_numpy(dtype=float)
+    if len(changes) < MIN_PAIRS:
+        return {"fall_n": len(changes)}
+    _, less = tails_of_rows(changes[None])
+    return {
+        "fall_n": len(changes),
+        "fall_median": float(np.median(changes)),
+        "fall_p_value": float(less[0]),
+    }
 
 
 def initialisation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
     """Arrange `initialisation_cells`: a row a configuration, a group of columns an initialisation."""
     names = list(dict.fromkeys(cells["initialisation"]))
-    columns = pd.MultiIndex.from_tuples([("dense", "accuracy"), *itertools.product(names, _SHOWN)])
+    columns = pd.MultiIndex.from_tuples(
+        [
+            ("dense", "accuracy"),
+            *((name, what) for i, name in enumerate(names) for what in _shown(i)),
+        ]
+    )
     groups = [group.to_dict("records") for _, group in cells.groupby(_ROW, sort=False)]
     places = [_place(group[0]) for group in groups]
     index = pd.MultiIndex.from_tuples(places, names=[None, None, None]) if places else pd.Index([])
@@ -132,7 +171,14 @@ def initialisation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artif
         [(latex_text(name), what) for name, what in columns]
     )
     styles = [
-        ["", *(style for cell in group for style in (p_value_style(cell["p_value"]), "", "", ""))]
+        [
+            "",
+            *(
+                style
+                for i, cell in enumerate(group)
+                for style in (p_value_style(cell["p_value"]), *("" for _ in _shown(i)[1:]))
+            ),
+        ]
         for group in groups
     ]
     changed = [
@@ -148,6 +194,10 @@ def initialisation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artif
         "The initialisation changes the conclusion (sparse better, dense better or undecided, each way at the 5 % "
         f"level) in {len(changed)} of {int(cells['changes'].notna().sum())} comparisons"
         + (f": {'; '.join(changed)}." if changed else "."),
+        "Change: median over pairs of the change of sparse minus dense from the first initialisation, percentage "
+        "points. p of a fall: paired one-sided Wilcoxon test that it falls, after Holm's correction over the table's "
+        f"{int(cells['fall_p_value'].notna().sum())} tests; at or below {LEVEL:g} in "
+        f"{int(significant(cells['fall_p_holm'].to_numpy()).sum())}. That a conclusion changes is no such test.",
         labels.abbreviations(cells["regularization"]),
     ]
     flags = {
@@ -166,13 +216,21 @@ def initialisation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artif
 def _texts(group: list[dict[Any, Any]], target: Target) -> list[str]:
     """A row: the dense accuracy, and _SHOWN for each initialisation."""
     texts = [_number(group[0]["mean_dense"], target, ".1f")]
-    for cell in group:
+    for place, cell in enumerate(group):
         texts.append(p_value_text(cell, target))
         texts += [
             _number(cell[f"{kind}_difference"], target, "+.2f") for kind in ("median", "mean")
         ]
         texts.append(_number(cell["mean_sparse"], target, ".1f"))
+        if place:
+            texts.append(_number(cell["fall_median"], target, "+.2f"))
+            texts.append(_number(cell["fall_p_holm"], target, ".3f"))
     return texts
+
+
+def _shown(place: int) -> tuple[str, ...]:
+    """The columns of an initialisation: the first has nothing to fall from."""
+    return (*_SHOWN, *(_FALL if place else ()))
 
 
 def _place(cell: Mapping[Any, Any]) -> tuple[str, str, str]:

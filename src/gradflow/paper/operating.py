@@ -30,7 +30,7 @@ from gradflow.paper.operating_tables import table_rows
 from gradflow.paper.published import distinct_p_values, load_p_values
 
 STUDIES = 400
-PERMUTED = 60  # of the claims whose tests are permutations of each study
+PERMUTED = 40  # of the claims whose tests are permutations of each study
 HEAVY = ("egf-correlates-best", "dense-measures-alike", "ewma-high-egf-is-bad")
 SIZES = (0.5, 1.0, 2.0)
 SMALL = 0.1  # an effect that a study cannot see

@@ -106,6 +106,7 @@ class Settings:
     srelu_left: tuple[float, float] = (0.0, 0.2)  # threshold t_l, slope a_l
     srelu_right: tuple[float, float] = (1.0, 1.0)  # threshold t_r, slope a_r
     rmsprop_alpha: float = 0.99
+    nesterov: bool = False  # of momentum
     probe_images: int = 10_000
     flip: Literal["by_data_set", "never"] = "by_data_set"
     precision: Literal["float32", "tf32", "bf16", "float64"] = "float32"

@@ -109,7 +109,7 @@ class StackedOptimizer:
                     momentum=momentum,
                     lr=lr,
                     dampening=0.0,
-                    nesterov=False,
+                    nesterov=self.settings.nesterov and momentum > 0,
                     maximize=False,
                 )
             case "adagrad":

@@ -39,7 +39,7 @@ from gradflow.paper.claims.parts import Decision, Floats, Part, bounded, identit
 from gradflow.paper.published import load_correlations
 from gradflow.training.run_log import MEASURES
 
-SIMULATED = 59  # permutations of each of many studies
+SIMULATED = 149  # permutations of each of many studies
 TARGETS = {LOSS: "loss", ACCURACY: "accuracy"}
 ALIKE = MARGINS["dense-measures-alike"].value
 WIDTH = "dense width, which drives gradient flow and performance alike"

@@ -146,7 +146,7 @@ WORLDS: dict[str, ClaimWorlds] = {
         World(others=1.0),
     ),
     "dense-measures-alike": ClaimWorlds(
-        {"a difference of 0.02": World(apart=0.45, follow=1.0, others=1.0)},
+        {"a difference of 0.02": World(apart=0.42, follow=1.0, others=1.0)},
         World(follow=1.0, others=1.0),
         World(apart=1.0, follow=1.0, others=1.0),
         grows=False,
