@@ -6,6 +6,7 @@ Free of torch and pandas, because Snakemake imports it at every start.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, get_type_hints
@@ -26,8 +27,12 @@ from gradflow.text import nearest
 
 Percent = Annotated[int, Field(ge=1, le=100)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+# Beyond these nothing is meant, and something fails late: a log's integers have 64 bits, and a layer
+# of MOST_WIDTH units takes all memory.
+MOST, MOST_WIDTH, MOST_SEED = 1_000_000, 100_000, 2**63 - 1
+Positive = Annotated[int, Field(ge=1, le=MOST)]
+Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 
 
 class ConfigError(ValueError):
@@ -42,7 +47,7 @@ class _Cell(BaseModel):
     dataset: str
     model: Model
     depth: Positive
-    widen_factor: Annotated[int, Field(ge=0)]
+    widen_factor: Annotated[int, Field(ge=0, le=MOST)]
     activation: Activation
     optimizer: Optimizer
     learning_rate: Rate
@@ -54,7 +59,7 @@ class _Comparison(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    max_width: Positive
+    max_width: Width
     epochs: Positive
     seeds: Annotated[list[Seed], Field(min_length=1)]
     percents: Annotated[list[Percent], Field(min_length=1)]
@@ -103,17 +108,18 @@ def check_settings(settings: Settings) -> None:
 
 # Settings are a plain dataclass, for the sake of the trainer; its field types are checked here.
 _FIELD_TYPES = get_type_hints(Settings)
-_LIMITS = {
-    "batch_size": "at least 1",
-    "probe_images": "at least 1",
-    "l2": "at least 0",
-    "wide_resnet_l2": "at least 0",
-    "rmsprop_alpha": "between 0 and 1",
-    "train_images": "at least 1",
-    "image_side": "at least 1",
-    "max_width": "at least 1",
-    "mask_update_interval": "at least 1",
-    "mask_update_fraction": "between 0 and 1",
+# the least and the most of a setting; of a share the most is left out
+_LIMITS: dict[str, tuple[float, float]] = {
+    "batch_size": (1, MOST),
+    "probe_images": (1, MOST),
+    "l2": (0, math.inf),
+    "wide_resnet_l2": (0, math.inf),
+    "rmsprop_alpha": (0, 1),
+    "train_images": (1, MOST),
+    "image_side": (1, MOST),
+    "max_width": (1, MOST_WIDTH),
+    "mask_update_interval": (1, MOST),
+    "mask_update_fraction": (0, 1),
 }
 
 
@@ -142,14 +148,16 @@ def settings_from(raw: dict[str, Any], place: str) -> Settings:
         numbers = values[key] if isinstance(values[key], tuple) else (values[key],)
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
             raise ConfigError(f"{place}.{key}: {value} is not a finite number")
-        limit, number = _LIMITS.get(key), values[key]
-        low = 1 if limit == "at least 1" else 0
-        if (
-            limit
-            and not isinstance(number, str)
-            and (number < low or (limit == "between 0 and 1" and number >= 1))
-        ):
-            raise ConfigError(f"{place}.{key}: {value} is out of range; it must be {limit}")
+        number = values[key]
+        if key in _LIMITS and not isinstance(number, str):
+            least, most = _LIMITS[key]
+            if not (least <= number < most if most == 1 else least <= number <= most):
+                limit = (
+                    f"at least {least:g}" if math.isinf(most)
+                    else "between 0 and 1" if most == 1
+                    else f"between {least:g} and {most:,}"
+                )  # fmt: skip
+                raise ConfigError(f"{place}.{key}: {value} is out of range; it must be {limit}")
     return dataclasses.replace(Settings(), **values)
 
 
@@ -177,20 +185,49 @@ def regularization_mistakes(place: str, regularization: str, wide: bool) -> Iter
         yield f"{place}: a Wide ResNet has BatchNorm; instead of {regularization} take {better}"
 
 
-def minibatch_mistake(settings: Settings, images: int, dataset: str) -> str | None:
-    """More training images than a data set of `images` has, or a last minibatch of one."""
+def minibatch_mistake(
+    settings: Settings, images: int, dataset: str, others: Iterable[int] = ()
+) -> str | None:
+    """More training images than a data set of `images` has, or a last minibatch of one.
+
+    Args:
+        settings: of the runs.
+        images: training images of the data set.
+        dataset: its name.
+        others: training images of other data sets, for which the advice must hold, too.
+    """
     if settings.train_images != "all":
         if settings.train_images > images:
             return f"train_images is {settings.train_images}, but {dataset} has {images} training images; take fewer"
-        images = settings.train_images
+        if settings.train_images == 1:
+            return "train_images is 1, a minibatch of one image, which BatchNorm cannot normalise; take more"
+    if settings.probe_images == 1:
+        return "probe_images is 1, a minibatch of one image, which BatchNorm cannot normalise; take more"
     batch = settings.batch_size
-    for count in (images, min(settings.probe_images, images)):
-        if batch == 1 or count % batch == 1:
+    for count in _counts(settings, images):
+        if not _divides(count, batch):
+            counts = {one for size in (images, *others) for one in _counts(settings, size)} - {1}
+            better = next(
+                size
+                for size in itertools.count(batch + 1)
+                if all(_divides(one, size) for one in counts)
+            )
             return (
                 f"a batch_size of {batch} leaves a last minibatch of one image out of {count}, which BatchNorm cannot "
-                f"normalise; take {batch + 1}"
+                f"normalise; take {better}"
             )
     return None
+
+
+def _counts(settings: Settings, images: int) -> tuple[int, int]:
+    """How many images an epoch and a probe go over."""
+    used = images if settings.train_images == "all" else min(settings.train_images, images)
+    return used, min(settings.probe_images, used)
+
+
+def _divides(count: int, batch: int) -> bool:
+    """Whether no minibatch has a single image."""
+    return batch > 1 and count % batch != 1
 
 
 def repeats(place: str, values: Sequence[Any]) -> Iterable[str]:

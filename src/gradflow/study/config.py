@@ -19,6 +19,7 @@ from gradflow.study.choices import (
     Positive,
     Rate,
     Seed,
+    Width,
     depth_mistakes,
     minibatch_mistake,
     regularization_mistakes,
@@ -67,7 +68,7 @@ class Strict(BaseModel):
 class DatasetChoice(Strict):
     """How a data set is used."""
 
-    max_width: Positive | None = None  # None: n + 4 for n inputs
+    max_width: Width | None = None  # None: n + 4 for n inputs
     crop_padding: Annotated[int, Field(ge=0, le=16)]
     flip: bool
 
@@ -113,7 +114,7 @@ class Scale(Strict):
     seeds: Annotated[list[Seed], Field(min_length=1)]
     studies: Annotated[dict[Name, StudyAtScale], Field(min_length=1)]
     stand_ins: dict[Dataset, Dataset] = {}
-    max_widths: dict[Dataset, Positive] = {}
+    max_widths: dict[Dataset, Width] = {}
     image_sides: dict[Dataset, Positive] = {}
     settings: dict[str, Any] = {}
     keep_weights: bool = (
@@ -351,7 +352,8 @@ def _image_mistake(
         width = max_width_of(config, scale, dataset, settings)
         for mistake in width_mistakes(config.percents, width, "max_width"):
             return mistake
-    return minibatch_mistake(settings, shape.train_images, dataset)
+    others = [SHAPES[other].train_images for other in config.datasets]
+    return minibatch_mistake(settings, shape.train_images, dataset, others)
 
 
 def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:

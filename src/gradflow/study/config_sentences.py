@@ -37,8 +37,14 @@ def sentence(detail: ErrorDetails | dict[str, Any], root: type[BaseModel]) -> st
         case "greater_than_equal" | "greater_than" | "less_than_equal" | "less_than":
             words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
             key = next(key for key in words if key in context)
-            return f"{place}: {value} is out of range; it must be {words[key]} {context[key]:g}"
+            return (
+                f"{place}: {value} is out of range; it must be {words[key]} {_limit(context[key])}"
+            )
     return f"{place}: {shown(value)} does not fit: {detail['msg'].lower()}"
+
+
+def _limit(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def one_line(sentence: str) -> str:
