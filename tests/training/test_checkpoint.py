@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -32,7 +33,9 @@ from gradflow.training.checkpoint import (
     write_progress,
 )
 from gradflow.training.cohort import Cohort
+from gradflow.training.run_log import read_log
 from gradflow.training.stack import Stack
+from gradflow.training.train_job import train_job
 
 THREE = (30, 50, 70)
 EVERYTHING = make_job("adam", "DA_L2_SC_BN", activation="prelu", percents=THREE)
@@ -268,3 +271,39 @@ class TestFiles:
         write_progress(path, done)
         assert read_progress(path) == done
         assert json.loads(path.read_text())["tensors"] == ""
+
+
+def test_a_log_names_every_device_that_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that is stopped here and goes on elsewhere, there and back again."""
+    job, data = make_job(percents=(50,)), make_data()
+    state, spec = tmp_path / job.state_path, job.to_json()
+    monkeypatch.setattr("gradflow.training.train_job.load_job_data", lambda *_: data)
+    for name in ("A", "B", "A"):
+        monkeypatch.setattr("gradflow.training.train_job.machine", lambda _, name=name: name)
+        cohort = Cohort(job, data, DEVICE)
+        if (progress := read_progress(state)) is not None:
+            restore_checkpoint(state, progress, cohort)
+        if name not in cohort.devices:
+            cohort.devices.append(name)
+        train_steps(cohort, 1)
+        save_checkpoint(state, spec, cohort, 1.0)
+    monkeypatch.setattr("gradflow.training.train_job.machine", lambda _: "C")
+    train_job(job, tmp_path, DEVICE)
+    for run in job.runs:
+        said = read_log(tmp_path / job.log_path(run)).schema.metadata
+        assert said[b"device"] == b"A, then B, then C"
+
+
+def test_a_checkpoint_from_before_devices_were_noted_is_read(tmp_path: Path) -> None:
+    job = make_job(percents=(50,))
+    cohort = Cohort(job, make_data(), DEVICE)
+    path = tmp_path / "seed3.json"
+    save_checkpoint(path, job.to_json(), cohort, 1.0)
+    plain = json.loads(path.read_text())
+    del plain["devices"], plain["checksum"]
+    checksum = hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+    path.write_text(json.dumps({**plain, "checksum": checksum}))
+    progress = read_progress(path)
+    assert progress is not None and progress.devices == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Progress:
     rows: dict[Run, list[dict[str, Any]]]
     tensors: str = ""  # file name beside the JSON file; empty once there is nothing left to train
     sha256: str = ""
+    devices: list[str] = field(default_factory=list)  # that trained it so far, in their order
 
 
 def save_checkpoint(path: Path, spec: str, cohort: Cohort, seconds: float) -> None:
@@ -60,6 +61,7 @@ def save_checkpoint(path: Path, spec: str, cohort: Cohort, seconds: float) -> No
         rows=cohort.rows,
         tensors=name,
         sha256=digest,
+        devices=list(cohort.devices),
     )
     write_progress(path, progress)
     if before is not None and before.tensors not in ("", name):
@@ -85,6 +87,7 @@ def restore_checkpoint(path: Path, progress: Progress, cohort: Cohort) -> None:
         for key, tensor in present.items():
             tensor.copy_(saved[key])
     cohort.epoch, cohort.step_in_epoch = progress.epoch, progress.step_in_epoch
+    cohort.devices = list(progress.devices)
     cohort.rows = {run: list(rows) for run, rows in progress.rows.items()}
     for stack in cohort.stacks:
         stack.count_live()

@@ -57,12 +57,14 @@ class Cohort:
     ):
         self.job = job
         dtype = torch.float64 if job.settings.precision == "float64" else torch.float32
+        self.device = device
         self.batches = Batches(data, job, device, dtype)
         self.mask_update = mask_update or mask_update_of(job, self.steps_per_epoch)
         self.classes = data.classes
         self.probes = set(probe_epochs(job.epochs))
         self.epoch = 0  # the one under way
         self.step_in_epoch = 0  # steps done in it
+        self.devices: list[str] = []  # that trained it, one after the other (`train_job.machine`)
         self.rows: dict[Run, list[dict[str, Any]]] = {}
         self.stacks: list[Stack] = []
         for group in build_networks(job, data):

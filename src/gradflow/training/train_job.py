@@ -142,7 +142,9 @@ def _train(
             write_weights(weights_path(job, run, results), cohort, run)
         else:
             weights_path(job, run, results).unlink(missing_ok=True)  # of a log that is gone
-    done = Progress(job.to_json(), cohort.epoch, 0, job.epochs, seconds, cohort.rows)
+    done = Progress(
+        job.to_json(), cohort.epoch, 0, job.epochs, seconds, cohort.rows, devices=cohort.devices
+    )
     write_progress(state, done)
     return done
 
@@ -195,6 +197,8 @@ def advance(
             print(f"{error}; the job starts from the beginning", file=sys.stderr)
     if start is not None and not resumed:
         start(cohort)
+    if (here := machine(cohort.device)) not in cohort.devices:
+        cohort.devices.append(here)
 
     def seconds() -> float:
         return earlier + time.monotonic() - began
@@ -233,21 +237,32 @@ def publish(
         write_log(
             log,
             progress.rows[run],
-            provenance(device)
+            provenance(device, progress.devices)
             | {"spec": job.only(run).to_json(), "seconds": f"{progress.seconds:.3f}"},
         )
 
 
-def provenance(device: torch.device) -> dict[str, str]:
-    """What a log's metadata says of the machine and the software; seconds are the whole job's."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+def provenance(device: torch.device, devices: Sequence[str] = ()) -> dict[str, str]:
+    """What a log's metadata says of the machine and the software; seconds are the whole job's.
+
+    Args:
+        device: that ends the training.
+        devices: all that trained, in their order; a job that went on elsewhere has several.
+    """
     libraries = {f"{library}_version": version(library) for library in LIBRARIES}
     return {
         "engine_version": str(ENGINE_VERSION),
-        "device": name,
+        "device": ", then ".join(devices or [machine(device)]),
         "device_type": device.type,
         **libraries,
     }
+
+
+def machine(device: torch.device) -> str:
+    """A device by its name; of a CPU with the instructions that torch computes by, on which the bits depend."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_name()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def prepare(device: torch.device, job: Job, threads: int) -> None:
