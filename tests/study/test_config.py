@@ -354,7 +354,7 @@ WRONG = {
     ),
     "half an image": ("scales.quick.settings.train_images", 2.5, "settings.train_images: 2.5 does not fit: input"),
     "no images": (
-        "scales.quick.settings.train_images", 0, "train_images: 0 is out of range; it must be at least 1",
+        "scales.quick.settings.train_images", 0, "train_images: 0 is out of range; it must be between 1 and 1,000,000",
     ),
     "more images than there are": (
         "scales.quick.settings.train_images", 1438, "train_images is 1438, but digits has 1437 training images",
@@ -365,7 +365,7 @@ WRONG = {
     "a batch that leaves one image": (
         "scales.quick.settings.batch_size", 359, "a batch_size of 359 leaves a last minibatch of one image out of 1437",
     ),
-    "batches of one image": ("scales.quick.settings.batch_size", 1, "which BatchNorm cannot normalise; take 2"),
+    "batches of one image": ("scales.quick.settings.batch_size", 1, "which BatchNorm cannot normalise; take 6"),
     "a name with capitals": ("studies.Second", SHIPPED["studies"][MLP], "studies.Second: a name has small letters"),
     "a name of a rule": (
         "artifacts.train_mlp", SHIPPED["artifacts"]["figure14"], "artifacts.train_mlp: a rule of the workflow has this name",
