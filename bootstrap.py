@@ -14,6 +14,7 @@ import fcntl
 import glob
 import hashlib
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ BIN = os.path.join(VENV, "bin")
 LOCK = os.path.join(HERE, "envs", "requirements.txt")
 STAMP = os.path.join(VENV, "made-from")
 CONTENTS = "contents"  # beside it: the environment's own path, and what lay in it when it was made
+LAUNCH = "from gradflow.cli import main; sys.exit(main())"
 
 
 def main(command):
@@ -40,7 +42,7 @@ def main(command):
         if mistake:
             sys.exit(mistake)
     with open(LOCK, "rb") as lock:
-        wanted = hashlib.sha256(lock.read()).hexdigest() + " %d.%d" % sys.version_info[:2]
+        wanted = hashlib.sha256(lock.read()).hexdigest() + " %d.%d gradflow" % sys.version_info[:2]
     for other in (
         "PYTHONHOME",
         "PYTHONPATH",
@@ -213,6 +215,7 @@ def make(wanted):
         ):  # then each start would compile all that it imports: three seconds of snakemake's
             uv.append("--compile-bytecode")
         subprocess.run([*uv, "--python", os.path.join(BIN, "python"), LOCK], check=True)
+        install_command()
     except subprocess.CalledProcessError as error:
         sys.exit(
             "The environment could not be made (see above; it needs the package index); the same command tries again. "
@@ -222,6 +225,17 @@ def make(wanted):
         places.write("\n".join([os.path.realpath(VENV), *sorted(contents())]))
     with open(STAMP, "w") as stamp:
         stamp.write(wanted)
+
+
+def install_command():
+    """Put the command `gradflow` into the environment; it runs the library as it lies in src/."""
+    command = os.path.join(BIN, "gradflow")
+    with open(command, "w") as file:
+        # by sh, as pip does it: the path of an interpreter after #! can hold no spaces
+        python = shlex.quote(os.path.join(BIN, "python"))
+        file.write("#!/bin/sh\n'''exec' %s \"$0\" \"$@\"\n' '''\nimport sys\n" % python)
+        file.write("sys.path.insert(0, %r)\n%s\n" % (os.path.join(HERE, "src"), LAUNCH))
+    os.chmod(command, 0o755)
 
 
 def requirement(name):

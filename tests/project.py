@@ -31,6 +31,7 @@ PARTS = (
     "envs",
 )
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
+GRADFLOW = (sys.executable, "-m", "gradflow")  # with `environment(folder)`
 STUDY = "fashion_mnist_low"
 TABLE = f"results/smoke/studies/{STUDY}.parquet"
 
@@ -117,8 +118,12 @@ class Project:
         return parse_plan(self.make("-n", target))
 
 
-def environment() -> dict[str, str]:
-    """The environment of a person who has set up the project: its programs first, and no settings."""
+def environment(folder: Path | None = None) -> dict[str, str]:
+    """The environment of a person who has set up the project: its programs first, and no settings.
+
+    Args:
+        folder: of the project whose library GRADFLOW is to run; None where it does not run.
+    """
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -128,6 +133,7 @@ def environment() -> dict[str, str]:
         **kept,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
         "GRADFLOW_DEVICE": "cpu",
+        **({"PYTHONPATH": str(folder / "src")} if folder else {}),
     }
 
 

@@ -1,26 +1,45 @@
 """Same-capacity sparse/dense comparison (SC-SDC) and effective gradient flow (EGF).
 
-The modules, in the order in which a study meets them:
+What a notebook needs, by name:
 
-- what is asked: `config_file`, `config`, `config_sentences`, `spec`, `grid`; what it costs: `cost`,
-  `planning`
-- what you add: a file in `own`
-- data: `datasets`, `data`, `sources`, `cifar`
-- networks: `streams` (random numbers), `masks` and `initialisation` (SC-SDC), `activations`,
-  `products`, `mlp`, `wide_resnet`, `networks`
-- training: `batches`, `optimizers`, `flow` (gradient-flow measures), `stack`, `mask_updates` (they
-  move), `steps`, `graphs` and `cohort` (the engine), `rows`, `pruning`, `checkpoint`, `weights`,
-  `runlog` (what a run leaves behind), `training` (a job's life), `devices` (its GPU), `commands`,
-  `warm`
-- what is read from it: `collect`, `runs`, `stats`, `labels`, `tables`, `overviews`, `figures`,
-  `figures_by_width`, `artifact_command`, `drawing`
-- against the paper: `published`, `comparison`, `nulls`, `agreement`, `claims` and its `claim_*`,
-  `assumptions`, `sensitivity`, `calibration`, `initialisation_table`, `precision_table`
-- around the workflow: `files`, `workflow_lock`, `partial`, `workflow_progress`; mistakes:
-  `target_names`, `device_name`, `mistakes`; without Snakemake: `job_runner`; what is kept:
-  `reference`
-- in a notebook, without the workflow: `masks`, `flow.measure_gradient_flow` on any torch module,
-  `twins` (SC-SDC on data in memory), `stats`; `examples/` shows them
-- how far it is: `progress`, `status`, `status_report`; the runs behind an artifact: `provenance`,
-  `provenance_report`
+- gradient flow of any torch module: `measure_gradient_flow`, which returns a `GradientFlow`
+- masks: `random_mask`, `magnitude_mask`, `live_weights`; dense twins of the same capacity:
+  `mlp_layer_shapes`, `capacity`, `dense_width`; random numbers by key: `stream`
+- sparse against dense on your own data: `tensor_data`, `train_twins` with a `Configuration` and
+  `Settings`, and `signed_rank_test` on the pairs
+- what the workflow leaves in results/: `read_config`, `load_dataset`, `read_log` (one run),
+  `read_rows` (a study), `summarise_runs`, `pair_twins`, `mean_absolute_tau`
+- the paper's own numbers: `load_p_values`, `load_correlations`, `load_means`
+
+The packages below are the stages of a study, in the order `study`, `data`, `networks`, `training`,
+`analysis`, `paper`, `report`, `workflow`; each imports from those before it alone. Nothing heavy
+is imported until a name is used.
 """
+
+import ast
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+__version__ = "0.1.0"
+
+
+def _homes() -> dict[str, str]:
+    """The module of each public name, from the stub that type checkers read."""
+    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    found = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in found for alias in node.names}
+
+
+_HOMES = _homes()
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gradflow' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

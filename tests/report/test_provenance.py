@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
-from project import STUDY, Project, copy_of, environment, new_project, tiny
+from project import GRADFLOW, STUDY, Project, copy_of, environment, new_project, tiny
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -35,7 +34,7 @@ def project(finished, tmp_path) -> Project:
 
 def provenance(project: Project, *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "scripts/provenance.py", *arguments], cwd=project.folder, env=environment(), text=True,
+        [*GRADFLOW, "provenance", *arguments], cwd=project.folder, env=environment(project.folder), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from project import ROOT, STUDY, Project, environment, new_project
+from project import GRADFLOW, ROOT, STUDY, Project, environment, new_project
 from study_tables import make_table_of_plan, write_study_table
 
 from gradflow.report.reference import ReferenceError, read_reference
@@ -33,7 +32,7 @@ FASHION_MNIST = {
 
 def keep(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "scripts/keep_reference.py", *arguments], cwd=project.folder, env=environment(),
+        [*GRADFLOW, "keep", *arguments], cwd=project.folder, env=environment(project.folder),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 

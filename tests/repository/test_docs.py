@@ -10,11 +10,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from project import ROOT, Project, environment, new_project
+
+from bootstrap import LAUNCH
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 PAGES = sorted(
@@ -22,7 +25,7 @@ PAGES = sorted(
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     if path.name != "tutorial.md"
 )
-PROGRAMS = r"snakemake|python3?|uv|sbatch|srun"
+PROGRAMS = r"gradflow|snakemake|python3?|uv|sbatch|srun"
 # in the order in which they are run: what comes first makes what the later ones read
 RUN = (
     "snakemake help",
@@ -37,19 +40,19 @@ RUN = (
     "snakemake quick --config partial=true",
     "snakemake report_quick --config partial=true",
     "snakemake quick --report report.html --report-stylesheet workflow/report/report.css",
-    "python scripts/provenance.py results/quick/tables/table4.csv --where optimizer=adam regularization=BN",
-    "python scripts/status.py",
-    "python scripts/plan.py",
-    "python scripts/plan.py table3a",
+    "gradflow provenance results/quick/tables/table4.csv --where optimizer=adam regularization=BN",
+    "gradflow status",
+    "gradflow plan",
+    "gradflow plan table3a",
     "snakemake smoke",
-    """python scripts/provenance.py results/smoke/tables/table4.csv --where optimizer=adam "regularization=DA BN\"""",
-    "python scripts/plan.py fashion_mnist_reduced --jobs jobs.jsonl",
-    "python scripts/run_jobs.py --jobs jobs.jsonl --results elsewhere --minutes 25",
-    "python scripts/keep_reference.py fashion_mnist_reduced",
+    """gradflow provenance results/smoke/tables/table4.csv --where optimizer=adam "regularization=DA BN\"""",
+    "gradflow plan fashion_mnist_reduced --jobs jobs.jsonl",
+    "gradflow jobs --jobs jobs.jsonl --results elsewhere --minutes 25",
+    "gradflow keep fashion_mnist_reduced",
     "snakemake reference",
     "snakemake report_reference",
     "python -m benchmark --help",
-    "python scripts/status.py paper",
+    "gradflow status paper",
 )
 PLANNED = (
     "snakemake",
@@ -131,9 +134,13 @@ def test_no_command_is_left_over() -> None:
 
 
 def run(project: Project, command: str) -> None:
+    launcher = project.folder / "bin" / "gradflow"  # as bootstrap.py writes it
+    launcher.parent.mkdir(exist_ok=True)
+    launcher.write_text(f"#!{sys.executable}\nimport sys\nsys.path.insert(0, 'src')\n{LAUNCH}\n")
+    launcher.chmod(0o755)
     done = subprocess.run(
-        ["bash", "-c", command], cwd=project.folder, text=True, timeout=300, check=False,
-        env={key: value for key, value in environment().items() if key != "PYTHONPATH"},
+        ["bash", "-c", f"PATH=$PWD/bin:$PATH; {command}"], cwd=project.folder, text=True, timeout=300, check=False,
+        env=environment(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 0, f"{command}\n{done.stdout}"

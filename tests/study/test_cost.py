@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from plain import make_data, make_job, make_wide_resnet_job, train_cohort
-from project import ROOT, new_project
+from project import GRADFLOW, ROOT, environment, new_project
 
 from gradflow.networks import masks, wide_resnet
 from gradflow.study import cost
@@ -32,8 +31,6 @@ from gradflow.study.cost import (
 from gradflow.study.job import PAPER_OPTIMIZERS, Configuration, Job, Settings
 from gradflow.training.magnitude_pruning import pretraining_epochs
 from gradflow.workflow.job_list import read_job_list
-
-PLAN = ROOT / "scripts" / "plan.py"
 
 
 def paper_job(optimizer: str = "adam", **changes: object) -> Job:
@@ -63,7 +60,12 @@ def one_job(raw: dict[str, Any]) -> None:
 
 def plan(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, PLAN, *arguments], capture_output=True, text=True, check=False
+        [*GRADFLOW, "plan", *arguments],
+        cwd=ROOT,
+        env=environment(ROOT),
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from plain import make_job, make_wide_resnet_job
-from project import ROOT, Project, environment, new_project, tiny, wait_for
+from project import GRADFLOW, ROOT, Project, environment, new_project, tiny, wait_for
 
 from gradflow.data.store import fetch_dataset
 from gradflow.study.job import Job
@@ -29,7 +29,6 @@ from gradflow.workflow.job_list import (
     write_job_list,
 )
 
-RUN_JOBS = ROOT / "scripts" / "run_jobs.py"
 STOPPED = 143
 
 
@@ -50,8 +49,8 @@ def command(jobs: Sequence[Job], results: Path, *options: str) -> list[str]:
     path = results / "jobs.jsonl"
     write_job_list(path, jobs)
     words = [
-        sys.executable,
-        RUN_JOBS,
+        *GRADFLOW,
+        "jobs",
         "--jobs",
         path,
         "--results",
@@ -65,7 +64,7 @@ def command(jobs: Sequence[Job], results: Path, *options: str) -> list[str]:
 
 def run(jobs: Sequence[Job], results: Path, *options: str) -> tuple[int, str]:
     done = subprocess.run(
-        command(jobs, results, *options), env=environment(), text=True, timeout=300, check=False,
+        command(jobs, results, *options), env=environment(ROOT), text=True, timeout=300, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return done.returncode, done.stdout
@@ -88,7 +87,7 @@ def rows(job: Job, results: Path) -> list[bytes]:
 def stopped_in_training(jobs: Sequence[Job], results: Path, number: signal.Signals) -> str:
     """Start the runner, send it a signal when its first two jobs train, and wait for its end."""
     process = subprocess.Popen(
-        command(jobs, results), env=environment(), text=True, stdout=subprocess.PIPE
+        command(jobs, results), env=environment(ROOT), text=True, stdout=subprocess.PIPE
     )
     wait_for(lambda: all(record_path(results / job.state_path).exists() for job in jobs[:2]))
     children = running_jobs(process.pid)
@@ -170,7 +169,7 @@ def alive(process: int) -> bool:
 def test_two_runners_of_one_list_train_each_job_once(machine: Path) -> None:
     jobs = [small_job(seed, epochs=20) for seed in (0, 1)]
     both = [
-        subprocess.Popen(command(jobs, machine), env=environment(), stdout=subprocess.DEVNULL)
+        subprocess.Popen(command(jobs, machine), env=environment(ROOT), stdout=subprocess.DEVNULL)
         for _ in range(2)
     ]
     assert [process.wait(120) for process in both] == [COMPLETE, COMPLETE]
@@ -193,10 +192,10 @@ def test_it_needs_torch_numpy_pyarrow_and_safetensors_alone(machine: Path, tmp_p
     start = tmp_path / "without.py"
     start.write_text(
         f"import runpy, sys\nsys.modules |= dict.fromkeys({absent!r})\n"
-        "script, *sys.argv = sys.argv[1], *sys.argv[1:]\nrunpy.run_path(script, run_name='__main__')\n"
+        "runpy.run_module('gradflow', run_name='__main__', alter_sys=True)\n"
     )
-    _, script, *words = command([small_job()], machine)
-    done = subprocess.run([sys.executable, start, script, *words], env=environment(), check=False, text=True,
+    _, _, _, *words = command([small_job()], machine)
+    done = subprocess.run([sys.executable, start, *words], env=environment(ROOT), check=False, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     assert done.returncode == COMPLETE, done.stdout
 
@@ -215,7 +214,11 @@ def test_missing_data_and_broken_lists_are_a_sentence(tmp_path: Path) -> None:
         path = tmp_path / "jobs.jsonl"
         path.unlink() if text is None else path.write_text(text)
         done = subprocess.run(
-            [sys.executable, RUN_JOBS, "--jobs", path], capture_output=True, text=True, check=False
+            [*GRADFLOW, "jobs", "--jobs", path],
+            env=environment(ROOT),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == FAILED and done.stdout == "" and done.stderr.count("\n") == 1
         assert sentence in done.stderr
@@ -252,8 +255,12 @@ def test_snakemake_finds_the_logs_up_to_date(tmp_path: Path) -> None:
 
 def planned_jobs(project: Project, path: Path) -> list[Job]:
     """What plan.py writes."""
-    plan = [sys.executable, "scripts/plan.py", "smoke", "--scale", "smoke", "--jobs", path]
+    plan = [*GRADFLOW, "plan", "smoke", "--scale", "smoke", "--jobs", path]
     subprocess.run(
-        plan, cwd=project.folder, env=environment(), check=True, stdout=subprocess.DEVNULL
+        plan,
+        cwd=project.folder,
+        env=environment(project.folder),
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
     return read_job_list(path)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from project import ROOT, SNAKEMAKE, STUDY, Project, environment, new_project
+from project import GRADFLOW, ROOT, SNAKEMAKE, STUDY, Project, environment, new_project
 
 from gradflow.study.config_file import read_config
 from gradflow.study.plan import Grid
@@ -18,7 +18,7 @@ from gradflow.workflow.mistakes import MistakeError, check_settings
 from gradflow.workflow.target_names import wrong_target
 
 BOOTSTRAP = (sys.executable, "bootstrap.py")
-STATUS = (sys.executable, "scripts/status.py")
+STATUS = (*GRADFLOW, "status")
 SNAKE = (str(SNAKEMAKE),)
 RUNS = "results/quick/runs/paper/digits"
 # root writes everywhere but without this
@@ -96,7 +96,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def answer(folder: Path, command: tuple[str, ...]) -> list[str]:
     """The lines that a person sees."""
     done = subprocess.run(
-        command, cwd=folder, env=environment(), text=True, timeout=60, check=False,
+        command, cwd=folder, env=environment(ROOT if command[1:] and command[1] == "-m" else None), text=True, timeout=60, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout

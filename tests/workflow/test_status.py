@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from project import ROOT, STUDY, Project, environment, new_project, tiny, wait_for
+from project import GRADFLOW, ROOT, STUDY, Project, environment, new_project, tiny, wait_for
 
 from gradflow.files import is_locked, lock
 from gradflow.study.config_file import read_config
@@ -36,7 +36,7 @@ PLANTED = '    if job.configuration.optimizer == "momentum":\n        raise Valu
 
 def status(project: Project, *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "scripts/status.py", *arguments], cwd=project.folder, env=environment(), text=True,
+        [*GRADFLOW, "status", *arguments], cwd=project.folder, env=environment(project.folder), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout

@@ -29,7 +29,7 @@ CHOICES = (*RUN_COLUMNS, "study", "stands_for", "model", "hidden_layers", "learn
            "regularization", "activation", "device", "device_type")  # fmt: skip
 
 
-class ProvenanceError(Exception):
+class ProvenanceError(ValueError):
     """There is no such table, figure, cell or study; the message is one sentence."""
 
 

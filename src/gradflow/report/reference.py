@@ -37,7 +37,7 @@ MOST_BYTES = 5_000_000  # of all tables: they are in the repository
 _LIBRARY = "_version"  # the end of a log's metadata keys that name a version
 
 
-class ReferenceError(Exception):
+class ReferenceError(ValueError):
     """There is no reference, or it cannot be kept; the message is one sentence."""
 
 
@@ -74,7 +74,7 @@ def read_reference(results: Path, current: Config) -> Reference:
         chosen = {study: kept.studies[study] for study in studies}
     except FileNotFoundError:
         raise ReferenceError(
-            f"{folder} holds no results; keep those of a scale with: python scripts/keep_reference.py SCALE"
+            f"{folder} holds no results; keep those of a scale with: gradflow keep SCALE"
         ) from None
     except (ConfigError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())

@@ -30,7 +30,7 @@ GROUPS = (MLP, RANDOM, MAGNITUDE, PRETRAINING, BESIDE)
 LISTED = "snakemake help lists the targets"
 
 
-class TargetError(Exception):
+class TargetError(ValueError):
     """There is no such target; the message is one sentence."""
 
 

@@ -71,7 +71,7 @@ def target_list(grid: Grid, results: Path, device: DeviceType) -> str:
     lines += _entry("benchmark", "the engine's speed on this machine", None)
     lines += _entry("help", "this list", None)
     more = (
-        "What targets share is trained once. python scripts/plan.py TARGET tells a target's jobs, runs, hours and disk "
+        "What targets share is trained once. gradflow plan TARGET tells a target's jobs, runs, hours and disk "
         "by study, snakemake -n TARGET what would run now."
     )
     lines += ["", *textwrap.wrap(more, COLUMNS)]
