@@ -1,5 +1,5 @@
 # Tables and figures, one rule a kind (`gradflow.study.kinds`), each artifact from the run tables of its studies. Its
-# inputs beside them are all library modules that its kind's maker imports, and what the maker reads in workflow/: an
+# inputs beside them are all library modules that its kind's maker imports, and the files that the maker reads: an
 # edit of one draws it again, touching them does not.
 
 # how the report shows a file, by its ending; LaTeX is for a paper and stays out of it
@@ -33,7 +33,7 @@ for kind in KINDS.values():
             runs=study_tables,
             script=f"{SCRIPTS}/draw.py",
             modules=modules_of("draw", kind.maker.partition(":")[0]),
-            files=[str(HERE / "workflow" / path) for path in kind.files],
+            files=[str(HERE / "src" / "gradflow" / path) for path in kind.files],
         output:
             **drawn_files(kind),
         log:

@@ -4,7 +4,7 @@ from gradflow.report import captions
 from gradflow.report.scaling import config_json, scorecard_json
 
 
-report: "../workflow/report/first_page.rst"
+report: "../src/gradflow/report/templates/first_page.rst"
 
 
 def caption(wildcards):
@@ -22,7 +22,7 @@ def reported(path, shown_as):
     """An artifact's file, marked for the report."""
     return report(
         path,
-        caption="../workflow/report/artifact.rst",
+        caption="../src/gradflow/report/templates/artifact.rst",
         category=lambda wildcards: captions.category(
             CONFIG.artifacts[wildcards.artifact].kind
         ),
@@ -37,7 +37,7 @@ def reported_flow(path, shown_as):
     """A figure of flow over training, marked for the report."""
     return report(
         path,
-        caption="../workflow/report/flow_over_training.rst",
+        caption="../src/gradflow/report/templates/flow_over_training.rst",
         category=captions.TRAINING,
         labels={"Result": "{dataset}, {configuration}", "Shown as": shown_as},
     )

@@ -8,17 +8,17 @@ rule scorecard:
         tables=compared_tables,
         script=f"{SCRIPTS}/scorecard.py",
         modules=modules_of("scorecard"),
-        template=str(HERE / "workflow/report/scorecard.html"),
+        template=str(HERE / "src/gradflow/report/templates/scorecard.html"),
     output:
         csv=report(
             "results/{scale}/scorecard.csv",
-            caption="../workflow/report/scorecard.rst",
+            caption="../src/gradflow/report/templates/scorecard.rst",
             category=captions.SCORECARD,
             labels={"Result": "Scorecard", "Shown as": captions.DATA},
         ),
         html=report(
             "results/{scale}/scorecard.html",
-            caption="../workflow/report/scorecard.rst",
+            caption="../src/gradflow/report/templates/scorecard.rst",
             category=captions.SCORECARD,
             labels={"Result": "Scorecard", "Shown as": captions.PAGE},
         ),
@@ -42,11 +42,11 @@ rule describe_runs:
         studies=scale_studies,
         script=f"{SCRIPTS}/describe_runs.py",
         modules=modules_of("describe_runs"),
-        template=str(HERE / "workflow/report/provenance.html"),
+        template=str(HERE / "src/gradflow/report/templates/provenance.html"),
     output:
         html=report(
             "results/{scale}/provenance.html",
-            caption="../workflow/report/provenance.rst",
+            caption="../src/gradflow/report/templates/provenance.rst",
             category=captions.RUNS,
             labels={"Result": "Configuration and provenance"},
         ),
@@ -72,11 +72,11 @@ rule write_report:
         artifacts=lambda wildcards: artifact_files(wildcards.scale),
         pages=lambda wildcards: scale_pages(wildcards.scale),
         captions=[
-            str(HERE / f"workflow/report/{name}.rst")
+            str(HERE / f"src/gradflow/report/templates/{name}.rst")
             for name in ("first_page", "artifact", "scorecard", "provenance")
         ],
         modules=imported_files(FOLDERS, "gradflow.report.captions"),
-        style=str(HERE / "workflow/report/report.css"),
+        style=str(HERE / "src/gradflow/report/templates/report.css"),
     output:
         html="results/{scale}/report.html",
     log:

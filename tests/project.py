@@ -26,7 +26,6 @@ PARTS = (
     "scripts",
     "benchmark",
     "src",
-    "workflow",
     "profiles",
     "envs",
 )

@@ -19,6 +19,7 @@ from study_tables import make_table_of_plan, write_study_table
 from test_tables import Cells
 
 from gradflow.analysis import figures
+from gradflow.paper.published import PUBLISHED
 from gradflow.study import labels
 from gradflow.study.config import load_config
 from gradflow.study.kinds import KINDS
@@ -27,7 +28,6 @@ from gradflow.training.run_log import MEASURES
 
 ROOT = Path(__file__).parents[2]
 SCALE = "smoke"
-PUBLISHED = ROOT / "workflow" / "published"
 
 RAW = yaml.safe_load((ROOT / "config.yaml").read_text())
 RAW["scales"][SCALE]["studies"]["cifar100_depths"] = {

@@ -15,7 +15,6 @@ from study_tables import make_study_table, write_study_table
 
 from gradflow.analysis.grid_table import grid_cells, grid_page
 from gradflow.analysis.means_table import mean_cells, mean_page
-from gradflow.analysis.request import PUBLISHED
 from gradflow.analysis.runs import Artifact, select, summarise_runs
 from gradflow.analysis.stats import mean_absolute_tau, signed_rank_test
 from gradflow.analysis.tables import (
@@ -416,7 +415,7 @@ def test_published_p_values_stand_in_small_print(rows: pd.DataFrame, tmp_path: P
         TABLE4, where={"regularization": ["NR", "BN", "L2_BN"], "stands_for": ["fashion_mnist"]}
     )
     runs = summarise_runs(select(rows, artifact))
-    printed = load_p_values(PUBLISHED)
+    printed = load_p_values()
     cells = with_published(significance_cells(runs, artifact), printed, artifact)
     found = cells.set_index(["optimizer", "regularization"])["published"]
     # Table 4 of the paper; it has no L2_BN

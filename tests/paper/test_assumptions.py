@@ -13,14 +13,13 @@ import pytest
 import yaml
 from drawing import draw
 
+from gradflow.paper.assumptions import ASSUMPTIONS
 from gradflow.study.config import load_config
 from gradflow.study.job import Settings
 from gradflow.study.plan import Grid
 
 ROOT = Path(__file__).parents[2]
-ENTRIES: list[dict[str, Any]] = yaml.safe_load(
-    (ROOT / "workflow/assumptions.yaml").read_text(encoding="utf-8")
-)
+ENTRIES: list[dict[str, Any]] = yaml.safe_load(ASSUMPTIONS.read_text(encoding="utf-8"))
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 SETTINGS = dataclasses.asdict(Settings())
 FIELDS = {"choice", "status", "setting", "default", "alternatives", "evidence"}

@@ -22,8 +22,7 @@ from gradflow.paper.calibration import (
 )
 from gradflow.paper.published import load_means
 
-ROOT = Path(__file__).parents[2]
-PUBLISHED = load_means(ROOT / "workflow/published")
+PUBLISHED = load_means()
 VARIANTS = ("paper", "shared_max_fan_in", "own_shape", "active_fan_in")
 NAMES = {"paper": "shared_dense_fan_in"} | {name: name for name in VARIANTS[1:]}
 ARTIFACT: dict[str, Any] = {

@@ -54,11 +54,10 @@ from gradflow.paper.claims.verdicts import (
     claims_page,
     load_claims,
 )
+from gradflow.paper.published import PUBLISHED
 from gradflow.study.job import PAPER_ACTIVATIONS, Configuration
 from gradflow.training.run_log import MEASURES
 
-ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED = ROOT / "workflow" / "published"
 PERCENTS, SEEDS = (10, 30, 50, 70, 90), (0, 1, 2)
 ARTIFACT = Artifact("claims", "The paper's claims", "paper", seeds=SEEDS, percents=PERCENTS)
 
@@ -466,14 +465,14 @@ def test_only_swish_is_decided_by_the_functions() -> None:
 
 
 def test_every_claim_is_listed_and_checked() -> None:
-    listed = [claim.id for claim in load_claims(ROOT / "workflow" / "claims.yaml")]
+    listed = [claim.id for claim in load_claims()]
     assert listed == list(CHECKS)
     assert len(listed) == 24
     assert {*WORLDS, "only-swish-negative-gradient"} == set(listed)
 
 
 def test_published_numbers_give_what_the_claims_list() -> None:
-    found = check_published(PUBLISHED)
+    found = check_published()
     assert {name: finding.verdict for name, finding in found.items()} == {
         "bn-favours-sparse-non-ewma": "reproduced",
         # NR's cells are S > D and BN's are not, but two p-values on either side of 0.05 are no fall
@@ -494,7 +493,7 @@ def test_published_numbers_give_what_the_claims_list() -> None:
 
 def test_what_two_p_values_on_either_side_of_the_level_do_not_say() -> None:
     """The published fall from NR to BN is no significant one; a larger one is, and one to S > D is none."""
-    found = check_published(PUBLISHED)["nr-favours-sparse-ewma"]
+    found = check_published()["nr-favours-sparse-ewma"]
     assert "p 0.079, p of the fall 0.092" in found.explanation and "n = 5" in found.explanation
 
     def verdict(plain: float, norm: float) -> str:
@@ -528,7 +527,7 @@ def test_checks_of_tables_can_be_contradicted_or_open() -> None:
 
 def test_empty_input_is_not_run_anywhere() -> None:
     cells = claim_cells(
-        load_claims(ROOT / "workflow" / "claims.yaml"),
+        load_claims(),
         summarise_with_probes(read_rows([])),
         ARTIFACT,
         {},
@@ -577,11 +576,11 @@ def test_flow_of_a_pruned_network_is_that_after_pruning() -> None:
 
 
 def test_page_tells_the_verdict_by_word_mark_and_colour(tmp_path: Path) -> None:
-    claims = load_claims(ROOT / "workflow" / "claims.yaml")
+    claims = load_claims()
     runs = changed(
         sparse_wins_with_bn, dense_wins_without_bn, *srelu_bad[1:], better(4, activation="srelu")
     )
-    cells = claim_cells(claims, runs, ARTIFACT, check_published(PUBLISHED))
+    cells = claim_cells(claims, runs, ARTIFACT, check_published())
     assert {"reproduced", "contradicted", "inconclusive"} <= set(cells["verdict"])
     page = claims_page(cells, runs, ARTIFACT)
     write_html(tmp_path / "claims.html", page)

@@ -31,9 +31,7 @@ from gradflow.paper.verdict_rules import agreement_verdict
 from gradflow.training.run_log import MEASURES
 
 pytestmark = pytest.mark.filterwarnings("error")
-ROOT = Path(__file__).parents[2]
-PUBLISHED = ROOT / "workflow" / "published"
-CELLS = distinct_p_values(load_p_values(PUBLISHED))
+CELLS = distinct_p_values(load_p_values())
 ARTIFACT = Artifact(
     "comparison", "Ours & theirs", "paper", seeds=(1, 2, 3), percents=(10, 30, 50, 70, 90)
 )
@@ -165,7 +163,7 @@ class TestPValues:
 
 class TestMeans:
     def test_a_mean_beside_ours(self, runs: Runs, tables: list[pd.DataFrame]) -> None:
-        rows = mean_rows(load_means(PUBLISHED), runs, ARTIFACT)
+        rows = mean_rows(load_means(), runs, ARTIFACT)
         assert len(rows) == 48
         row = one(rows, optimizer="adam", regularization="NR", architecture="sparse")
         last = tables[1][(tables[1]["epoch"] == 1) & (tables[1]["optimizer"] == "adam")]
@@ -201,7 +199,7 @@ class TestCorrelations:
         assert math.isnan(tau_b(np.array([[1.0, 2.0]]), np.array([[1.0, 2.0]]))[0, 0])
 
     def test_ours_is_the_mean_absolute_tau(self, runs: Runs) -> None:
-        rows = correlation_rows(load_correlations(PUBLISHED), runs, ARTIFACT)
+        rows = correlation_rows(load_correlations(), runs, ARTIFACT)
         assert len(rows) == 48
         for architecture in ("sparse", "dense"):
             chosen = runs.together["stands_for"].eq("cifar100") & runs.together["architecture"].eq(
@@ -263,7 +261,7 @@ class TestCorrelations:
         noise = np.random.default_rng(5).normal(size=len(runs))
         for measure, share in zip(MEASURES, (0.2, 0.8, 0.5, 1.0), strict=True):
             runs[f"mean_{measure}"] = share * runs["test_loss"] + (1 - share) * noise
-        rows = correlation_rows(load_correlations(PUBLISHED), Runs(runs, {}), ARTIFACT)
+        rows = correlation_rows(load_correlations(), Runs(runs, {}), ARTIFACT)
         block = rows[
             (rows["dataset"] == "cifar100")
             & (rows["architecture"] == "sparse")
@@ -274,7 +272,7 @@ class TestCorrelations:
         runs[[f"mean_{measure}" for measure in MEASURES]] = runs[
             [f"mean_{measure}" for measure in MEASURES[::-1]]
         ].to_numpy()
-        rows = correlation_rows(load_correlations(PUBLISHED), Runs(runs, {}), ARTIFACT)
+        rows = correlation_rows(load_correlations(), Runs(runs, {}), ARTIFACT)
         block = rows[
             (rows["dataset"] == "cifar100")
             & (rows["architecture"] == "sparse")

@@ -108,7 +108,7 @@ def test_the_runs_correlate_as_they_say() -> None:
 
 
 def test_tables_that_have_nothing_to_do_with_the_published_ones() -> None:
-    cells = [cell for cell in distinct_p_values(load_p_values(ROOT / "workflow/published")) if "4" in cell.tables]  # fmt: skip
+    cells = [cell for cell in distinct_p_values(load_p_values()) if "4" in cell.tables]  # fmt: skip
     rows = table_rows(paper(), cells, studies=60).set_index("id")
     for name in ("Table 4", "means"):
         for column in ("false_reproduced", "false_contradicted"):

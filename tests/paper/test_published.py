@@ -11,6 +11,7 @@ import pytest
 
 from gradflow.paper.published import (
     BEST,
+    PUBLISHED,
     PublishedError,
     distinct_p_values,
     implied_dead_runs,
@@ -19,8 +20,6 @@ from gradflow.paper.published import (
     load_p_values,
 )
 
-ROOT = Path(__file__).parents[2]
-PUBLISHED = ROOT / "workflow" / "published"
 # SHA-256 of the tables as they were transcribed from the paper and proofread
 TRANSCRIBED = {
     "pvalues": "a0c2722f12cb3f63489f97493ca112458847f39ff95846249dec372fd867cc3a",
@@ -30,15 +29,15 @@ TRANSCRIBED = {
 
 
 def test_every_published_number_is_there() -> None:
-    printed = load_p_values(PUBLISHED)
+    printed = load_p_values()
     assert len(printed) == 254
     assert len(distinct_p_values(printed)) == 209
-    assert len(load_correlations(PUBLISHED)) == 48
-    assert len(load_means(PUBLISHED)) == 48
+    assert len(load_correlations()) == 48
+    assert len(load_means()) == 48
 
 
 def test_cells_that_two_tables_print_are_one() -> None:
-    cells = distinct_p_values(load_p_values(PUBLISHED))
+    cells = distinct_p_values(load_p_values())
     assert Counter(cell.tables for cell in cells) == {
         ("3a", "6a"): 40, ("6a",): 10, ("3b",): 25, ("3b", "3c"): 5, ("3c",): 25, ("4",): 21, ("5a",): 25,
         ("5b",): 20, ("5c",): 8, ("6b",): 30,
@@ -46,7 +45,7 @@ def test_cells_that_two_tables_print_are_one() -> None:
 
 
 def test_an_open_regularization_names_its_study() -> None:
-    cells = distinct_p_values(load_p_values(PUBLISHED))
+    cells = distinct_p_values(load_p_values())
     assert Counter(cell.best_study for cell in cells if cell.regularization == BEST) == {
         "cifar100_high_activations": 25, "cifar10_activations": 8, "cifar100_low_activations": 30,
     }  # fmt: skip

@@ -205,7 +205,7 @@ def test_the_browser_tells_what_a_page_asks_for_and_does_wrong(tmp_path: Path) -
 
 def test_captions_change_the_report_alone_and_nothing_is_missing_twice(reported: Project) -> None:
     assert not reported.plan("report_reference").jobs
-    template = reported.folder / "workflow" / "report" / "artifact.rst"
+    template = reported.folder / "src/gradflow/report/templates/artifact.rst"
     whole = template.read_text()
     template.write_text(whole + "\nMore to say.\n")
     try:

@@ -39,7 +39,7 @@ RUN = (
     "snakemake report_quick",
     "snakemake quick --config partial=true",
     "snakemake report_quick --config partial=true",
-    "snakemake quick --report report.html --report-stylesheet workflow/report/report.css",
+    "snakemake quick --report report.html --report-stylesheet src/gradflow/report/templates/report.css",
     "gradflow provenance results/quick/tables/table4.csv --where optimizer=adam regularization=BN",
     "gradflow status",
     "gradflow plan",

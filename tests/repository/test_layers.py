@@ -26,8 +26,9 @@ STEPS = (
     ("paper", "twins"),
     ("report",),
     ("workflow",),
-    ("cli",),
     ("",),  # the package itself, which offers names of all of them
+    ("cli",),
+    ("__main__",),
 )
 
 

@@ -131,7 +131,9 @@ EDITS = [
         NOTHING,
     ),
     Edit(
-        "a claim that no artifact here reads", append("workflow/claims.yaml", "\n# why\n"), NOTHING
+        "a claim that no artifact here reads",
+        append("src/gradflow/paper/claims/claims.yaml", "\n# why\n"),
+        NOTHING,
     ),
     Edit("a label", append(f"{SOURCE}/study/labels.py", LINE), {*TABLES, *FIGURES, *PAGES}),
     Edit("a colour", append(f"{SOURCE}/analysis/figures.py", LINE), FIGURES),
@@ -143,7 +145,11 @@ EDITS = [
     Edit("the program that draws", append("scripts/draw.py", LINE), {*TABLES, *FIGURES}),
     Edit("the layout of tables", append(f"{SOURCE}/analysis/tables.py", LINE), {*TABLES, *PAGES}),
     Edit("a statistic", append(f"{SOURCE}/analysis/stats.py", LINE), {*TABLES, *PAGES}),
-    Edit("a published number", append("workflow/published/pvalues.csv", "\n"), TABLES),
+    Edit(
+        "a published number",
+        append("src/gradflow/paper/published_numbers/pvalues.csv", "\n"),
+        TABLES,
+    ),
     Edit(
         "a table's title",
         config(lambda raw: raw["artifacts"]["table4"].update(title="Another")),

@@ -11,9 +11,6 @@ from gradflow.analysis.runs import Artifact, read_rows, select, summarise_runs
 if TYPE_CHECKING:
     import pandas as pd
 
-WORKFLOW = Path(__file__).resolve().parents[3] / "workflow"  # the claims, the assumptions
-PUBLISHED = WORKFLOW / "published"
-
 
 @dataclass(frozen=True)
 class Request:

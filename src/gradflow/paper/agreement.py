@@ -18,7 +18,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from gradflow.analysis.levels import EVEN, LEVEL, POWER, significant
-from gradflow.analysis.request import PUBLISHED, Request
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.signed_ranks import EXACT_PAIRS, tails_of_rows
 from gradflow.analysis.stats import DECIMALS, MINIMUM, bootstrap_interval, signed_rank_test
@@ -118,7 +118,7 @@ def permuted_agreement(
 def agreement_table(request: Request) -> tuple[pd.DataFrame, Page]:
     """Count the agreement table by table."""
     runs = read_runs(request.paths, request.artifact)
-    rows = agreement_rows(distinct_p_values(load_p_values(PUBLISHED)), runs)
+    rows = agreement_rows(distinct_p_values(load_p_values()), runs)
     return rows, agreement_page(rows, runs, request.artifact)
 
 
@@ -231,7 +231,7 @@ def seeds_to_decide(differences: Floats, widths: int) -> float:
 def effect_table(request: Request) -> tuple[pd.DataFrame, Page]:
     """Give every cell's effect by width."""
     runs = read_runs(request.paths, request.artifact)
-    rows = effect_rows(distinct_p_values(load_p_values(PUBLISHED)), runs, request.artifact)
+    rows = effect_rows(distinct_p_values(load_p_values()), runs, request.artifact)
     return rows, effect_page(rows, runs, request.artifact)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import html
+from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from gradflow.analysis.request import WORKFLOW, Request
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact
 from gradflow.analysis.tables import Page, latex_text
+
+ASSUMPTIONS = files("gradflow.paper") / "assumptions.yaml"
 
 COLUMNS = ["choice", "status", "setting", "value", "changed", "alternatives", "evidence"]
 SHOWN = {"status": "Status", "setting": "Setting", "value": "Value", "evidence": "Evidence"}
@@ -20,7 +23,7 @@ WRAPPED = "white-space: normal; text-align: left; vertical-align: top;"
 
 def list_assumptions(request: Request) -> tuple[pd.DataFrame, Page]:
     """Set the choices of assumptions.yaml beside the settings of the artifact's variant; no run is needed."""
-    entries = yaml.safe_load((WORKFLOW / "assumptions.yaml").read_text(encoding="utf-8"))
+    entries = yaml.safe_load(ASSUMPTIONS.read_text(encoding="utf-8"))
     table = assumption_rows(entries, request.definition.get("settings", {}))
     return table, assumptions_page(table, request.artifact)
 

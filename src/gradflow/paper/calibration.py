@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradflow.analysis.request import PUBLISHED, Request
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.tables import Page, Target, latex_text
 from gradflow.paper.published import PAIRS, PublishedMean, implied_dead_runs, load_means
@@ -33,7 +33,7 @@ COLUMNS = [
 def calibration_table(request: Request) -> tuple[pd.DataFrame, Page]:
     """Score every initialisation by the published means."""
     runs, variants = request.runs_of_all_variants(), request.definition.get("variants")
-    cells = calibration_cells(runs, request.artifact, load_means(PUBLISHED), variants)
+    cells = calibration_cells(runs, request.artifact, load_means(), variants)
     return cells, calibration_page(cells, runs, request.artifact)
 
 

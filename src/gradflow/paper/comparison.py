@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
 from gradflow.analysis.levels import EVEN, LEVEL, significant
-from gradflow.analysis.request import PUBLISHED, Request
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import (
     PAIR_KEY,
     Artifact,
@@ -124,7 +124,7 @@ def home_tables(published: Sequence[PublishedPValue]) -> list[str]:
 def compare_p_values(request: Request) -> tuple[pd.DataFrame, Page]:
     """Set every distinct published p-value (Tables 3 to 6) beside ours."""
     runs = read_runs(request.paths, request.artifact)
-    rows = p_value_rows(distinct_p_values(load_p_values(PUBLISHED)), runs, request.artifact)
+    rows = p_value_rows(distinct_p_values(load_p_values()), runs, request.artifact)
     return rows, p_value_page(rows, runs, request.artifact)
 
 
@@ -205,7 +205,7 @@ def holm(p_values: pd.Series[float]) -> pd.Series[float]:
 def compare_means(request: Request) -> tuple[pd.DataFrame, Page]:
     """Set every published mean test accuracy (the paper's earlier version) beside ours."""
     runs = read_runs(request.paths, request.artifact)
-    rows = mean_rows(load_means(PUBLISHED), runs, request.artifact)
+    rows = mean_rows(load_means(), runs, request.artifact)
     return rows, mean_page(rows, runs, request.artifact)
 
 

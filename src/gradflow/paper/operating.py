@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.stats
 
 from gradflow.analysis.levels import LEVEL, levels_sentence
-from gradflow.analysis.request import PUBLISHED, Request
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact
 from gradflow.analysis.tables import Page
 from gradflow.paper.claims.evidence import Place
@@ -143,7 +143,7 @@ def operating_table(request: Request) -> tuple[pd.DataFrame, Page]:
     """Simulate the scale's design; a minute or so, without any runs."""
     design = design_of(request.artifact.configurations)
     rows = pd.concat(
-        [operating_rows(design), table_rows(design, distinct_p_values(load_p_values(PUBLISHED)))],
+        [operating_rows(design), table_rows(design, distinct_p_values(load_p_values()))],
         ignore_index=True,
     )
     return rows, operating_page(rows, design, request.artifact)

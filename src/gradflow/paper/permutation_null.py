@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradflow.analysis.levels import MIN_PAIRS
-from gradflow.analysis.request import PUBLISHED, Request
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.stats import MINIMUM, bootstrap_interval
 from gradflow.analysis.tables import COLUMN_ARCHITECTURES, TARGETS, Page
@@ -125,7 +125,7 @@ def correlations_of(runs: pd.DataFrame) -> Taus:
 def compare_correlations(request: Request) -> tuple[pd.DataFrame, Page]:
     """Set every published correlation (Table 1) beside ours and beside its nulls."""
     runs = read_runs(request.paths, request.artifact)
-    rows = correlation_rows(load_correlations(PUBLISHED), runs, request.artifact)
+    rows = correlation_rows(load_correlations(), runs, request.artifact)
     return rows, correlation_comparison_page(rows, runs, request.artifact)
 
 

@@ -1,4 +1,4 @@
-"""The paper's own numbers, as transcribed into workflow/published: p-values, correlations and means.
+"""The paper's own numbers, as transcribed into published_numbers/: p-values, correlations and means.
 
 Of the 254 p-values that the paper prints 209 are distinct: Table 3a is inside 6a (40 cells), and
 the ReLU column of 3c is 3b's (5). `distinct_p_values` gives these, each with the tables that print
@@ -12,6 +12,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,6 +41,8 @@ BEST_STUDIES = {
 TABLE_3C = {
     "adagrad": "DA_SC_BN", "adam": "DA_SC_BN", "rmsprop": "DA_SC_BN", "sgd": "DA_L2_SC_BN", "momentum": "DA_L2_SC_BN",
 }  # fmt: skip
+
+PUBLISHED = Path(str(files("gradflow.paper") / "published_numbers"))
 
 PAIRS = 15  # runs of a published mean, and pairs of a published test: 5 widths x 3 seeds
 
@@ -93,11 +96,11 @@ class PublishedMean:
     std: float  # percentage points
 
 
-def load_p_values(folder: Path) -> tuple[PublishedPValue, ...]:
+def load_p_values(folder: Path = PUBLISHED) -> tuple[PublishedPValue, ...]:
     """The 254 printed p-values, in the paper's order.
 
     Args:
-        folder: workflow/published, with pvalues.csv.
+        folder: with pvalues.csv.
 
     Raises:
         PublishedError: the file is missing, or a line is no p-value of a known configuration or
@@ -199,7 +202,7 @@ def _of_the_table(theirs: Mapping[tuple[Any, ...], float]) -> dict[str, Any]:
     return {name: values[0] for name, values in shared.items() if len(set(values)) == 1}
 
 
-def load_correlations(folder: Path) -> tuple[PublishedCorrelation, ...]:
+def load_correlations(folder: Path = PUBLISHED) -> tuple[PublishedCorrelation, ...]:
     """The 48 values of Table 1, in its order; arguments and errors as of `load_p_values`."""
     columns = "table,dataset,measure,architecture,target,mean_abs_kendall_tau"
 
@@ -221,7 +224,7 @@ def load_correlations(folder: Path) -> tuple[PublishedCorrelation, ...]:
     )
 
 
-def load_means(folder: Path) -> tuple[PublishedMean, ...]:
+def load_means(folder: Path = PUBLISHED) -> tuple[PublishedMean, ...]:
     """The 48 means of CIFAR-100 at learning rate 0.001; arguments and errors as of `load_p_values`."""
     columns = "dataset,learning_rate,optimizer,regularization,architecture,metric,mean,std"
 

@@ -1,6 +1,6 @@
 """The report's own pages as HTML: the scorecard, and the configuration and provenance of the runs.
 
-Their templates are in workflow/report; each page stands alone, and the report holds the scorecard
+Their templates are in templates/; each page stands alone, and the report holds the scorecard
 as its first page.
 """
 
@@ -27,8 +27,6 @@ from gradflow.report.scaling import WHOLE_STUDY
 from gradflow.report.scorecard import CLAIM, SCALED, STUDY, TABLE, title_of
 from gradflow.text import duration
 from gradflow.training.run_log import LIBRARIES
-
-TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "report"
 
 
 def write_scorecard(path: Path, rows: pd.DataFrame, scale: str, runs: int) -> None:
@@ -81,7 +79,7 @@ def write_provenance(path: Path, folder: Path, studies: Sequence[str], config: s
 
 def _write(path: Path, template: str, **values: Any) -> None:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.PackageLoader("gradflow.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
     with replacing(path) as aside:

@@ -26,7 +26,7 @@ class Kind:
     shape: Literal["table", "figure"]
     # of the report: tables and figures of the paper; ours beside its numbers; what it leaves open
     part: Part
-    # that the maker reads beside study tables, below workflow/
+    # that the maker reads beside study tables, below src/gradflow
     files: tuple[str, ...] = ()
     # of its studies: those of its variant, those of every variant, or none
     runs: Literal["variant", "every variant", "none"] = "variant"
@@ -56,8 +56,12 @@ class Kind:
 
 ENDINGS = {"tables": ("csv", "html", "tex"), "figures": ("pdf", "png")}
 
-_P_VALUES = ("published/pvalues.csv",)
-_PUBLISHED = (*_P_VALUES, "published/correlations.csv", "published/cifar100_means.csv")
+_P_VALUES = ("paper/published_numbers/pvalues.csv",)
+_PUBLISHED = (
+    *_P_VALUES,
+    "paper/published_numbers/correlations.csv",
+    "paper/published_numbers/cifar100_means.csv",
+)
 _ACTIVATION_PARAMETERS = ("prelu_slope", "srelu_left", "srelu_right")
 
 _KINDS = (
@@ -90,14 +94,14 @@ _KINDS = (
     Kind("effect_table", "paper.agreement", "table", "comparison", _PUBLISHED),
     Kind(
         "check_claims", "paper.claims.verdicts", "table", "comparison",
-        (*_PUBLISHED, "claims.yaml"), model="any",
+        (*_PUBLISHED, "paper/claims/claims.yaml"), model="any",
     ),
     Kind(
-        "operating_table", "paper.operating", "table", "comparison", (*_PUBLISHED, "claims.yaml"),
+        "operating_table", "paper.operating", "table", "comparison", (*_PUBLISHED, "paper/claims/claims.yaml"),
         runs="none", model="any", takes_configurations=True,
     ),
     Kind(
-        "list_assumptions", "paper.assumptions", "table", "open", ("assumptions.yaml",),
+        "list_assumptions", "paper.assumptions", "table", "open", ("paper/assumptions.yaml",),
         runs="none", needs_study=False, model="any",
     ),
     Kind("sensitivity_table", "analysis.sensitivity", "table", "open", runs="every variant"),

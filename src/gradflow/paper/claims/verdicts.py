@@ -9,13 +9,14 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from gradflow.analysis.levels import levels_sentence
-from gradflow.analysis.request import PUBLISHED, WORKFLOW, Request
+from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact, extent, read_rows, select
 from gradflow.analysis.tables import Page, Target
 from gradflow.paper.claims import (
@@ -28,6 +29,7 @@ from gradflow.paper.claims import (
 )
 from gradflow.paper.claims.evidence import Evidence, RunEvidence, summarise_with_probes
 from gradflow.paper.claims.parts import Decision, Finding
+from gradflow.paper.published import PUBLISHED
 from gradflow.paper.wording import COLOURS, MARKS, Data, said, word
 
 CHECKS: dict[str, Callable[[Evidence], Decision]] = {
@@ -84,9 +86,12 @@ _WIDTHS = {
 }
 
 
+CLAIMS = Path(str(files("gradflow.paper.claims") / "claims.yaml"))
+
+
 @dataclass(frozen=True)
 class Claim:
-    """An entry of workflow/claims.yaml."""
+    """An entry of claims.yaml."""
 
     id: str
     claim: str
@@ -99,13 +104,13 @@ class Claim:
 def check_claims(request: Request) -> tuple[pd.DataFrame, Page]:
     """Decide every claim; one whose runs are missing is not run."""
     runs = summarise_with_probes(select(read_rows(request.paths), request.artifact))
-    claims, published = load_claims(WORKFLOW / "claims.yaml"), check_published(PUBLISHED)
+    claims, published = load_claims(), check_published()
     cells = claim_cells(claims, runs, request.artifact, published)
     return cells, claims_page(cells, runs, request.artifact)
 
 
-def load_claims(path: Path) -> tuple[Claim, ...]:
-    """Read workflow/claims.yaml.
+def load_claims(path: Path = CLAIMS) -> tuple[Claim, ...]:
+    """Read the list of claims.
 
     Raises:
         ValueError: an entry has other keys, or its id occurs twice or has no check; the message
@@ -125,11 +130,11 @@ def load_claims(path: Path) -> tuple[Claim, ...]:
     return claims
 
 
-def check_published(folder: Path) -> dict[str, Finding]:
+def check_published(folder: Path = PUBLISHED) -> dict[str, Finding]:
     """What the published numbers give, by id, for the claims about them.
 
     Args:
-        folder: workflow/published.
+        folder: of the published numbers.
 
     Raises:
         PublishedError: a file there is wrong.
