@@ -6,7 +6,7 @@ What a notebook needs, by name:
 - masks: `random_mask`, `magnitude_mask`, `live_weights`; dense twins of the same capacity:
   `mlp_layer_shapes`, `capacity`, `dense_width`; random numbers by key: `stream`
 - sparse against dense on your own data: `tensor_data`, `train_twins` with a `Configuration` and
-  `Settings`, and `signed_rank_test` on the pairs
+  `Settings`, and `signed_rank_test` on the pairs, which returns a `SignedRankTest`
 - what the workflow leaves in results/: `read_config`, `load_dataset`, `read_log` (one run),
   `read_rows` (a study), `summarise_runs`, `pair_twins`, `mean_absolute_tau`
 - the paper's own numbers: `load_p_values`, `load_correlations`, `load_means`
