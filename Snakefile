@@ -44,7 +44,16 @@ for scale in CONFIG.scales:
 # the results that are kept in the repository: all their artifacts, and never a training
 rule reference:
     input:
-        lambda _: artifact_files(REFERENCE) + scale_pages(REFERENCE),
+        lambda _: kept_files(*KEPT),
+
+
+for scale in KEPT:
+
+    rule:
+        name:
+            f"{REFERENCE}_{scale}"
+        input:
+            lambda _, scale=scale: kept_files(scale),
 
 
 # every artifact is a target: its files at scale paper

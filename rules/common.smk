@@ -38,7 +38,7 @@ from gradflow.workflow.after_failure import (
 )
 from gradflow.workflow.attempts import JOB, forget
 from gradflow.report.reference import NAME as REFERENCE
-from gradflow.report.reference import ReferenceError, read_reference
+from gradflow.report.reference import KEEP, ReferenceError, kept_scales, read_reference
 from gradflow.workflow.imported_files import imported_files
 from gradflow.workflow.target_list import target_list
 from gradflow.workflow.target_names import rule_names
@@ -245,23 +245,38 @@ def artifacts_of(kind):
     return one_of(name for name, one in artifacts if one.kind == kind.name) or "(?!)"
 
 
-# Artifacts are drawn of a scale, or of the results that are kept in results/reference. Nothing else takes the latter's
-# name, so that no training can be planned for it.
-DRAWN = one_of([*CONFIG.scales, REFERENCE])
+# Artifacts are drawn of a scale, or of the results of a scale that are kept in results/reference. Nothing else takes the
+# latter's name, so that no training can be planned for it.
+KEPT = {scale: f"{REFERENCE}/{scale}" for scale in kept_scales(Path("results"))}
+DRAWN = one_of([*CONFIG.scales, *KEPT.values()])
 
 
 @cache
-def kept():
-    """The kept results, read only when they are asked for."""
+def kept(scale):
+    """The kept results of a scale, read only when they are asked for."""
     try:
-        return read_reference(Path("results"), CONFIG)
+        return read_reference(Path("results"), scale, CONFIG)
     except ReferenceError as error:
         raise WorkflowError(str(error))
 
 
 def drawn_from(folder):
     """The grid and the scale of what lies in a folder of results/."""
-    return (kept().grid, kept().scale) if folder == REFERENCE else (GRID, folder)
+    scale = folder.removeprefix(f"{REFERENCE}/")
+    return (GRID, folder) if scale == folder else (kept(scale).grid, scale)
+
+
+def kept_files(*scales):
+    """All that is drawn of kept scales."""
+    if not scales:
+        raise WorkflowError(
+            f"results/{REFERENCE} holds no results; keep those of a scale with: {KEEP}"
+        )
+    return [
+        path
+        for scale in scales
+        for path in artifact_files(KEPT[scale]) + scale_pages(KEPT[scale])
+    ]
 
 
 def files_of(folder, artifact):

@@ -86,15 +86,25 @@ rule write_report:
     localrule: True
     conda:
         ENVIRONMENT  # of no use to it: snakemake runs by its own path
+    params:
+        target=lambda wildcards: wildcards.scale.replace("/", "_"),
     shell:
-        f"{HELD}=1 {shlex.quote(sys.executable)} -m snakemake {{wildcards.scale}} --report {{output.html:q}}"
+        f"{HELD}=1 {shlex.quote(sys.executable)} -m snakemake {{params.target}} --report {{output.html:q}}"
         f" --report-stylesheet {{input.style:q}} --snakefile {shlex.quote(str(workflow.main_snakefile))} --nolock --cores 1 {settings_of_this_snakemake()} > {{log:q}} 2>&1"
 
 
-for scale in [*CONFIG.scales, REFERENCE]:
+for scale in CONFIG.scales:
 
     rule:
         name:
             report_target(scale)
         input:
             f"results/{scale}/report.html",
+
+
+# of every scale that is kept
+rule:
+    name:
+        report_target(REFERENCE)
+    input:
+        [f"results/{folder}/report.html" for folder in KEPT.values()],

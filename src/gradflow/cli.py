@@ -126,8 +126,8 @@ def jobs(arguments: argparse.Namespace) -> int:
 def keep(arguments: argparse.Namespace) -> None:
     """Keep a scale's finished runs in results/reference, for the repository.
 
-    Study tables, configuration and provenance; they replace what is kept there. `snakemake
-    reference` makes every table and figure from them, without training.
+    Study tables, configuration and provenance; they replace what is kept there of the scale.
+    `snakemake reference` makes every table and figure from them, without training.
     """
     from gradflow.report.reference import keep_reference
 
@@ -147,6 +147,27 @@ def keep(arguments: argparse.Namespace) -> None:
     )
 
 
+def unpack(arguments: argparse.Namespace) -> None:
+    """Write the run logs of what is kept in results/reference, so that those runs are finished here.
+
+    Snakemake and `gradflow jobs` then train what is left.
+    """
+    from gradflow.report.reference import ReferenceError, kept_scales
+    from gradflow.report.unpack import unpack_reference
+    from gradflow.study.config_file import read_config
+
+    config, kept = read_config(CONFIG, *arguments.configfile), kept_scales(arguments.results)
+    for scale in arguments.scales:
+        if scale not in kept:
+            raise ReferenceError(f"no scale {scale} is kept{nearest(scale, kept)}")
+    for scale in arguments.scales or kept:
+        counts = unpack_reference(arguments.results, scale, config)
+        print(
+            f"{scale}: {counts.written} logs written, {counts.there} were there, {counts.other} "
+            "are of another configuration, data set or engine version"
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     from gradflow import __version__
 
@@ -156,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gradflow {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     found = {}
-    for run in (plan, status, provenance, jobs, keep):
+    for run in (plan, status, provenance, jobs, keep, unpack):
         text = run.__doc__ or ""
         command = commands.add_parser(
             run.__name__,
@@ -165,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.set_defaults(run=run)
-        if run in (plan, status, provenance):
+        if run in (plan, status, provenance, unpack):
             command.add_argument(
                 "--configfile",
                 type=Path,
@@ -205,4 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--configfile", type=Path, default=CONFIG, help="default: config.yaml")
     command.add_argument("scale", help="the scale's name")
     command.add_argument("studies", nargs="*", metavar="STUDY", help="default: those with runs")
+    found["unpack"].add_argument(
+        "scales", nargs="*", metavar="SCALE", help="default: all that are kept"
+    )
     return parser

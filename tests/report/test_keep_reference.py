@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from faults import job_of, one_table
 from project import ROOT, Project, new_project
 
 from gradflow.report import reference
-from gradflow.report.reference import BEFORE, NAME, ReferenceError, keep_reference, read_reference
+from gradflow.report.reference import (
+    NAME,
+    ReferenceError,
+    folder_before,
+    keep_reference,
+    kept_folder,
+    kept_scales,
+    read_reference,
+)
+from gradflow.report.unpack import Unpacked, unpack_reference
 from gradflow.study.config_file import read_config
-from gradflow.training.run_log import write_log
+from gradflow.study.job import Job
+from gradflow.training.log_rows import log_identity, run_identity
+from gradflow.training.run_log import DIGEST, LIBRARIES, read_log, write_log
+from gradflow.workflow.job_list import JobRunner
 
 
 @pytest.fixture
@@ -76,8 +92,9 @@ def test_killed_at_any_rename_one_of_the_two_is_kept_whole(project: Project, die
         keep(project)
         os._exit(0)
     os.waitpid(process, 0)
-    read_reference(project.results, read_config(ROOT / "config.yaml"))  # whatever happened
-    reference.restore_reference(project.results)
+    assert kept_scales(project.results) == ["smoke"]
+    read_reference(project.results, "smoke", read_config(ROOT / "config.yaml"))  # whatever happened
+    reference.restore_reference(project.results, "smoke")
     assert kept(project) == before or b"7" in str(kept(project)).encode()
     keep(project)  # the same command
     after = kept(project)
@@ -106,13 +123,14 @@ def test_a_refused_keeping_leaves_what_was_kept(project: Project, monkeypatch) -
 
 
 def test_a_reference_between_two_renames_is_read(project: Project) -> None:
-    (project.results / NAME).rename(project.results / BEFORE)
-    assert read_reference(project.results, read_config(ROOT / "config.yaml")).scale == "smoke"
+    kept_folder(project.results, "smoke").rename(folder_before(project.results, "smoke"))
+    assert kept_scales(project.results) == ["smoke"]
+    assert read_reference(project.results, "smoke", read_config(ROOT / "config.yaml")).artifacts()
 
 
 def test_a_folder_of_study_tables_is_read_as_one(project: Project) -> None:
     """Checksums lie beside; readers of folders pass over names that begin with `_`."""
-    folder = project.results / NAME / "studies"
+    folder = kept_folder(project.results, "smoke") / "studies"
     assert len(list(folder.glob("_*.sha256"))) == 1
     assert len(pd.read_parquet(folder)) == 10
 
@@ -120,10 +138,91 @@ def test_a_folder_of_study_tables_is_read_as_one(project: Project) -> None:
 def test_a_checksum_of_the_first_version_still_counts(project: Project) -> None:
     from gradflow.files import checksum_path, read_checksum
 
-    [table] = (project.results / NAME / "studies").glob("*.parquet")
+    [table] = (kept_folder(project.results, "smoke") / "studies").glob("*.parquet")
     new = checksum_path(table)
     text = read_checksum(table)
     new.rename(table.with_name(f"{table.name}.sha256"))
     assert read_checksum(table) == text
     table.with_name(f"{table.name}.sha256").unlink()
     assert read_checksum(table) is None
+
+
+# --- kept runs on another machine -----------------------------------------------------------------
+
+
+def rewrite(project: Project) -> Job:
+    """Logs with values of every kind, and where they were made."""
+    epochs = project.config()["scales"]["smoke"]["studies"]["fashion_mnist_low"]["epochs"]
+    job = job_of(project, epochs)
+    for run in job.runs:
+        rows = [
+            {
+                **log_identity(job),
+                **run_identity(job, run),
+                "epoch": epoch,
+                "step": 3 * epoch,
+                "test_loss": math.inf if epoch else 0.1,
+                "egf_l1": 0.1 + epoch,
+                "layer_egf_l1": [0.1, math.inf, 1e-20],
+                "active_weights": [3, 4, 5],
+                "diverged": epoch > 0,
+                "collapsed": False,
+            }
+            for epoch in range(2)
+        ]
+        versions = {f"{library}_version": "1.2" for library in LIBRARIES}
+        said = {"spec": job.only(run).to_json(), "engine_version": "1", "device": "a CPU"}
+        said |= {"device_type": "cpu", "kernel": "a kernel", "seconds": "12.5", **versions}
+        write_log(project.results / job.log_path(run), rows, said)
+    return job
+
+
+def test_kept_runs_are_unpacked_as_they_were(project: Project) -> None:
+    job = rewrite(project)
+    keep(project)
+    said = json.loads((kept_folder(project.results, "smoke") / "provenance.json").read_text())
+    assert said["kernels"] == {"a kernel": 10}
+    logs = {run: project.results / job.log_path(run) for run in job.runs}
+    before = {run: read_log(path) for run, path in logs.items()}
+    shutil.rmtree(project.results / "smoke")
+    config = read_config(project.folder / "config.yaml")
+    assert unpack_reference(project.results, "smoke", config) == Unpacked(written=10)
+    for run, path in logs.items():
+        after = read_log(path, job.only(run).to_json())
+        theirs = {
+            key: value
+            for key, value in before[run].schema.metadata.items()
+            if key not in (DIGEST, b"ARROW:schema")
+        }
+        assert {key: after.schema.metadata[key] for key in theirs} == theirs
+        for now, then in zip(after.to_pylist(), before[run].to_pylist(), strict=True):
+            layers, others = now.pop("layer_egf_l1"), then.pop("layer_egf_l1")
+            assert layers == [float(np.float32(value)) for value in others]
+            assert now == then
+    assert JobRunner([job], project.results, None, 1, 0.0)._unfinished() == []
+    assert unpack_reference(project.results, "smoke", config) == Unpacked(there=10)
+
+
+def test_runs_that_are_planned_otherwise_are_not_unpacked(project: Project) -> None:
+    rewrite(project)
+    keep(project)
+    shutil.rmtree(project.results / "smoke")
+    project.edit_config(lambda raw: raw["scales"]["smoke"]["settings"].update(probe_images=100))
+    config = read_config(project.folder / "config.yaml")
+    assert unpack_reference(project.results, "smoke", config) == Unpacked(other=10)
+    assert not (project.results / "smoke").exists()
+
+
+def test_scales_are_kept_side_by_side(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(kept_folder(project.results, "smoke"), kept_folder(project.results, "quick"))
+    before = kept(project)
+    finish(project, 7)
+    keep(project)
+    after = kept(project)
+    assert kept_scales(project.results) == ["quick", "smoke"]
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed and all(name.startswith("smoke/") for name in changed)
+    size = sum(len(content) for name, content in after.items() if name.endswith(".parquet"))
+    monkeypatch.setattr(reference, "MOST_BYTES", size - 1)
+    with pytest.raises(ReferenceError, match="with the other scales', more than"):
+        keep(project)

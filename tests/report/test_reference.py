@@ -13,7 +13,7 @@ import pytest
 from project import GRADFLOW, ROOT, STUDY, Project, environment, new_project
 from study_tables import make_table_of_plan, write_study_table
 
-from gradflow.report.reference import ReferenceError, read_reference
+from gradflow.report.reference import ReferenceError, kept_scales, read_reference
 from gradflow.study.config import load_config
 from gradflow.study.plan import Grid
 
@@ -69,7 +69,7 @@ def test_finished_runs_are_kept_and_give_the_same_tables(tmp_path: Path) -> None
     next(project.results.glob("smoke/runs/active_fan_in/**/sparse-w10.parquet")).unlink()
     done = keep(project, "smoke", STUDY)
     assert done.returncode == 0, done.stderr
-    folder = project.results / "reference"
+    folder = project.results / "reference" / "smoke"
     assert {path.name for path in (folder / "studies").iterdir()} == {
         f"{STUDY}.parquet",
         f"_{STUDY}.parquet.sha256",
@@ -116,10 +116,12 @@ def test_one_command_draws_every_fashion_mnist_artifact(source: str, tmp_path: P
     project = new_project(tmp_path / "project")
     folder = project.results / "reference"
     if source == "committed":
-        if not (KEPT / "provenance.json").exists():
+        if not kept_scales(KEPT.parent):
             pytest.skip("results/reference holds nothing yet")
         shutil.copytree(KEPT, folder, ignore=shutil.ignore_patterns("tables", "figures", "logs"))
+        folder = folder / "fashion_mnist_reduced"
     else:
+        folder = folder / "smoke"
         make_miniature(folder, project)
     assert project.plan("reference").rules <= DRAWING
     project.make("reference")
@@ -147,7 +149,7 @@ def make_miniature(folder: Path, project: Project) -> None:
     [
         (
             ["smok"],
-            "there is no scale smok; there are paper, fashion_mnist_reduced, pilot, quick, smoke",
+            "there is no scale smok; there are paper, overnight, bridge, fashion_mnist_reduced, pilot, quick, smoke",
         ),
         (["quick", "cifar10_low"], "scale quick has no study cifar10_low; it has"),
         (["quick"], "no run of scale quick is finished in results"),
@@ -157,7 +159,7 @@ def test_what_cannot_be_kept_is_a_sentence_and_leaves_all_as_it_was(
     tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     project = new_project(tmp_path / "project")
-    make_miniature(project.results / "reference", project)
+    make_miniature(project.results / "reference" / "smoke", project)
     before = sorted(project.results.rglob("*"))
     done = keep(project, *arguments)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and sentence in done.stderr
@@ -166,12 +168,12 @@ def test_what_cannot_be_kept_is_a_sentence_and_leaves_all_as_it_was(
 
 def test_a_kept_configuration_that_no_longer_fits_is_a_sentence(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project")
-    folder = project.results / "reference"
+    folder = project.results / "reference" / "smoke"
     make_miniature(folder, project)
     current = load_config(project.config())
-    assert set(read_reference(project.results, current).artifacts()) >= FASHION_MNIST
+    assert set(read_reference(project.results, "smoke", current).artifacts()) >= FASHION_MNIST
     (folder / "config.yaml").write_text("percents: [10]\n")
     with pytest.raises(
         ReferenceError, match=r"cannot be read by this version .*keep the results anew"
     ):
-        read_reference(project.results, current)
+        read_reference(project.results, "smoke", current)

@@ -63,7 +63,7 @@ def some_artifacts(raw: dict[str, Any]) -> None:
 def keep_made_up(project: Project) -> None:
     """Put made-up runs where results are kept, of which a tenth is missing: artifacts are drawn without training."""
     raw = project.config()
-    folder = project.results / "reference"
+    folder = project.results / "reference" / "smoke"
     for name in ("studies", "provenance"):
         (folder / name).mkdir(parents=True)
     (folder / "config.yaml").write_text((project.folder / "config.yaml").read_text())
@@ -92,7 +92,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = new_project(tmp_path_factory.mktemp("report") / "project", some_artifacts)
     keep_made_up(project)
     code, output = project.snakemake("report_reference")
-    log = project.results / "reference" / "logs" / "report.log"
+    log = project.results / "reference" / "smoke" / "logs" / "report.log"
     assert code == 0, output + (log.read_text() if log.exists() else "")
     return project
 
@@ -100,14 +100,14 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def scorecard(project: Project) -> dict[str, dict[str, dict[str, str]]]:
     """The scorecard's rows by part and name."""
     found: dict[str, dict[str, dict[str, str]]] = {}
-    with open(project.results / "reference" / "scorecard.csv", newline="") as file:
+    with open(project.results / "reference" / "smoke" / "scorecard.csv", newline="") as file:
         for row in csv.DictReader(file):
             found.setdefault(row["part"], {})[row["name"]] = row
     return found
 
 
 def test_the_scorecard_holds_the_numbers_of_the_tables(reported: Project) -> None:
-    tables = reported.results / "reference" / "tables"
+    tables = reported.results / "reference" / "smoke" / "tables"
     parts = scorecard(reported)
     with open(tables / "claims.csv", newline="") as file:
         claims = list(csv.DictReader(file))
@@ -149,14 +149,14 @@ def test_the_scorecard_holds_the_numbers_of_the_tables(reported: Project) -> Non
 
 @needs_browser
 def test_the_report_in_a_browser(reported: Project, tmp_path: Path) -> None:
-    found = visit(reported.results / "reference" / "report.html", WALK, tmp_path)
+    found = visit(reported.results / "reference" / "smoke" / "report.html", WALK, tmp_path)
     assert found.problems == []
     assert found.asked == set()
     said, parts = found.told, scorecard(reported)
     # each artifact is there, once as a page or image and once as data or for print, in the paper's
     # order
     grid = Grid(load_config(reported.config()))
-    folder = "results/reference"
+    folder = "results/reference/smoke"
     for name in ARTIFACTS:
         if name.startswith("figure"):
             assert said["images"][f"{folder}/figures/{name}.png"] > 600

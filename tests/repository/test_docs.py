@@ -153,9 +153,15 @@ def test_they_work_one_after_another(project: Project) -> None:
         run(project, command)
         if "run_jobs" in command:  # README: logs are dropped back
             shutil.copytree(project.folder / "elsewhere", project.results, dirs_exist_ok=True)
-    for file in ("report.html", "results/quick/report.html", "results/reference/report.html"):
+    for file in (
+        "report.html",
+        "results/quick/report.html",
+        "results/reference/fashion_mnist_reduced/report.html",
+    ):
         assert (project.folder / file).stat().st_size > 100_000
-    assert (project.results / "reference" / "tables" / "table4.csv").exists()
+    assert (
+        project.results / "reference" / "fashion_mnist_reduced" / "tables" / "table4.csv"
+    ).exists()
 
 
 @pytest.mark.parametrize("command", PLANNED)

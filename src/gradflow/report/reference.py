@@ -1,8 +1,8 @@
 """Results that were computed for real and are kept in the repository: `results/reference`.
 
-Study tables, the configuration and the provenance of one scale. The workflow draws the scale's
-artifacts from them without training and without data; keeping another scale replaces them. Free of
-torch and pandas.
+A folder a scale, with its study tables, configuration and provenance. The workflow draws the
+scale's artifacts from them without training and without data; keeping a scale anew replaces its own
+folder. `unpack` makes run logs of them again. Free of torch and pandas.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from gradflow.study.job import ENGINE_VERSION, Run
 from gradflow.study.plan import Grid, Plan
 
 NAME = "reference"  # the folder below results/, and the target
-BEFORE = f".{NAME}-before"  # what was kept, while another takes its place
 CONFIG, PROVENANCE = "config.yaml", "provenance.json"
 STUDIES, SOURCES = (
     "studies",
     "provenance",
 )  # folders of a table a study: its runs, and where each comes from
-MOST_BYTES = 5_000_000  # of all tables: they are in the repository
+MOST_BYTES = 25_000_000  # of all tables of all scales: they are in the repository
+KEEP = "gradflow keep SCALE"
 _LIBRARY = "_version"  # the end of a log's metadata keys that name a version
 
 
@@ -53,28 +53,47 @@ class Reference:
         return self.grid.artifacts(self.scale)
 
 
-def read_reference(results: Path, current: Config) -> Reference:
-    """Read what is kept.
+def kept_folder(results: Path, scale: str) -> Path:
+    """Where a scale is kept."""
+    return results / NAME / scale
+
+
+def folder_before(results: Path, scale: str) -> Path:
+    """What was kept of a scale, while another takes its place."""
+    return results / f".{NAME}-before.{scale}"
+
+
+def kept_scales(results: Path) -> list[str]:
+    """The scales that are kept."""
+    before = folder_before(results, "")
+    found = {path.parent.name for path in (results / NAME).glob(f"*/{PROVENANCE}")}
+    found |= {path.name.removeprefix(before.name) for path in results.glob(f"{before.name}*")}
+    return sorted(found)
+
+
+def read_reference(results: Path, scale: str, current: Config) -> Reference:
+    """Read what is kept of a scale.
 
     Args:
         results: the results folder.
+        scale: its name.
         current: today's configuration, for its artifacts: a table added later is made of kept runs
             too.
 
     Raises:
         ReferenceError: nothing is kept, or not as this version of the library reads it.
     """
-    folder = results / NAME
-    if not folder.exists() and (results / BEFORE).exists():
-        folder = results / BEFORE  # its successor's process died
+    folder, before = kept_folder(results, scale), folder_before(results, scale)
+    if not folder.exists() and before.exists():
+        folder = before  # its successor's process died
     try:
-        scale, studies = _kept(folder)
+        studies = list(json.loads((folder / PROVENANCE).read_text())["studies"])
         config = load_config(_read_yaml(folder / CONFIG))
         kept = config.scales[scale]
         chosen = {study: kept.studies[study] for study in studies}
     except FileNotFoundError:
         raise ReferenceError(
-            f"{folder} holds no results; keep those of a scale with: gradflow keep SCALE"
+            f"{folder} holds no results; keep those of a scale with: {KEEP}"
         ) from None
     except (ConfigError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
@@ -90,7 +109,7 @@ def read_reference(results: Path, current: Config) -> Reference:
 def keep_reference(
     config_path: Path, results: Path, scale: str, studies: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Replace what is kept by the finished runs of a scale.
+    """Keep the finished runs of a scale, in the place of what was kept of it before.
 
     Args:
         config_path: the configuration that they were made with; logs of other specifications are
@@ -124,10 +143,12 @@ def _keep(
     config_path: Path, results: Path, grid: Grid, scale: str, studies: Sequence[str] | None
 ) -> dict[str, Any]:
     """What `keep_reference` does while it alone does it."""
-    from gradflow.analysis.collect import collect_runs
+    from gradflow.analysis.collect import collect_runs, compact_table
 
-    restore_reference(results)
+    restore_reference(results, scale)
     remove_asides(results, NAME)  # of one that was killed
+    folder, before = kept_folder(results, scale), folder_before(results, scale)
+    others = [path for path in (results / NAME).glob("*/*/*.parquet") if folder not in path.parents]
     aside = results / f".{NAME}.{socket.gethostname()}.{os.getpid()}"
     aside.mkdir()
     try:
@@ -141,16 +162,18 @@ def _keep(
             if found := dict(_finished(plan, results)):
                 plans.append(plan)
                 logs |= found
+                compact_table(table)
             else:
                 table.unlink()
                 sources.unlink()
         if not plans:
             raise ReferenceError(f"no run of scale {scale} is finished in {results}")
         size = sum(path.stat().st_size for path in aside.glob("*/*.parquet"))
-        if size > MOST_BYTES:
+        total = size + sum(path.stat().st_size for path in others)
+        if total > MOST_BYTES:
             raise ReferenceError(
-                f"the tables take {size / 1e6:.1f} MB, more than the {MOST_BYTES / 1e6:g} MB that a repository "
-                "should carry; name fewer studies"
+                f"the tables take {size / 1e6:.1f} MB, and {total / 1e6:.1f} MB with the other scales', more than the "
+                f"{MOST_BYTES / 1e6:g} MB that a repository should carry; name fewer studies"
             )
         content = config_path.read_bytes()
         (aside / CONFIG).write_bytes(content)
@@ -163,34 +186,32 @@ def _keep(
         }
         (aside / PROVENANCE).write_text(json.dumps(provenance, indent=1) + "\n")
         # the one before is whole until the new one has its place, whenever this process dies
-        if (results / NAME).exists():
-            os.rename(results / NAME, results / BEFORE)
-        os.rename(aside, results / NAME)
-        shutil.rmtree(results / BEFORE, ignore_errors=True)
+        folder.parent.mkdir(exist_ok=True)
+        if folder.exists():
+            os.rename(folder, before)
+        os.rename(aside, folder)
+        shutil.rmtree(before, ignore_errors=True)
     finally:
-        restore_reference(results)
+        restore_reference(results, scale)
         shutil.rmtree(aside, ignore_errors=True)
     return provenance
 
 
-def restore_reference(results: Path) -> None:
-    """Put back what was kept before, where its successor did not get its place; or remove it."""
-    if (results / BEFORE).exists():
-        if (results / NAME).exists():
-            shutil.rmtree(results / BEFORE, ignore_errors=True)
+def restore_reference(results: Path, scale: str) -> None:
+    """Put back what was kept of a scale before, where its successor did not get its place; or remove it."""
+    folder, before = kept_folder(results, scale), folder_before(results, scale)
+    if before.exists():
+        if folder.exists():
+            shutil.rmtree(before, ignore_errors=True)
         else:
-            os.rename(results / BEFORE, results / NAME)
+            folder.parent.mkdir(exist_ok=True)
+            os.rename(before, folder)
 
 
 def _read_yaml(path: Path) -> Any:
     return yaml.load(
         path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     )
-
-
-def _kept(folder: Path) -> tuple[str, list[str]]:
-    provenance = json.loads((folder / PROVENANCE).read_text())
-    return provenance["scale"], list(provenance["studies"])
 
 
 @dataclass(frozen=True)
@@ -200,6 +221,7 @@ class Log:
     job: str  # Job.key
     device: str
     versions: tuple[str, ...]
+    kernel: str  # that did the training step, where the log says
     seconds: float  # of the whole job, which trained its other runs too
     written: float  # time of the file
 
@@ -223,7 +245,14 @@ def _finished(plan: Plan, results: Path) -> Iterator[tuple[str, Log]]:
         written = path.stat().st_mtime
         yield (
             job.log_path(run),
-            Log(job.key, said["device"], tuple(versions), float(said["seconds"]), written),
+            Log(
+                job.key,
+                said["device"],
+                tuple(versions),
+                said.get("kernel", "not said"),
+                float(said["seconds"]),
+                written,
+            ),
         )
 
 
@@ -244,6 +273,7 @@ def _provenance(plans: Sequence[Plan], logs: dict[str, Log]) -> dict[str, Any]:
             )
             for device in devices
         },
+        "kernels": dict(sorted(Counter(log.kernel for log in logs.values()).items())),
         "versions": dict(
             sorted(Counter(version for log in logs.values() for version in log.versions).items())
         ),

@@ -88,6 +88,7 @@ PROVENANCE_SCHEMA = pa.schema(
         ("engine_version", _int),
         ("device", _text),
         ("device_type", _text),
+        ("kernel", _text),  # that did the training step; null where the log does not say
         *[(f"{library}_version", _text) for library in LIBRARIES],
         ("seconds", _float),  # of the job that trained it, all of its runs together
     ]
