@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
 from gradflow.analysis.collect import collect_runs
 from gradflow.study.plan import Plan
 from gradflow.training.run_log import RunLogError

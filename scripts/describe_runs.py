@@ -1,7 +1,10 @@
 """Write the page of a scale's configuration and of where its runs come from."""
 
 import argparse
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from gradflow.report.pages import write_provenance
 

@@ -11,6 +11,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact, StudyTableError
 

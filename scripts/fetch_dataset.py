@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
 from gradflow.data.store import DataError, fetch_dataset
 from gradflow.study.datasets import SHAPES
 from gradflow.workflow.attempts import recorded

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
 from gradflow.analysis.figures import save_figure
 from gradflow.analysis.flow_over_training import figure_of_flow, read_configuration
 

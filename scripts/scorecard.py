@@ -8,6 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
 from gradflow.analysis.runs import RUN_KEY, StudyTableError, read_rows
 from gradflow.analysis.tables import write_csv
 from gradflow.report.pages import write_scorecard

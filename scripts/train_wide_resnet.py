@@ -1,6 +1,9 @@
 """Train one Wide ResNet, dense or with random masks of one density, and write its log."""
 
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from gradflow.workflow.commands import training_command
 

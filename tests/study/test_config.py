@@ -354,7 +354,7 @@ WRONG = {
     ),
     "half an image": ("scales.quick.settings.train_images", 2.5, "settings.train_images: 2.5 does not fit: input"),
     "no images": (
-        "scales.quick.settings.train_images", 0, "train_images: 0 is out of range; it must be between 1 and 1,000,000",
+        "scales.quick.settings.train_images", 0, "train_images: 0 is out of range; it must be at least 1",
     ),
     "more images than there are": (
         "scales.quick.settings.train_images", 1438, "train_images is 1438, but digits has 1437 training images",

@@ -152,11 +152,9 @@ def settings_from(raw: dict[str, Any], place: str) -> Settings:
         if key in _LIMITS and not isinstance(number, str):
             least, most = _LIMITS[key]
             if not (least <= number < most if most == 1 else least <= number <= most):
-                limit = (
-                    f"at least {least:g}" if math.isinf(most)
-                    else "between 0 and 1" if most == 1
-                    else f"between {least:g} and {most:,}"
-                )  # fmt: skip
+                limit = f"at least {least:g}" if number < least else f"at most {most:,}"
+                if most == 1:
+                    limit = "between 0 and 1"
                 raise ConfigError(f"{place}.{key}: {value} is out of range; it must be {limit}")
     return dataclasses.replace(Settings(), **values)
 
