@@ -252,6 +252,27 @@ def test_killed_snakemake_leaves_its_job_and_goes_on_without_a_second_trainer(
     assert end_state(project) == undisturbed
 
 
+def test_a_controller_that_does_not_answer_for_a_while(
+    project: Project, undisturbed: dict[str, object], tmp_path: Path
+) -> None:
+    """It is frozen while the job trains: the executor's queries time out, and the job is not forgotten."""
+    controller = int(slurm.pid_file("slurmctld").read_text())
+    output = tmp_path / "output"
+    with through_slurm(project, output) as snakemake:
+        trainer = frozen_trainer(project)
+        os.kill(controller, signal.SIGSTOP)
+        try:
+            wait_for(lambda: "SLURM does not answer" in output.read_text(), 240)
+        finally:
+            os.kill(controller, signal.SIGCONT)
+        wait_for(lambda: "SLURM answers again" in output.read_text(), 240)
+        os.kill(trainer, signal.SIGCONT)
+        code = snakemake.wait(400)
+    assert code == 0, output.read_text()
+    assert "Trying to restart job" not in output.read_text()
+    assert end_state(project) == undisturbed
+
+
 def waits_for_a_lock(process: int) -> bool:
     """Whether the process has asked for a lock that another holds."""
     waiting = [
