@@ -25,8 +25,8 @@ from torchvision import transforms
 
 from gradflow.data.store import ImageData
 from gradflow.networks.build import mlp_shapes
-from gradflow.networks.masks import capacity
 from gradflow.study.job import Job, Run
+from gradflow.study.shapes import capacity
 
 OPTIMIZERS: dict[str, Any] = {
     "sgd": torch.optim.SGD,

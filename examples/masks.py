@@ -14,9 +14,7 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parents[1] / "src")
 )  # in a notebook: the path of src
 
-from gradflow.networks.masks import capacity, live_weights, mlp_layer_shapes, random_mask
-from gradflow.study.job import dense_width
-from gradflow.study.streams import stream
+from gradflow import capacity, dense_width, live_weights, mlp_layer_shapes, random_mask, stream
 
 INPUTS, CLASSES, HIDDEN_LAYERS, MAX_WIDTH = 64, 10, 4, 256
 sparse_shapes = mlp_layer_shapes(INPUTS, MAX_WIDTH, HIDDEN_LAYERS, CLASSES)

@@ -9,10 +9,8 @@ from gradflow.analysis.stats import signed_rank_test as signed_rank_test
 from gradflow.data.store import load_dataset as load_dataset
 from gradflow.flow import GradientFlow as GradientFlow
 from gradflow.flow import measure_gradient_flow as measure_gradient_flow
-from gradflow.networks.masks import capacity as capacity
 from gradflow.networks.masks import live_weights as live_weights
 from gradflow.networks.masks import magnitude_mask as magnitude_mask
-from gradflow.networks.masks import mlp_layer_shapes as mlp_layer_shapes
 from gradflow.networks.masks import random_mask as random_mask
 from gradflow.paper.published import load_correlations as load_correlations
 from gradflow.paper.published import load_means as load_means
@@ -21,6 +19,8 @@ from gradflow.study.config_file import read_config as read_config
 from gradflow.study.job import Configuration as Configuration
 from gradflow.study.job import Settings as Settings
 from gradflow.study.job import dense_width as dense_width
+from gradflow.study.shapes import capacity as capacity
+from gradflow.study.shapes import mlp_layer_shapes as mlp_layer_shapes
 from gradflow.study.streams import stream as stream
 from gradflow.training.run_log import read_log as read_log
 from gradflow.twins import tensor_data as tensor_data

@@ -13,15 +13,10 @@ from plain import make_data, make_job, make_wide_resnet_job
 from torch import Tensor
 
 from gradflow.networks.build import active_at, build_networks, mlp_shapes
-from gradflow.networks.masks import (
-    capacity,
-    live_weights,
-    magnitude_mask,
-    mlp_layer_shapes,
-    random_mask,
-)
+from gradflow.networks.masks import live_weights, magnitude_mask, random_mask
 from gradflow.networks.mlp import StackedMLP
 from gradflow.study.job import Configuration, Job, Run, Settings, dense_width
+from gradflow.study.shapes import capacity, mlp_layer_shapes
 from gradflow.study.streams import stream
 
 PERCENTS = (10, 30, 50, 70, 90)

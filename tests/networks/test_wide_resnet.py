@@ -16,9 +16,9 @@ from plain import (
 )
 from torch import nn
 
-from gradflow.networks.masks import capacity
-from gradflow.networks.wide_resnet import WideResNet, wide_resnet_layers
+from gradflow.networks.wide_resnet import WideResNet
 from gradflow.study.job import Configuration, Settings
+from gradflow.study.shapes import capacity, wide_resnet_layers
 from gradflow.training.cohort import Cohort
 from gradflow.training.stack import probing_mode
 

@@ -13,8 +13,7 @@ import pytest
 from plain import make_data, make_job, make_wide_resnet_job, train_cohort
 from project import GRADFLOW, ROOT, environment, new_project
 
-from gradflow.networks import masks, wide_resnet
-from gradflow.study import cost
+from gradflow.study import cost, shapes
 from gradflow.study.cost import (
     CostModel,
     checkpoint_bytes,
@@ -112,12 +111,14 @@ def test_the_floor_of_the_performance_page() -> None:
 
 
 def test_layers_are_those_that_are_trained() -> None:
-    shapes = masks.mlp_layer_shapes(3072, 923, 4, 100)
-    assert [layer.weights for layer in cost.mlp_layers(3072, 923, 4, 100)] == masks.capacity(shapes)
+    theirs = shapes.mlp_layer_shapes(3072, 923, 4, 100)
+    assert [layer.weights for layer in cost.mlp_layers(3072, 923, 4, 100)] == shapes.capacity(
+        theirs
+    )
     for depth, factor in ((10, 1), (16, 4), (28, 10)):
-        ours = cost.wide_resnet_layers(depth, factor, (3, 32, 32), 100)
-        theirs = wide_resnet.wide_resnet_layers(depth, factor, 3, 100)
-        assert [layer.weights for layer in ours] == masks.capacity(
+        ours = cost.image_layers(depth, factor, (3, 32, 32), 100)
+        theirs = shapes.wide_resnet_layers(depth, factor, 3, 100)
+        assert [layer.weights for layer in ours] == shapes.capacity(
             [layer.shape for layer in theirs]
         )
     # of WRN-28-10: 36.5 million weights and 5.2 billion multiplications an image

@@ -29,8 +29,8 @@ from plain import (
 )
 from torch import Tensor
 
-from gradflow.networks.masks import capacity, mlp_layer_shapes
 from gradflow.study.job import OPTIMIZERS, Job, Run, dense_width, probe_epochs
+from gradflow.study.shapes import capacity, mlp_layer_shapes
 from gradflow.training.cohort import Cohort
 from gradflow.training.stack import MaskUpdate, Stack, weight_decay
 from gradflow.training.step import learning_rate_at

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from gradflow.data.store import ImageData
 from gradflow.networks.initialisation import initial_weight
-from gradflow.networks.masks import capacity, mlp_layer_shapes, random_mask
+from gradflow.networks.masks import random_mask
 from gradflow.networks.mlp import StackedMLP
 from gradflow.networks.pruning import initial_masks
-from gradflow.networks.wide_resnet import WideResNet, wide_resnet_layers
+from gradflow.networks.wide_resnet import WideResNet
 from gradflow.study.job import Job, Run, dense_width
+from gradflow.study.shapes import capacity, mlp_layer_shapes, wide_resnet_layers
 from gradflow.study.streams import stream
 
 Network = StackedMLP | WideResNet

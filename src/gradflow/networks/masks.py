@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
-
-
-def mlp_layer_shapes(
-    inputs: int, width: int, hidden_layers: int, classes: int
-) -> list[tuple[int, int]]:
-    """Shapes [in, out] of the L = hidden_layers + 1 weight matrices of an MLP (Equations 10 to 12)."""
-    widths = [inputs, *[width] * hidden_layers, classes]
-    return list(pairwise(widths))
-
-
-def capacity(shapes: Sequence[tuple[int, ...]]) -> list[int]:
-    """Number of weights of each layer: what the sparse twin must have active (Equation 2)."""
-    return [int(np.prod(shape)) for shape in shapes]
 
 
 def random_mask(shape: Sequence[int], active: int, generator: np.random.Generator) -> Tensor:

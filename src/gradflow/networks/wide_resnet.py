@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -11,43 +10,7 @@ from torch import Tensor, nn
 
 from gradflow.networks.activations import make_activation
 from gradflow.study.job import Configuration, Settings
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One weight of the network; `role` is stem, shortcuts, classifier or blocks (see `wide_resnet_keep_dense`)."""
-
-    role: str
-    shape: tuple[int, ...]  # [out, in, height, width] of a convolution, [in, out] of the classifier
-    stride: int = 1
-
-    @property
-    def fan_in(self) -> int:
-        """Inputs of one output unit."""
-        return (
-            self.shape[0] if len(self.shape) == 2 else self.shape[1] * self.shape[2] * self.shape[3]
-        )
-
-
-def wide_resnet_layers(depth: int, widen_factor: int, channels: int, classes: int) -> list[Layer]:
-    """The layers in forward order: the stem, for each block its two convolutions and shortcut if any, the classifier.
-
-    Raises:
-        ValueError: the depth is not 6 n + 4.
-    """
-    blocks, remainder = divmod(depth - 4, 6)
-    if remainder or blocks < 1:
-        raise ValueError(f"a Wide ResNet's depth is 10, 16, 22, 28, ...; not {depth}")
-    layers = [Layer("stem", (16, channels, 3, 3))]
-    width = 16
-    for group, stride in ((16, 1), (32, 2), (64, 2)):
-        for block in range(blocks):
-            out, step = group * widen_factor, stride if block == 0 else 1
-            layers += [Layer("blocks", (out, width, 3, 3), step), Layer("blocks", (out, out, 3, 3))]
-            if width != out or step != 1:
-                layers.append(Layer("shortcuts", (out, width, 1, 1), step))
-            width = out
-    return [*layers, Layer("classifier", (width, classes))]
+from gradflow.study.shapes import Layer
 
 
 class ProbeableBatchNorm(nn.BatchNorm2d):

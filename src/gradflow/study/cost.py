@@ -5,7 +5,6 @@ Free of torch and pandas, because Snakemake imports it at every start.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from gradflow.files import lock, lock_path
 from gradflow.study.datasets import SHAPES, DatasetShape
 from gradflow.study.job import Job, Run, dense_width, probe_epochs
+from gradflow.study.shapes import mlp_layer_shapes, wide_resnet_layers
 
 DeviceType = Literal["cpu", "cuda"]
 
@@ -74,7 +74,7 @@ RATES: dict[DeviceType, Rates] = {
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerCost:
     """One weight of a network, and the floats that an image has before and behind it."""
 
     weights: int
@@ -84,12 +84,12 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Stack:
+class StackCost:
     """Networks of one shape that step together."""
 
     networks: int
     masked: bool
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerCost, ...]
 
     @property
     def weights(self) -> int:
@@ -141,62 +141,49 @@ class Work:
 
 
 @cache
-def mlp_layers(inputs: int, width: int, hidden_layers: int, classes: int) -> tuple[Layer, ...]:
-    """The layers of an MLP; those of `masks.mlp_layer_shapes`, which needs torch."""
-    widths = [inputs, *[width] * hidden_layers, classes]
-    return tuple(
-        Layer(before * behind, 1, before, behind) for before, behind in itertools.pairwise(widths)
-    )
+def mlp_layers(inputs: int, width: int, hidden_layers: int, classes: int) -> tuple[LayerCost, ...]:
+    """The layers of an MLP."""
+    shapes = mlp_layer_shapes(inputs, width, hidden_layers, classes)
+    return tuple(LayerCost(before * behind, 1, before, behind) for before, behind in shapes)
 
 
 @cache
-def wide_resnet_layers(
+def image_layers(
     depth: int, widen_factor: int, image: tuple[int, int, int], classes: int
-) -> tuple[Layer, ...]:
-    """The layers of a Wide ResNet with the sizes of their images; those of `wide_resnet.wide_resnet_layers`."""
-    channels, *pixels = image
-
-    def convolution(
-        before: int, behind: int, kernel: int, pixels_before: int, pixels_behind: int
-    ) -> Layer:
-        return Layer(
-            before * behind * kernel**2,
-            pixels_behind,
-            before * pixels_before,
-            behind * pixels_behind,
-        )
-
-    area = math.prod(pixels)
-    layers, width = [convolution(channels, 16, 3, area, area)], 16
-    for group, stride in ((16, 1), (32, 2), (64, 2)):
-        for block in range((depth - 4) // 6):
-            out, step = group * widen_factor, stride if block == 0 else 1
-            pixels = [math.ceil(side / step) for side in pixels]
-            smaller = math.prod(pixels)
-            layers += [
-                convolution(width, out, 3, area, smaller),
-                convolution(out, out, 3, smaller, smaller),
-            ]
-            if width != out or step != 1:
-                layers.append(convolution(width, out, 1, area, smaller))
-            width, area = out, smaller
-    return (*layers, Layer(width * classes, 1, width, classes))
+) -> tuple[LayerCost, ...]:
+    """The layers of a Wide ResNet on images [C, H, W]."""
+    channels, *sides = image
+    found: list[LayerCost] = []
+    entered: list[list[int]] = []  # the sides of the image before each layer
+    for layer in wide_resnet_layers(depth, widen_factor, channels, classes):
+        weights = math.prod(layer.shape)
+        if layer.role == "classifier":
+            found.append(LayerCost(weights, 1, *layer.shape))
+            continue
+        out, into = layer.shape[:2]
+        # a shortcut starts where the first of its block's two convolutions did
+        before = entered[-2] if layer.role == "shortcuts" else sides
+        entered.append(before)
+        sides = [math.ceil(side / layer.stride) for side in before]
+        positions = math.prod(sides)
+        found.append(LayerCost(weights, positions, into * math.prod(before), out * positions))
+    return tuple(found)
 
 
-def stacks_of(job: Job) -> tuple[Stack, ...]:
+def stacks_of(job: Job) -> tuple[StackCost, ...]:
     """The stacks of a job's cohort: one of all sparse twins, and each dense width its own."""
     shape, configuration = shape_of(job), job.configuration
     depth = configuration.depth
     if configuration.model == "wide_resnet":
-        layers = wide_resnet_layers(depth, configuration.widen_factor, shape.image, shape.classes)
-        return tuple(Stack(1, run.architecture != "dense", layers) for run in job.runs)
+        layers = image_layers(depth, configuration.widen_factor, shape.image, shape.classes)
+        return tuple(StackCost(1, run.architecture != "dense", layers) for run in job.runs)
     widest = mlp_layers(shape.inputs, job.max_width, depth, shape.classes)
     sparse = [run for run in job.runs if run.architecture == "sparse"]
     dense = [run for run in job.runs if run.architecture == "dense"]
     return (
-        *([Stack(len(sparse), True, widest)] if sparse else []),
+        *([StackCost(len(sparse), True, widest)] if sparse else []),
         *(
-            Stack(
+            StackCost(
                 1,
                 False,
                 mlp_layers(
@@ -208,7 +195,7 @@ def stacks_of(job: Job) -> tuple[Stack, ...]:
     )
 
 
-def pass_work(stack: Stack, images: int, steps: int, size: int, backward: bool) -> Work:
+def pass_work(stack: StackCost, images: int, steps: int, size: int, backward: bool) -> Work:
     """The products of one pass of a stack over `images` in `steps` minibatches."""
     flops = moved = 0.0
     for index, layer in enumerate(stack.layers):
@@ -219,7 +206,7 @@ def pass_work(stack: Stack, images: int, steps: int, size: int, backward: bool) 
     return Work(flops * stack.networks, moved * stack.networks * size, 0.0, 0.0)
 
 
-def step_work(job: Job, stack: Stack, images: int, steps: int) -> Work:
+def step_work(job: Job, stack: StackCost, images: int, steps: int) -> Work:
     """Training a stack on `images` in `steps` minibatches."""
     size, configuration = float_size(job), job.configuration
     name = configuration.optimizer
@@ -241,7 +228,7 @@ def output_passes(job: Job) -> int:
     )
 
 
-def probe_work(job: Job, stack: Stack, images: int, steps: int) -> Work:
+def probe_work(job: Job, stack: StackCost, images: int, steps: int) -> Work:
     """One probe epoch's measurements: norms at each step, flow over the probe images, the test set."""
     shape, size = shape_of(job), float_size(job)
     probes = min(job.settings.probe_images, images)
