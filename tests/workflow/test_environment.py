@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from project import ROOT
+from project import ROOT, wait_for
 
 from gradflow.study.cost import CostModel, records
 from gradflow.workflow import warm
@@ -115,14 +115,15 @@ def test_folders_of_killed_servers_are_removed(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(warm, "_short_folder", lambda: str(tmp_path))
     dead, alive, young, other = (tmp_path / f"gradflow-{name}" for name in "dayo")
-    code = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); print(1, flush=True); time.sleep(60)"
+    code = "import sys; from gradflow.workflow import warm; warm.serve(sys.argv[1], None)"
     servers = {}
     for folder in (dead, alive, young):
         folder.mkdir()
         servers[folder] = subprocess.Popen(
-            [sys.executable, "-c", code, str(folder / "socket")], stdout=subprocess.PIPE
-        )
-        assert servers[folder].stdout.readline()
+            [sys.executable, "-c", code, str(folder / "socket")],
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={"PYTHONPATH": str(ROOT / "src")},
+        )  # fmt: skip
+        wait_for((folder / "socket").exists)
     other.mkdir()
     (other / "a file of somebody's").touch()
     for folder in (dead, young):
@@ -133,8 +134,10 @@ def test_folders_of_killed_servers_are_removed(
         os.utime(folder, (old, old))
     warm._remove_dead_servers()
     assert [folder.exists() for folder in (dead, alive, young, other)] == [False, True, True, True]
-    servers[alive].kill()
-    servers[alive].wait()
+    _, said = servers[
+        alive
+    ].communicate()  # it ends with its standard input, undisturbed until then
+    assert (servers[alive].returncode, said) == (0, b"") and not alive.exists()
 
 
 # --- files that others wrote ----------------------------------------------------------------------

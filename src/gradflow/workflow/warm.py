@@ -25,12 +25,14 @@ from pathlib import Path
 from pkgutil import resolve_name
 from types import FrameType
 
+from gradflow.files import is_locked, try_lock
+
 # environment variables: where a server listens
 TRAINER = "GRADFLOW_WARM_TRAINER"
 DRAWER = "GRADFLOW_WARM_DRAWER"
 # for matplotlib: a notebook's backend needs the notebook, and a file of settings may stop its import
 PLAIN = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
-PREFIX = "gradflow-"  # of a server's folder
+PREFIX, ALIVE = "gradflow-", "alive"  # a server's folder, and the file in it that it locks
 SOCKET_BYTES = 100  # of a socket's path: macOS takes 104, Linux 108
 DIED = 137  # exit code of a script whose forked process was killed, as a shell reports SIGKILL
 Run = Callable[[str, list[str]], int]  # a script's name and arguments to its exit code
@@ -71,17 +73,20 @@ def _short_folder() -> str:
 
 
 def _remove_dead_servers() -> None:
-    """Remove this user's folders of servers that were killed with all else and could not."""
+    """Remove this user's folders of servers that were killed with all else and could not.
+
+    A living one, and each of its forks, holds the lock; it is not connected to, since it would fork.
+    """
     for folder in Path(_short_folder()).glob(f"{PREFIX}*"):
         with suppress(OSError):
-            if folder.stat().st_uid != os.getuid() or time.time() - folder.stat().st_mtime < 60:
-                continue  # another's, or one that is only about to listen
-            with socket.socket(socket.AF_UNIX) as connection:
-                try:
-                    connection.connect(str(folder / "socket"))
-                except (ConnectionRefusedError, FileNotFoundError):
-                    (folder / "socket").unlink(missing_ok=True)
-                    folder.rmdir()
+            about = folder.stat()
+            if about.st_uid != os.getuid() or time.time() - about.st_mtime < 60:
+                continue  # another's, or one that is only about to begin
+            if not (folder / ALIVE).exists() or is_locked(folder / ALIVE):
+                continue
+            for name in ("socket", ALIVE):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def hand_over(server: str, script: str, arguments: list[str]) -> int | None:
@@ -140,6 +145,7 @@ def serve(path: str, load: Callable[[], Run]) -> None:
         load: imports what the jobs need and returns what runs them; called with the first job.
     """
     run: Run | None = None
+    alive = try_lock(Path(path).with_name(ALIVE))  # while it lives nobody removes its folder
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(128)  # early jobs wait here for the imports
@@ -153,8 +159,11 @@ def serve(path: str, load: Callable[[], Run]) -> None:
                 os._exit(_run(connection, run))
             connection.close()
     # its forks go on
-    Path(path).unlink(missing_ok=True)
+    for name in (path, Path(path).with_name(ALIVE)):
+        Path(name).unlink(missing_ok=True)
     Path(path).parent.rmdir()
+    if alive is not None:
+        alive.close()
 
 
 def _run(connection: socket.socket, run: Run) -> int:
@@ -166,6 +175,8 @@ def _run(connection: socket.socket, run: Run) -> int:
     )  # as the scripts have it (`commands.training_command`)
     try:
         size, streams, _, _ = socket.recv_fds(connection, 8, 2)
+        if not size:  # whoever it was has nothing to do
+            os._exit(0)
         request = json.loads(_receive(connection, int.from_bytes(size, "big")))
         for number, stream in enumerate(streams, start=1):
             os.dup2(stream, number)
