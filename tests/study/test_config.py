@@ -102,8 +102,10 @@ def test_a_wide_resnet_is_sparse_and_magnitude_below_full_density_and_dense_at_i
 
 
 def test_every_artifact_is_made_at_scales_paper_and_smoke(shipped: Grid) -> None:
-    for scale in ("paper", "smoke"):
-        assert shipped.artifacts(scale) == list(shipped.config.artifacts)
+    artifacts = list(shipped.config.artifacts)
+    assert shipped.artifacts("smoke") == artifacts
+    artifacts.remove("width_and_length")  # it tells at which small scale signs have settled
+    assert shipped.artifacts("paper") == artifacts
 
 
 def test_a_scale_makes_the_artifacts_of_which_it_has_a_study(shipped: Grid) -> None:

@@ -209,10 +209,10 @@ class Job:
         A setting that is added later, with a default, therefore leaves the identity of what is
         trained as it was.
         """
-        plain = dataclasses.asdict(self)
-        default = dataclasses.asdict(Settings())
+        # no `dataclasses.asdict`: it copies deeply, and Snakemake asks for ten thousands of these
+        plain = {**vars(self), "configuration": vars(self.configuration)}
         plain["settings"] = {
-            key: value for key, value in plain["settings"].items() if value != default[key]
+            key: value for key, value in vars(self.settings).items() if value != _DEFAULTS[key]
         }
         if not self.data:
             del plain["data"]
@@ -250,6 +250,9 @@ def superseded_path(path: str, spec: str) -> str:
     """
     scale, _, rest = path.partition("/")
     return f"{scale}/{SUPERSEDED}/{hashlib.sha256(spec.encode()).hexdigest()[:16]}/{rest}"
+
+
+_DEFAULTS = vars(Settings())
 
 
 def dense_width(max_width: int, percent: int) -> int:

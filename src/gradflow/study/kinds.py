@@ -109,6 +109,7 @@ _KINDS = (
         "initialisation_table", "analysis.initialisation_table", "table", "open",
         runs="every variant", takes_configurations=True,
     ),
+    Kind("bridge_table", "analysis.bridge_table", "table", "open", runs="every variant"),
     Kind(
         "precision_table", "analysis.precision_table", "table", "open",
         runs="every variant", takes_configurations=True,
