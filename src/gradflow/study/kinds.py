@@ -115,6 +115,11 @@ _KINDS = (
         runs="every variant", takes_configurations=True,
     ),
     Kind(
+        "methods_table", "analysis.methods_table", "table", "open",
+        runs="every variant", takes_configurations=True,
+    ),
+    Kind("plot_methods", "analysis.figure_of_methods", "figure", "open", runs="every variant"),
+    Kind(
         "calibration_table", "paper.calibration", "table", "open", _PUBLISHED,
         runs="every variant",
     ),

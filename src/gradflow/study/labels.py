@@ -107,3 +107,23 @@ def abbreviations(regularizations: Iterable[str]) -> str:
     used = {part for name in regularizations for part in name.split("_")}
     meanings = [f"{short}: {long}" for short, long in ABBREVIATIONS.items() if short in used]
     return "; ".join(meanings) + "." if meanings else ""
+
+
+METHOD_LABELS = {
+    "random": "Random",
+    "random_erk": "Random, ERK",
+    "magnitude": "Magnitude",
+    "magnitude_erk": "Magnitude, ERK",
+    "snip": "SNIP",
+    "grasp": "GraSP",
+    "synflow": "SynFlow",
+    "egf": "EGF",
+    "set": "SET",
+    "rigl": "RigL",
+    "dense": "Dense",
+}
+
+
+def method_label(name: str) -> str:
+    """Of a method that chooses masks; one of your own by its file's name."""
+    return METHOD_LABELS.get(name, name)

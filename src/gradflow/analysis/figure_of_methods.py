@@ -1,0 +1,85 @@
+"""Accuracy and the start of gradient flow by density, a line a method that chooses masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from gradflow.analysis.figures import (
+    COLOURS,
+    LINE_STYLES,
+    TEXT_WIDTH,
+    nothing_finished,
+    style,
+    wrapped_note,
+    wrapped_title,
+)
+from gradflow.analysis.methods_table import FIRST, method_of, with_first_flow
+from gradflow.analysis.request import Request
+from gradflow.analysis.runs import Artifact, extent, read_rows
+from gradflow.study import labels
+
+_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*", "h")
+_PARTS = (("test_accuracy", "accuracy (%)"), (FIRST, "EGF₂, first probe"))
+
+
+def plot_methods(request: Request) -> Figure:
+    """A row a measure, a panel a regularization and optimizer."""
+    runs = with_first_flow(read_rows(request.paths))
+    return figure_of_methods(runs, request.artifact, request.definition["variants"])
+
+
+def figure_of_methods(
+    runs: pd.DataFrame, artifact: Artifact, variants: Mapping[str, Mapping[str, Any]]
+) -> Figure:
+    """Means over seeds by dense width, of the sparse twins under each method and of the dense twins."""
+    known = {name: method_of(settings) for name, settings in variants.items()}
+    runs = runs[runs["variant"].isin(list(known)) & runs["width_percent"].notna()]
+    if runs.empty:
+        return nothing_finished(artifact)
+    dense = (runs["architecture"] == "dense") & (runs["variant"] == artifact.variant)
+    sparse = runs["architecture"] == "sparse"
+    runs = runs.assign(line=runs["variant"].map(known).where(sparse, "dense"))[dense | sparse]
+    panels = list(runs.groupby(["regularization", "optimizer", "learning_rate"], sort=False))
+    names = ["dense", *dict.fromkeys(known.values())]
+    looks: dict[str, dict[str, Any]] = {
+        name: {
+            "color": COLOURS[index % len(COLOURS)],
+            "marker": _MARKERS[index % len(_MARKERS)],
+            "linestyle": LINE_STYLES[(index + index // len(COLOURS)) % len(LINE_STYLES)],
+        }
+        for index, name in enumerate(names)
+    }
+    with style():
+        width = min(1.6 * TEXT_WIDTH, 1.0 + 1.9 * len(panels))
+        figure = Figure(figsize=(width, 5.2))
+        figure.suptitle(wrapped_title(artifact, width))
+        grid = figure.subplots(len(_PARTS), len(panels), sharex=True, sharey="row", squeeze=False)
+        for row, (column, name) in zip(grid, _PARTS, strict=True):
+            row[0].set_ylabel(name)
+            for axes, ((regularization, optimizer, rate), of_panel) in zip(
+                row, panels, strict=True
+            ):
+                for line, own in of_panel.groupby("line", sort=False):
+                    means = own.groupby("width_percent")[column].mean()
+                    axes.plot(means.index.to_numpy(float), means.to_numpy(), **looks[str(line)])
+                if column == FIRST:
+                    axes.set_yscale("log")
+                else:
+                    regular = labels.label("regularization", regularization)
+                    axes.set_title(f"{regular}, {labels.label('optimizer', optimizer)} {rate:g}")
+        figure.supxlabel("dense width (% of the maximum)", fontsize=8)
+        handles = [Line2D([], [], label=labels.method_label(name), **looks[name]) for name in names]
+        legend = figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=min(len(handles), int(width / 1.3)),
+            handlelength=3,
+            title=wrapped_note(extent(runs, artifact) + " Means over seeds.", width),
+        )
+        legend.get_title().set_fontsize(7)
+    return figure
