@@ -23,7 +23,8 @@ COLUMNS = [
     "artifact", "variant", "method", "stands_for", "dataset", "optimizer", "learning_rate", "regularization",
     "planned", "accuracy_dense", "accuracy_sparse", "n", "zeros", "ties", "p_value", "p_value_normal",
     "rank_biserial", "median_difference", "interval_low", "interval_high", "against_random", "egf_against",
-    "egf_against_p", "first_egf_l2", "mean_egf_l2", "tau_of_first_egf", "diverged", "collapsed",
+    "egf_against_p", "first_egf_l2", "mean_egf_l2", "tau_of_first_egf", "diverged_dense",
+    "diverged_sparse", "collapsed_dense", "collapsed_sparse",
 ]  # fmt: skip
 FIRST = "first_egf_l2"  # at the first probe epoch
 _SAME = ("stands_for", "dataset", "optimizer", "learning_rate", "regularization", "activation")
@@ -109,8 +110,11 @@ def method_cells(
                     FIRST: own[FIRST].mean(),
                     "mean_egf_l2": own["mean_egf_l2"].mean(),
                     "tau_of_first_egf": taus.iloc[0] if len(taus) else np.nan,
-                    "diverged": int(own["diverged"].sum()),
-                    "collapsed": int(own["collapsed"].sum()),
+                    **{
+                        f"{flag}_{architecture}": int(cell[f"{flag}_{architecture}"].sum())
+                        for flag in ("diverged", "collapsed")
+                        for architecture in ("dense", "sparse")
+                    },
                 }
             )
     return pd.DataFrame(rows, columns=COLUMNS)
