@@ -46,7 +46,7 @@ def tutorial(raw: dict[str, Any]) -> None:
             raw |= merged(raw, yaml.safe_load(text))
     raw["scales"]["growing"] = copy.deepcopy(raw["scales"]["moving"])
     raw["scales"]["growing"]["settings"]["mask_update"] = "grow_by_gradient"
-    raw["artifacts"] = {name: raw["artifacts"][name] for name in ("table4", "table_mish")}
+    raw["artifacts"] = {name: raw["artifacts"][name] for name in ("table4", "table_hardswish")}
     block = raw["studies"]["fashion_mnist_low"]["blocks"][0]
     assert block["optimizers"][-1] == "lion" and "DA" in block["regularizations"]
     block |= {"optimizers": ["adam", "lion"], "regularizations": ["BN"]}
@@ -54,7 +54,7 @@ def tutorial(raw: dict[str, Any]) -> None:
         name: raw["scales"][name] for name in ("paper", "quick", "on_bars", "moving", "growing")
     }
     for name, scale in raw["scales"].items():
-        scale["studies"] = {study: scale["studies"][study] for study in ("fashion_mnist_low", "mish")
+        scale["studies"] = {study: scale["studies"][study] for study in ("fashion_mnist_low", "hardswish")
                             if study in scale["studies"]}  # fmt: skip
         scale |= {"seeds": [0], "max_widths": {"digits": 40, "bars": 40}}
         for study in scale["studies"].values():
@@ -106,8 +106,8 @@ class TestTutorial:
         )
 
     def test_the_activation_has_its_column(self, project: Project) -> None:
-        table = cells(project, "quick/tables/table_mish.csv")
-        assert list(table["activation"]) == ["relu", "mish"] and list(table["n"]) == [5, 5]
+        table = cells(project, "quick/tables/table_hardswish.csv")
+        assert list(table["activation"]) == ["relu", "hardswish"] and list(table["n"]) == [5, 5]
         assert table["p_value"].notna().all()
 
     def test_the_data_set_stands_in(self, project: Project) -> None:

@@ -83,6 +83,8 @@ def make_activation(name: Activation, networks: int, settings: Settings) -> nn.M
         return StackedSReLU(networks, settings)
     if name in ACTIVATION_FUNCTIONS:
         return Stateless(ACTIVATION_FUNCTIONS[name])
+    if name in OTHER_FUNCTIONS:
+        return Stateless(OTHER_FUNCTIONS[name])
     make = own.load("activations", name, "make").make
     module = called(own_file("activations", name), make, networks, settings)
     if not isinstance(module, nn.Module):
@@ -114,3 +116,10 @@ def functions_at_start(settings: Settings) -> dict[str, Callable[[Tensor], Tenso
 
 
 ACTIVATION_FUNCTIONS = functions_at_start(Settings())
+
+# PyTorch's, at its defaults; not the paper's
+OTHER_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "mish": F.mish,
+    "leaky_relu": F.leaky_relu,
+}

@@ -45,6 +45,19 @@ class StackedBatchNorm(nn.Module):
         return folded.view(batch, networks, width).transpose(0, 1)
 
 
+class StackedLayerNorm(nn.Module):
+    """Layer normalisation of K networks: over the units of each input; epsilon is PyTorch's."""
+
+    def __init__(self, networks: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(networks, width))
+        self.bias = nn.Parameter(torch.zeros(networks, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x [K, B, width] over its last axis."""
+        return F.layer_norm(x, x.shape[-1:]) * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)
+
+
 class StackedMLP(nn.Module):
     """K MLPs of equal shape: inputs [K, B, ...] to logits [K, B, classes].
 
@@ -59,9 +72,9 @@ class StackedMLP(nn.Module):
         networks, hidden_layers = weights[0].shape[0], len(weights) - 1
         self.layers = nn.ParameterList(nn.Parameter(weight) for weight in weights)
         widths = [weight.shape[2] for weight in weights[:-1]]
-        self.norms = nn.ModuleList(
-            StackedBatchNorm(networks, w) for w in widths if configuration.has("BN")
-        )
+        norm = StackedBatchNorm if configuration.has("BN") else StackedLayerNorm
+        normalised = configuration.has("BN") or configuration.has("LN")
+        self.norms = nn.ModuleList(norm(networks, w) for w in widths if normalised)
         self.activations = nn.ModuleList(
             make_activation(configuration.activation, networks, settings) for _ in widths
         )

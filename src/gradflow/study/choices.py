@@ -112,6 +112,10 @@ _FIELD_TYPES = get_type_hints(Settings)
 _LIMITS: dict[str, tuple[float, float]] = {
     "batch_size": (1, MOST),
     "probe_images": (1, MOST),
+    "warmup_epochs": (0, MOST),
+    "label_smoothing": (0, 1),
+    "l1": (0, math.inf),
+    "gradient_clip": (0, math.inf),
     "l2": (0, math.inf),
     "wide_resnet_l2": (0, math.inf),
     "rmsprop_alpha": (0, 1),

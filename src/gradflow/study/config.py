@@ -30,9 +30,9 @@ from gradflow.study.choices import (
 from gradflow.study.config_sentences import one_line, sentence
 from gradflow.study.datasets import SHAPES
 from gradflow.study.job import (
+    LIBRARY_ACTIVATIONS,
     LIBRARY_INITIAL_MASKS,
     LIBRARY_MASK_UPDATES,
-    PAPER_ACTIVATIONS,
     PAPER_DATASETS,
     PAPER_OPTIMIZERS,
     Activation,
@@ -212,7 +212,7 @@ def _mistakes(config: Config, rules: Collection[str]) -> Iterable[str]:
     """What the types alone do not catch."""
     for kind, taken in (
         ("optimizers", PAPER_OPTIMIZERS),
-        ("activations", PAPER_ACTIVATIONS),
+        ("activations", LIBRARY_ACTIVATIONS),
         ("datasets", PAPER_DATASETS),
         ("mask_updates", LIBRARY_MASK_UPDATES),
         ("initial_masks", LIBRARY_INITIAL_MASKS),

@@ -26,6 +26,7 @@ SUPERSEDED = "superseded"  # the folder of a scale for runs that made room for o
 PAPER_DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100")
 PAPER_OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw")
 PAPER_ACTIVATIONS = ("relu", "prelu", "elu", "swish", "srelu", "sigmoid")
+LIBRARY_ACTIVATIONS = (*PAPER_ACTIVATIONS, "gelu", "mish", "leaky_relu")
 LIBRARY_MASK_UPDATES = ("fixed", "set", "rigl")
 LIBRARY_INITIAL_MASKS = tuple(
     sorted(
@@ -38,7 +39,7 @@ DATASETS: tuple[str, ...] = (*PAPER_DATASETS, *own.names("datasets"))
 OPTIMIZERS: tuple[str, ...] = (*PAPER_OPTIMIZERS, *own.names("optimizers"))
 MASK_UPDATES: tuple[str, ...] = (*LIBRARY_MASK_UPDATES, *own.names("mask_updates"))
 INITIAL_MASKS: tuple[str, ...] = (*LIBRARY_INITIAL_MASKS, *own.names("initial_masks"))
-ACTIVATIONS: tuple[str, ...] = (*PAPER_ACTIVATIONS, *own.names("activations"))
+ACTIVATIONS: tuple[str, ...] = (*LIBRARY_ACTIVATIONS, *own.names("activations"))
 
 if TYPE_CHECKING:
     Dataset: TypeAlias = str
@@ -55,6 +56,7 @@ Architecture = Literal["dense", "sparse", "magnitude"]
 Regularization = Literal[
     "NR", "DA", "L2", "SC", "BN", "DA_L2", "DA_SC", "DA_BN", "L2_SC", "L2_BN", "SC_BN",
     "DA_L2_SC", "DA_L2_BN", "DA_SC_BN", "L2_SC_BN", "DA_L2_SC_BN",
+    "LN", "DA_LN", "L2_LN", "SC_LN", "DA_L2_LN", "DA_SC_LN", "L2_SC_LN", "DA_L2_SC_LN",
 ]  # fmt: skip
 Initialisation = Literal["shared_dense_fan_in", "shared_max_fan_in", "own_shape", "active_fan_in"]
 
@@ -82,7 +84,7 @@ class Configuration:
         )
         return f"{model}-{self.activation}-{self.optimizer}-lr{self.learning_rate:g}-{self.regularization}"
 
-    def has(self, method: Literal["DA", "L2", "SC", "BN"]) -> bool:
+    def has(self, method: Literal["DA", "L2", "SC", "BN", "LN"]) -> bool:
         """Whether the regularization includes `method`."""
         return method in self.regularization.split("_")
 
@@ -92,7 +94,8 @@ class Settings:
     """Every other choice that changes training. The defaults are the variant `paper`; config.yaml explains each."""
 
     batch_size: int = 128
-    mlp_schedule: Literal["constant", "steps"] = "constant"
+    mlp_schedule: Literal["constant", "steps", "cosine"] = "constant"
+    warmup_epochs: int = 0
     initialisation: Initialisation = "shared_dense_fan_in"
     init_distribution: Literal["normal", "uniform"] = "normal"
     init_gain: Literal["relu", "linear"] = "relu"
@@ -107,10 +110,13 @@ class Settings:
     srelu_right: tuple[float, float] = (1.0, 1.0)  # threshold t_r, slope a_r
     rmsprop_alpha: float = 0.99
     nesterov: bool = False  # of momentum
+    label_smoothing: float = 0.0
+    l1: float = 0.0  # on the layers' weights
+    gradient_clip: float = 0.0  # largest 2-norm of a network's gradient; 0: any
     probe_images: int = 10_000
     flip: Literal["by_data_set", "never"] = "by_data_set"
     precision: Literal["float32", "tf32", "bf16", "float64"] = "float32"
-    wide_resnet_schedule: Literal["constant", "steps"] = "steps"
+    wide_resnet_schedule: Literal["constant", "steps", "cosine"] = "steps"
     wide_resnet_keep_dense: tuple[Literal["stem", "classifier", "shortcuts"], ...] = ()
     finetune_optimizer: Literal["continue", "fresh"] = "continue"
     # a number: a fixed subset, see `data.store.ImageData.subset`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,9 +16,18 @@ from gradflow.training.stack import Stack, forget_gradients, gradient, probing_m
 
 
 def learning_rate_at(job: Job, epoch: int) -> float:
-    """Constant, or in steps: times 0.2 after 30, 60 and 80 % of the epochs (60, 120 and 160 of 200; section 3.4)."""
+    """Constant; in steps, times 0.2 after 30, 60 and 80 % of the epochs (60, 120 and 160 of 200; section 3.4); or a cosine.
+
+    In the warm-up epochs it rises in equal steps; the cosine falls to zero over the others.
+    """
     mlp = job.configuration.model == "mlp"
     schedule = job.settings.mlp_schedule if mlp else job.settings.wide_resnet_schedule
+    warm = job.settings.warmup_epochs
+    if epoch < warm:
+        return float(job.configuration.learning_rate * (epoch + 1) / warm)
+    if schedule == "cosine":
+        done = (epoch - warm) / (job.epochs - warm)
+        return float(job.configuration.learning_rate * 0.5 * (1 + math.cos(math.pi * done)))
     drops = (
         0
         if schedule == "constant"
@@ -26,10 +36,15 @@ def learning_rate_at(job: Job, epoch: int) -> float:
     return float(job.configuration.learning_rate * 0.2**drops)
 
 
-def network_losses(logits: Tensor, labels: Tensor) -> Tensor:
+def network_losses(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy [K] of each network: logits [K, B, C], labels [K, B]."""
     return (
-        F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        F.cross_entropy(
+            logits.flatten(0, 1),
+            labels.flatten(),
+            reduction="none",
+            label_smoothing=label_smoothing,
+        )
         .view(labels.shape)
         .mean(1)
     )
@@ -58,8 +73,8 @@ def train_step(
     """
     forget_gradients(stack.network)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=mixed, cache_enabled=False):
-        losses = network_losses(stack.network(images), labels)
-    losses.sum().backward()  # a sum, so that each network's gradient is that of its own mean loss
+        losses, objective = _losses_and_objective(stack, stack.network(images), labels)
+    objective.sum().backward()  # a sum, so that each network's gradient is that of its own mean loss
     if update_masks is not None:
         update_masks(stack)
     if probing:
@@ -68,7 +83,33 @@ def train_step(
         stack.minibatch += torch.stack(measures(flow))
     else:
         stack.mask_gradients()
+    regularise(stack)
     stack.optimizer.step(learning_rate)
+
+
+def _losses_and_objective(stack: Stack, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The cross-entropies [K], which are logged, and what is minimised: with label smoothing, if there is any."""
+    losses, smoothing = network_losses(logits, labels), stack.optimizer.settings.label_smoothing
+    return losses, network_losses(logits, labels, smoothing) if smoothing else losses
+
+
+@torch.no_grad()
+def regularise(stack: Stack) -> None:
+    """Add L1's gradient to the masked ones, then clip each network's to its largest norm, as `clip_grad_norm_`.
+
+    After gradient flow was measured: as L2, L1 is no part of it.
+    """
+    settings = stack.optimizer.settings
+    if settings.l1:
+        for layer in stack.layers:
+            gradient(layer).add_(layer.sign(), alpha=settings.l1)
+    if settings.gradient_clip:
+        networks = len(stack.runs)
+        gradients = [gradient(p).view(networks, -1) for p in stack.network.parameters()]
+        norms = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients]).norm(dim=0)
+        share = (settings.gradient_clip / (norms + 1e-6)).clamp(max=1.0)
+        for one in gradients:
+            one.mul_(share.unsqueeze(1))
 
 
 def probe_step(stack: Stack, images: Tensor, labels: Tensor, share: float) -> None:
@@ -82,9 +123,9 @@ def probe_step(stack: Stack, images: Tensor, labels: Tensor, share: float) -> No
     """
     images, labels = (t.expand(len(stack.runs), *t.shape[1:]) for t in (images, labels))
     with probing_mode(stack.network), ieee_float32():
-        losses = network_losses(stack.network(images), labels) * share
-        losses.sum().backward()
-    stack.probe_loss += losses.detach()
+        losses, objective = _losses_and_objective(stack, stack.network(images), labels)
+        (objective * share).sum().backward()
+    stack.probe_loss += losses.detach() * share
 
 
 def masked_flow(stack: Stack, norm: Callable[[Tensor, int], Tensor] = norm) -> GradientFlow:
