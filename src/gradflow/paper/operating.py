@@ -34,6 +34,10 @@ PERMUTED = 40  # of the claims whose tests are permutations of each study
 HEAVY = ("egf-correlates-best", "dense-measures-alike", "ewma-high-egf-is-bad")
 SIZES = (0.5, 1.0, 2.0)
 SMALL = 0.1  # an effect that a study cannot see
+COLUMNS = [
+    "id", "state", "studies", "null", "false_reproduced", "false_contradicted",
+    *(f"{verdict}_{size:g}" for size in SIZES for verdict in ("reproduced", "contradicted")),
+]  # fmt: skip
 CONSTRUCTED = ("only-swish-negative-gradient",)  # of no runs
 
 
@@ -136,7 +140,7 @@ def operating_rows(
                 design, claim, worlds.contrary, size, count
             ).contradicted
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def operating_table(request: Request) -> tuple[pd.DataFrame, Page]:
