@@ -25,6 +25,7 @@ from gradflow.files import lock, remove_asides
 from gradflow.study.config import Config, ConfigError, load_config
 from gradflow.study.job import ENGINE_VERSION, Run
 from gradflow.study.plan import Grid, Plan
+from gradflow.study.reductions import FULL
 
 NAME = "reference"  # the folder below results/, and the target
 CONFIG, PROVENANCE = "config.yaml", "provenance.json"
@@ -101,6 +102,8 @@ def read_reference(results: Path, scale: str, current: Config) -> Reference:
             f"{folder} cannot be read by this version ({reason}); keep the results anew"
         ) from None
     scales = {scale: kept.model_copy(update={"studies": chosen})}
+    if FULL in config.scales:  # what the kept scale leaves out is told against it
+        scales.setdefault(FULL, config.scales[FULL])
     return Reference(
         Grid(config.model_copy(update={"scales": scales, "artifacts": current.artifacts})), scale
     )
