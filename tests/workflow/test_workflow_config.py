@@ -124,6 +124,39 @@ def test_a_misspelt_key_on_the_command_line(project: Project) -> None:
     assert said(lines) == ["partal: unknown key; did you mean partial?"]
 
 
+@pytest.mark.slow
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("scales:\n  mine: {}\n  mine: {}\n", ", line 3: mine stands there twice; keep one"),
+        ("a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
+            f"{new}: &{new} [{', '.join(f'*{old}' for _ in range(9))}]\n"
+            for old, new in zip("abcdefg", "bcdefgh", strict=True)
+        ), "its aliases (*NAME) stand for more than 100,000 values"),
+    ],
+    ids=["a key twice", "aliases of aliases"],
+)  # fmt: skip
+def test_a_second_file_is_looked_at_as_closely_as_the_first(
+    project: Project, tmp_path: Path, text: str, sentence: str
+) -> None:
+    more = tmp_path / "more.yaml"
+    more.write_text(text)
+    code, output = project.snakemake("-n", "smoke", "--configfile", str(more))
+    assert code == 1 and "Traceback" not in output
+    assert "The configuration is wrong; nothing was started.\n" in output and sentence in output
+
+
+@pytest.mark.slow
+@pytest.mark.workflow
+def test_numbers_in_a_setting_of_the_command_line_are_numbers(project: Project) -> None:
+    code, output = project.snakemake(
+        "-n", "results/smoke/tables/table4.csv", "--config", 'scales={"smoke": {"seeds": [3]}}'
+    )
+    assert code == 0, output
+    assert "seed=3" in output and "seed=0" not in output
+
+
 @pytest.mark.workflow
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["percents: [10, 30\nstudies: {}\n", "just text\n"])

@@ -145,6 +145,7 @@ def test_the_last_lines_are_true_for_any_command_line(tmp_path, line):
     assert pairs(project) == {"adam": 5, "momentum": 0}
     page = (project.results / "smoke" / "tables" / "table4.html").read_text()
     assert ("Of a second file" in page) == ("more.yaml" in line)
+    assert ("Finished runs are kept whatever is forced" in output) == ("-R" in line)
 
 
 @pytest.mark.slow
