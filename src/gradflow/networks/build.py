@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -21,21 +21,29 @@ Network = StackedMLP | WideResNet
 Group = tuple[tuple[Run, ...], Network, list[Tensor] | None]
 
 
-def build_networks(job: Job, data: ImageData) -> Iterator[Group]:
+def build_networks(
+    job: Job, data: ImageData, runs: Collection[Run] | None = None
+) -> Iterator[Group]:
     """Yield (runs, network, masks) for each stack of the job, on the CPU in float32; masks [K, ...] a layer, or None.
 
     The sparse twins of all widths have one shape, so they are one stack; each dense width is its
     own.
+
+    Args:
+        job: what is trained.
+        data: the data set, for its shapes.
+        runs: those of the job's runs to build; all by default.
     """
+    wanted = tuple(run for run in job.runs if runs is None or run in runs)
     if job.configuration.model == "mlp":
-        sparse = tuple(run for run in job.runs if run.architecture == "sparse")
+        sparse = tuple(run for run in wanted if run.architecture == "sparse")
         if sparse:
             yield _mlp_stack(job, sparse, data)
-        for run in job.runs:
+        for run in wanted:
             if run.architecture == "dense":
                 yield _mlp_stack(job, (run,), data)
     else:
-        for run in job.runs:
+        for run in wanted:
             yield _wide_resnet(job, run, data)
 
 

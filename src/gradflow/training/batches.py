@@ -48,8 +48,8 @@ class Batches:
             :probes
         ]
         self.probe_order = torch.from_numpy(np.sort(chosen)).to(device)
-        self._mean = data.mean.to(device, dtype).view(-1, 1, 1)
-        self._std = data.std.to(device, dtype).view(-1, 1, 1)
+        self.mean = data.mean.to(device, dtype).view(-1, 1, 1)
+        self.std = data.std.to(device, dtype).view(-1, 1, 1)
 
     def epoch(self, epoch: int) -> Epoch:
         """Draw the order and the augmentation of one epoch for each of the job's percents."""
@@ -110,4 +110,4 @@ class Batches:
         return picked.movedim(-1, -3)
 
     def _normalise(self, images: Tensor) -> Tensor:
-        return (images.to(self.dtype) - self._mean) / self._std
+        return (images.to(self.dtype) - self.mean) / self.std

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -32,6 +32,10 @@ from gradflow.training.step import (
     probe_step,
     train_step,
 )
+from gradflow.training.step_choice import native_steps, step_kind
+
+if TYPE_CHECKING:
+    from gradflow.training.native.choice import Choice
 
 
 class Cohort:
@@ -41,8 +45,9 @@ class Cohort:
         job: what to train.
         data: the data set.
         device: where; CPU and CUDA run the same code.
-        runs: those of the job's runs to train; all by default. A stack is trained whole or not at
-            all, so that its numbers stay the same to the last bit.
+        runs: those of the job's runs to train; all by default. Where networks share products (not
+            with compiled steps), a stack is trained whole or not at all, so that its numbers stay
+            the same to the last bit.
         mask_update: may replace masks at a step; by default what the job's settings name. It is
             Python, so that steps that call it are not captured.
     """
@@ -54,6 +59,7 @@ class Cohort:
         device: torch.device,
         runs: Sequence[Run] | None = None,
         mask_update: MaskUpdate | None = None,
+        choice: Choice | None = None,
     ):
         self.job = job
         dtype = torch.float64 if job.settings.precision == "float64" else torch.float32
@@ -67,13 +73,15 @@ class Cohort:
         self.devices: list[str] = []  # that trained it, one after the other (`train_job.machine`)
         self.rows: dict[Run, list[dict[str, Any]]] = {}
         self.stacks: list[Stack] = []
-        for group in build_networks(job, data):
+        self._replayer = Replayer(device, self._changing)
+        compiled, self.step_kind = step_kind(job, device, self._replayer.capturing)
+        for group in build_networks(job, data, runs if compiled else None):
             if runs is None or set(group[0]) & set(runs):
                 self.stacks.append(make_stack(job, group, device, dtype))
                 self.rows |= {run: [] for run in group[0]}
         if mask_update is None:
             rehearse(job, self.stacks)
-        self._replayer = Replayer(device, self._changing)
+        self.native = native_steps(job, self.stacks, self.batches, choice) if compiled else None
         # a step finds its minibatch through these tensors
         self._drawn: Epoch | None = None
         self._position = torch.zeros((), dtype=torch.int64, device=device)
@@ -158,14 +166,18 @@ class Cohort:
     ) -> None:
         if self._drawn is None:
             raise RuntimeError("an epoch begins with its draws")
+        if self.native is not None and update_masks is None:
+            self.native.train(self._drawn, int(self._position), size, learning_rate, probing)
+            self._position += size
+            return
         images, labels = self.batches.training(self._drawn, self._position + self._offsets[:size])
         self._replayer.side_by_side(
             [
                 partial(
                     train_step,
                     stack,
-                    images[stack.columns],
-                    labels[stack.columns],
+                    images[stack.picks],
+                    labels[stack.picks],
                     learning_rate,
                     mixed=self.job.settings.precision == "bf16",
                     probing=probing,
@@ -185,7 +197,8 @@ class Cohort:
     def _probe(self) -> None:
         """Append a row to the log of each run."""
         self._probe_gradients()
-        for stack in self.stacks:
+        tests = map(self._test, self.stacks) if self.native is None else self.native.test()
+        for stack, (test_loss, accuracy) in zip(self.stacks, tests, strict=True):
             flow = masked_flow(stack)
             networks = len(stack.runs)
             flat = [gradient(p).view(networks, -1) for p in stack.others]
@@ -194,7 +207,6 @@ class Cohort:
                 if flat
                 else torch.zeros_like(stack.probe_loss).view(networks, 1)
             )
-            test_loss, accuracy = self._test(stack)
             probe = Probe(
                 flow=flow,
                 other_norms={p: norm(others, p) for p in EXPONENTS},
@@ -210,8 +222,8 @@ class Cohort:
             ).items():
                 self.rows[run].append(row)
             forget_gradients(stack.network)
-        if not self._replayer.capturing:
-            self._gradients.clear()  # only a captured step needs them where they are
+        if not self._replayer.capturing and self.native is None:
+            self._gradients.clear()  # only captured and compiled steps need them where they are
 
     def _probe_gradients(self) -> None:
         """Put the gradient of the mean loss over the probe images into each `.grad`, and that loss into the stacks."""
@@ -231,6 +243,10 @@ class Cohort:
             self._replayer.run(("probe", size), partial(self._probe_step, size, images))
 
     def _probe_step(self, size: int, images: int) -> None:
+        if self.native is not None:
+            self.native.probe(int(self._position), size, size / images)
+            self._position += size
+            return
         x, y = self.batches.probe(self._position + self._offsets[:size])
         self._replayer.side_by_side(
             [partial(probe_step, stack, x, y, size / images) for stack in self.stacks]

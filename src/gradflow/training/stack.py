@@ -24,7 +24,7 @@ class Stack:
     """Networks of one shape, trained as one. Every tensor stays where it is while it trains."""
 
     runs: tuple[Run, ...]
-    columns: slice  # which of the cohort's percents the runs train on
+    columns: tuple[int, ...]  # which of the cohort's percents the runs train on
     network: Network
     masks: (
         list[Tensor] | None
@@ -35,11 +35,20 @@ class Stack:
     probe_loss: Tensor  # [K], sum over the probe's minibatches
     diverged: Tensor  # bool [K]
     live: list[Tensor] = field(default_factory=list)  # counts [K] a layer, by `count_live`
+    mask_version: int = 0  # counts how often the masks became others
 
     @property
     def layers(self) -> list[Tensor]:
         """The weights [K, ...] of each layer."""
         return list(self.network.layers)
+
+    @property
+    def picks(self) -> slice | list[int]:
+        """The columns as an index; a slice where they lie side by side, which copies nothing."""
+        first, last = self.columns[0], self.columns[-1]
+        if last - first + 1 == len(self.columns):
+            return slice(first, last + 1)
+        return list(self.columns)
 
     @property
     def others(self) -> list[Tensor]:
@@ -93,7 +102,11 @@ class Stack:
         self.count_live()
 
     def count_live(self) -> None:
-        """Count the weights on some path from an input to an output, once for every set of masks."""
+        """Count the weights on some path from an input to an output, once for every set of masks.
+
+        Whoever changes masks in place calls it; steps that are bound to them look at `mask_version`.
+        """
+        self.mask_version += 1
         check_masked_weights(self, self.optimizer.name)
         masks = self.masks or [torch.ones_like(layer) for layer in self.layers]
         self.live = live_weights(self.network.linear_paths, masks)
@@ -127,10 +140,9 @@ def make_stack(job: Job, group: Group, device: torch.device, dtype: torch.dtype)
         (list(network.layers), l2),
         (other_parameters(network), l2 if job.settings.l2_scope == "all" else 0.0),
     ]
-    first = job.percents.index(runs[0].percent)
     stack = Stack(
         runs=runs,
-        columns=slice(first, first + len(runs)),
+        columns=tuple(job.percents.index(run.percent) for run in runs),
         network=network,
         masks=masks,
         optimizer=StackedOptimizer(job.configuration.optimizer, decays, job.settings),
