@@ -47,7 +47,8 @@ from benchmark.turns import LONGEST_CYCLE, Contender, Engine, Plain, free_mb
 from gradflow.data.store import ImageData, load_dataset
 from gradflow.study.cost import IMPORTS_MB, Rates, memory_mb, shape_of
 from gradflow.study.job import Job, Run, probe_epochs
-from gradflow.training.train_job import prepare, provenance
+from gradflow.training.made_by import made_here
+from gradflow.training.train_job import prepare
 
 ROUNDS, FEWEST_ROUNDS = 5, 3  # at most 5: quick has 7 probe epochs, and two are spent on warming up
 FEWEST_STEPS = {"cpu": 4, "cuda": 64}  # of an epoch of a data set that is cut
@@ -324,7 +325,7 @@ class _Context:
                 us, _median_of_means([own.probe_us for own in samples]), self.case.job.epochs
             )
 
-        found = provenance(self.bench.device)
+        found = made_here(self.bench.device, "", "")
         return [
             self._row(
                 c, of_same_networks("plain", c.job), of_same_networks("plain_device", c.job), found

@@ -35,7 +35,7 @@ from gradflow.training.checkpoint import (
 from gradflow.training.cohort import Cohort
 from gradflow.training.run_log import read_log
 from gradflow.training.stack import Stack
-from gradflow.training.train_job import train_job
+from gradflow.training.train_job import Stopped, StopSignals, train_job
 
 THREE = (30, 50, 70)
 EVERYTHING = make_job("adam", "DA_L2_SC_BN", activation="prelu", percents=THREE)
@@ -49,7 +49,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def save(path: Path, cohort: Cohort) -> Progress:
-    save_checkpoint(path, cohort.job.to_json(), cohort, 1.5)
+    save_checkpoint(path, cohort, 1.5)
     progress = read_progress(path)
     assert progress is not None
     return progress
@@ -278,32 +278,40 @@ def test_a_log_names_every_device_that_trained(
 ) -> None:
     """A job that is stopped here and goes on elsewhere, there and back again."""
     job, data = make_job(percents=(50,)), make_data()
-    state, spec = tmp_path / job.state_path, job.to_json()
     monkeypatch.setattr("gradflow.training.train_job.load_job_data", lambda *_: data)
-    for name in ("A", "B", "A"):
-        monkeypatch.setattr("gradflow.training.train_job.machine", lambda _, name=name: name)
-        cohort = Cohort(job, data, DEVICE)
-        if (progress := read_progress(state)) is not None:
-            restore_checkpoint(state, progress, cohort)
-        if name not in cohort.devices:
-            cohort.devices.append(name)
-        train_steps(cohort, 1)
-        save_checkpoint(state, spec, cohort, 1.0)
-    monkeypatch.setattr("gradflow.training.train_job.machine", lambda _: "C")
-    train_job(job, tmp_path, DEVICE)
+    monkeypatch.setattr("gradflow.training.train_job.CHECKPOINT_SECONDS", 0.0)
+    for name in ("A", "B", "A", "C"):
+        monkeypatch.setattr("gradflow.training.made_by.cpu_name", lambda name=name: name)
+        if name == "C":
+            train_job(job, tmp_path, DEVICE)
+            continue
+        with monkeypatch.context() as patch:
+            patch.setattr("gradflow.training.train_job.StopSignals", StopAtOnce)
+            with pytest.raises(Stopped):
+                train_job(job, tmp_path, DEVICE)
     for run in job.runs:
         said = read_log(tmp_path / job.log_path(run)).schema.metadata
-        assert said[b"device"] == b"A, then B, then C"
+        names = [name.split(" ")[0] for name in said[b"device"].decode().split(", then ")]
+        assert names == ["A", "B", "C"]
+
+
+class StopAtOnce(StopSignals):
+    """A signal before the first step."""
+
+    requested = True
+
+    def __init__(self) -> None:
+        self._before = {}
 
 
 def test_a_checkpoint_from_before_devices_were_noted_is_read(tmp_path: Path) -> None:
     job = make_job(percents=(50,))
     cohort = Cohort(job, make_data(), DEVICE)
     path = tmp_path / "seed3.json"
-    save_checkpoint(path, job.to_json(), cohort, 1.0)
+    save_checkpoint(path, cohort, 1.0)
     plain = json.loads(path.read_text())
-    del plain["devices"], plain["checksum"]
+    del plain["made_by"], plain["checksum"]
     checksum = hashlib.sha256(json.dumps(plain).encode()).hexdigest()
     path.write_text(json.dumps({**plain, "checksum": checksum}))
     progress = read_progress(path)
-    assert progress is not None and progress.devices == []
+    assert progress is not None and progress.made_by == []

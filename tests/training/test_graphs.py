@@ -135,7 +135,7 @@ def test_resumed_in_the_middle_of_an_epoch(tmp_path: Path, monkeypatch: pytest.M
     whole, stopped, resumed = (Cohort(job, make_data(), DEVICE) for _ in range(3))
     whole.train(job.epochs)
     train_steps(stopped, 8)
-    save_checkpoint(path, job.to_json(), stopped, 1.0)
+    save_checkpoint(path, stopped, 1.0)
     progress = read_progress(path)
     assert progress is not None
     restore_checkpoint(path, progress, resumed)

@@ -118,7 +118,7 @@ def test_a_resumed_job_has_the_same_bits(stop: int, tmp_path: Path) -> None:
     whole, stopped, resumed = (Cohort(job, make_data(), DEVICE) for _ in range(3))
     whole.train(job.epochs)
     train_steps(stopped, stop)
-    save_checkpoint(path, job.to_json(), stopped, 1.0)
+    save_checkpoint(path, stopped, 1.0)
     progress = read_progress(path)
     assert progress is not None
     restore_checkpoint(path, progress, resumed)

@@ -224,7 +224,7 @@ class TestFinetune:
         whole.train(EPOCHS)
         train_steps(stopped, 2)
         state = tmp_path / job.state_path
-        save_checkpoint(state, job.to_json(), stopped, 0.0)
+        save_checkpoint(state, stopped, 0.0)
         prune_and_finetune(job, tmp_path, DEVICE)
         assert [numbers(row) for row in read_rows(job, tmp_path)] == [
             numbers(row) for row in whole.rows[job.runs[0]]
@@ -236,7 +236,7 @@ class TestFinetune:
         state = tmp_path / f"{job.pretrained_path}.state.json"
         stopped = Cohort(job, DATA, DEVICE)
         train_steps(stopped, 4)
-        save_checkpoint(state, job.to_json(), stopped, 0.0)
+        save_checkpoint(state, stopped, 0.0)
         pretrain(job, tmp_path, DEVICE)
         assert not state.exists()
         pretrained = tmp_path / job.pretrained_path

@@ -118,7 +118,7 @@ def test_no_flipped_bit_of_a_checkpoint_is_believed(tmp_path: Path) -> None:
     path = tmp_path / "seed3.json"
     cohort = Cohort(make_job(percents=(30, 50)), make_data(), DEVICE)
     train_steps(cohort, 7)
-    save_checkpoint(path, cohort.job.to_json(), cohort, 1.5)
+    save_checkpoint(path, cohort, 1.5)
     whole = read_progress(path)
     assert whole is not None
     found = 0
@@ -128,7 +128,7 @@ def test_no_flipped_bit_of_a_checkpoint_is_believed(tmp_path: Path) -> None:
         assert progress is None or progress == whole
         found += progress is None
     assert found > 950
-    save_checkpoint(path, cohort.job.to_json(), cohort, 1.5)
+    save_checkpoint(path, cohort, 1.5)
     plain = json.loads(path.read_text())
     del plain["checksum"]
     path.write_text(json.dumps(plain))

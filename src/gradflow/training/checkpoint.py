@@ -6,6 +6,7 @@ one before. It also tells a reader how far a job has come (`epoch` of `epochs`).
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from torch import Tensor
 from gradflow.files import remove_asides, replacing, save_tensors
 from gradflow.study.job import Run
 from gradflow.training.cohort import Cohort
+from gradflow.training.made_by import MadeBy
 
 
 class CheckpointError(Exception):
@@ -37,10 +39,23 @@ class Progress:
     rows: dict[Run, list[dict[str, Any]]]
     tensors: str = ""  # file name beside the JSON file; empty once there is nothing left to train
     sha256: str = ""
-    devices: list[str] = field(default_factory=list)  # that trained it so far, in their order
+    made_by: list[MadeBy] = field(default_factory=list)  # an entry for each attempt that differs
 
 
-def save_checkpoint(path: Path, spec: str, cohort: Cohort, seconds: float) -> None:
+def progress_of(cohort: Cohort, seconds: float) -> Progress:
+    """How far a cohort is, without its tensors."""
+    return Progress(
+        spec=cohort.job.to_json(),
+        epoch=cohort.epoch,
+        step_in_epoch=cohort.step_in_epoch,
+        epochs=cohort.job.epochs,
+        seconds=seconds,
+        rows=cohort.rows,
+        made_by=cohort.made_by,
+    )
+
+
+def save_checkpoint(path: Path, cohort: Cohort, seconds: float) -> None:
     """Write the cohort's state; `path` is the JSON file."""
     before = read_progress(path)
     name = f"{path.stem}-{cohort.epoch}-{cohort.step_in_epoch}.safetensors"
@@ -52,17 +67,7 @@ def save_checkpoint(path: Path, spec: str, cohort: Cohort, seconds: float) -> No
     with replacing(path.with_name(name)) as aside:
         save_tensors(aside, tensors)
         digest = _sha256(aside)
-    progress = Progress(
-        spec=spec,
-        epoch=cohort.epoch,
-        step_in_epoch=cohort.step_in_epoch,
-        epochs=cohort.job.epochs,
-        seconds=seconds,
-        rows=cohort.rows,
-        tensors=name,
-        sha256=digest,
-        devices=list(cohort.devices),
-    )
+    progress = dataclasses.replace(progress_of(cohort, seconds), tensors=name, sha256=digest)
     write_progress(path, progress)
     if before is not None and before.tensors not in ("", name):
         path.with_name(before.tensors).unlink(missing_ok=True)
@@ -87,8 +92,8 @@ def restore_checkpoint(path: Path, progress: Progress, cohort: Cohort) -> None:
         for key, tensor in present.items():
             tensor.copy_(saved[key])
     cohort.epoch, cohort.step_in_epoch = progress.epoch, progress.step_in_epoch
-    cohort.devices = list(progress.devices)
     cohort.rows = {run: list(rows) for run, rows in progress.rows.items()}
+    cohort.made_by = list(progress.made_by)
     for stack in cohort.stacks:
         stack.count_live()
 

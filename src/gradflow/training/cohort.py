@@ -22,6 +22,7 @@ from gradflow.study.job import Job, Run, probe_epochs
 from gradflow.training.batches import Batches, Epoch
 from gradflow.training.cuda_graphs import Replayer
 from gradflow.training.log_rows import Probe, probe_rows
+from gradflow.training.made_by import MadeBy
 from gradflow.training.mask_updates import mask_update_of, rehearse
 from gradflow.training.stack import MaskUpdate, Stack, forget_gradients, gradient, make_stack
 from gradflow.training.step import (
@@ -62,6 +63,8 @@ class Cohort:
         choice: Choice | None = None,
     ):
         self.job = job
+        self.device = device
+        self.made_by: list[MadeBy] = []  # each attempt at the job, by who keeps checkpoints
         dtype = torch.float64 if job.settings.precision == "float64" else torch.float32
         self.device = device
         self.batches = Batches(data, job, device, dtype)
@@ -70,7 +73,6 @@ class Cohort:
         self.probes = set(probe_epochs(job.epochs))
         self.epoch = 0  # the one under way
         self.step_in_epoch = 0  # steps done in it
-        self.devices: list[str] = []  # that trained it, one after the other (`train_job.machine`)
         self.rows: dict[Run, list[dict[str, Any]]] = {}
         self.stacks: list[Stack] = []
         self._replayer = Replayer(device, self._changing)
@@ -87,6 +89,11 @@ class Cohort:
         self._position = torch.zeros((), dtype=torch.int64, device=device)
         self._offsets = torch.arange(job.settings.batch_size, device=device)
         self._gradients: list[Tensor] = []  # of the probe, a tensor a parameter
+
+    @property
+    def kernels(self) -> str:
+        """Which kernels its steps are made of; empty for steps by autograd."""
+        return "" if self.native is None else self.native.kernels
 
     @property
     def steps_per_epoch(self) -> int:

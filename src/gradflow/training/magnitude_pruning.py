@@ -57,7 +57,7 @@ def pretrain(job: Job, results: Path, device: torch.device, _keep_weights: bool 
         cohort = Cohort(job, load_job_data(job, results), device)
         seconds = advance(cohort, pretraining_epochs(job), state, progress)
         displace_pretrained(job, results)
-        save_checkpoint(pretrained, job.to_json(), cohort, seconds)
+        save_checkpoint(pretrained, cohort, seconds)
         record_job(results, job, cohort.rows, seconds, device.type, pretraining=True)
         remove_checkpoint(state)
 

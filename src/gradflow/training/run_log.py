@@ -74,7 +74,7 @@ STUDY_SCHEMA = pa.schema([("study", _text), ("stands_for", _text), *SCHEMA])
 
 # A study's provenance, a row per run: its identity, its log and what the log's metadata says. It is
 # no part of the study table, which stays the same whenever and wherever its runs are made again.
-LIBRARIES = ("torch", "numpy", "pyarrow", "safetensors")
+LIBRARIES = ("torch", "numpy", "numba", "pyarrow", "safetensors")
 RUN_COLUMNS = (
     "scale", "variant", "dataset", "configuration", "architecture", "width_percent", "density_percent", "seed",
 )  # fmt: skip
@@ -88,7 +88,9 @@ PROVENANCE_SCHEMA = pa.schema(
         ("engine_version", _int),
         ("device", _text),
         ("device_type", _text),
-        ("kernel", _text),  # that did the training step; null where the log does not say
+        ("step", _text),  # native, or autograd and why
+        ("kernels", _text),  # of a native step
+        ("threads", _text),
         *[(f"{library}_version", _text) for library in LIBRARIES],
         ("seconds", _float),  # of the job that trained it, all of its runs together
     ]

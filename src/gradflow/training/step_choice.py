@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,6 +62,18 @@ def native_steps(
     from gradflow.training.native.steps import NativeSteps
 
     return NativeSteps(job, stacks, batches, Choice() if choice is None else choice)
+
+
+@contextmanager
+def kept_choice(path: Path) -> Iterator[Choice | None]:
+    """The kernels chosen by earlier jobs, kept in a file with what the block adds; None without a compiler."""
+    if not compiler_works():
+        yield None
+        return
+    from gradflow.training.native import choice
+
+    with choice.kept_choice(path) as kept:
+        yield kept
 
 
 @cache

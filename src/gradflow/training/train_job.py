@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,10 +22,11 @@ import torch
 from gradflow.data.store import DamagedDataError, DataError, ImageData, load_dataset
 from gradflow.files import lock, lock_path, remove_asides
 from gradflow.study.cost import record_job
-from gradflow.study.job import ENGINE_VERSION, Job, Run
+from gradflow.study.job import Job, Run
 from gradflow.training.checkpoint import (
     CheckpointError,
     Progress,
+    progress_of,
     read_progress,
     remove_checkpoint,
     restore_checkpoint,
@@ -36,9 +36,12 @@ from gradflow.training.checkpoint import (
 from gradflow.training.cohort import Cohort
 from gradflow.training.displaced import displace_log, take_back_log
 from gradflow.training.heartbeat import ProgressRecord
-from gradflow.training.run_log import LIBRARIES, WrongLogError, read_log, write_log
+from gradflow.training.made_by import joined, made_here
+from gradflow.training.run_log import WrongLogError, read_log, write_log
+from gradflow.training.step_choice import kept_choice
 from gradflow.training.weights import weights_path, write_weights
 
+KERNELS = "kernels.json"  # in the results folder: what was chosen by measuring, see `native.choice`
 CHECKPOINT_SECONDS = 300.0  # between two checkpoints, at least
 CHECKPOINT_SHARE = (
     0.015  # of the time may go into writing them: large cohorts on slow disks save less often
@@ -89,7 +92,7 @@ def train_job(
                 )
             if progress is None or progress.tensors:
                 progress = _train(job, missing, results, progress, device, keep_weights, start)
-            publish(job, missing, progress, results, device)
+            publish(job, missing, progress, results)
             record_job(results, job, progress.rows, progress.seconds, device.type)
         remove_checkpoint(state)
 
@@ -131,7 +134,11 @@ def _train(
     keep_weights: bool,
     start: Callable[[Cohort], None] | None,
 ) -> Progress:
-    cohort = Cohort(job, load_job_data(job, results), device, runs=missing)
+    data = load_job_data(job, results)
+    # a checkpoint goes on with all of its networks; those that are finished already cost little
+    runs = missing if progress is None else list(progress.rows)
+    with kept_choice(results / KERNELS) as choice:
+        cohort = Cohort(job, data, device, runs=runs, choice=choice)
     state = results / job.state_path
     seconds = advance(cohort, job.epochs, state, progress, start)
     # before the job is marked as done, since its tensors are gone then: killed in between, it goes
@@ -142,9 +149,7 @@ def _train(
             write_weights(weights_path(job, run, results), cohort, run)
         else:
             weights_path(job, run, results).unlink(missing_ok=True)  # of a log that is gone
-    done = Progress(
-        job.to_json(), cohort.epoch, 0, job.epochs, seconds, cohort.rows, devices=cohort.devices
-    )
+    done = progress_of(cohort, seconds)
     write_progress(state, done)
     return done
 
@@ -187,7 +192,6 @@ def advance(
         Stopped: SIGTERM, SIGINT or SIGHUP arrived; the checkpoint holds what was done.
     """
     began, earlier, resumed = time.monotonic(), 0.0, False
-    spec = cohort.job.to_json()
     if progress is not None:
         try:
             restore_checkpoint(state, progress, cohort)
@@ -197,8 +201,9 @@ def advance(
             print(f"{error}; the job starts from the beginning", file=sys.stderr)
     if start is not None and not resumed:
         start(cohort)
-    if (here := machine(cohort.device)) not in cohort.devices:
-        cohort.devices.append(here)
+    attempt = made_here(cohort.device, cohort.step_kind, cohort.kernels)
+    if attempt not in cohort.made_by:
+        cohort.made_by.append(attempt)
 
     def seconds() -> float:
         return earlier + time.monotonic() - began
@@ -209,7 +214,7 @@ def advance(
         def at_step() -> bool:
             nonlocal saved, interval
             if not stop.requested and (asked := time.monotonic()) - saved > interval:
-                save_checkpoint(state, spec, cohort, seconds())
+                save_checkpoint(state, cohort, seconds())
                 saved = time.monotonic()
                 interval = max(CHECKPOINT_SECONDS, (saved - asked) / CHECKPOINT_SHARE)
             if record.due():
@@ -219,50 +224,23 @@ def advance(
             return stop.requested
 
         if not cohort.train(until, at_step):
-            save_checkpoint(state, spec, cohort, seconds())
+            save_checkpoint(state, cohort, seconds())
             raise Stopped(
                 f"stopped in epoch {cohort.epoch} of {until}; the same command goes on from there"
             )
     return seconds()
 
 
-def publish(
-    job: Job, runs: Sequence[Run], progress: Progress, results: Path, device: torch.device
-) -> None:
+def publish(job: Job, runs: Sequence[Run], progress: Progress, results: Path) -> None:
     """Write the logs of `runs`."""
+    made_by = joined(progress.made_by)
     for run in runs:
         log = results / job.log_path(run)
         remove_asides(log.parent, log.name)
         displace_log(job, run, results)  # Snakemake may have restored it since this job was trained
-        write_log(
-            log,
-            progress.rows[run],
-            provenance(device, progress.devices)
-            | {"spec": job.only(run).to_json(), "seconds": f"{progress.seconds:.3f}"},
-        )
-
-
-def provenance(device: torch.device, devices: Sequence[str] = ()) -> dict[str, str]:
-    """What a log's metadata says of the machine and the software; seconds are the whole job's.
-
-    Args:
-        device: that ends the training.
-        devices: all that trained, in their order; a job that went on elsewhere has several.
-    """
-    libraries = {f"{library}_version": version(library) for library in LIBRARIES}
-    return {
-        "engine_version": str(ENGINE_VERSION),
-        "device": ", then ".join(devices or [machine(device)]),
-        "device_type": device.type,
-        **libraries,
-    }
-
-
-def machine(device: torch.device) -> str:
-    """A device by its name; of a CPU with the instructions that torch computes by, on which the bits depend."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()} ({torch.backends.cpu.get_cpu_capability()})"
+        spec = job.only(run).to_json()
+        metadata = made_by | {"spec": spec, "seconds": f"{progress.seconds:.3f}"}
+        write_log(log, progress.rows[run], metadata)
 
 
 def prepare(device: torch.device, job: Job, threads: int) -> None:
@@ -308,13 +286,3 @@ class StopSignals:
 
     def _request(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return "CPU"

@@ -8,11 +8,11 @@ folder, and stands in each log.
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from gradflow.files import lock, replacing
+from gradflow.training.made_by import cpu_name
 from gradflow.training.native.active_products import ActiveWeights, multiply, weight_gradient
 from gradflow.training.native.products import PRODUCTS
 from gradflow.training.native.updates import RATE, UPDATES
@@ -45,7 +46,9 @@ class Choice:
         name = f"{role} {shape_class(inputs, outputs)}"
         if name not in self.products:
             operands = operands_of(role, *representative(inputs, outputs))
-            turns = {way: (lambda do=do: do(*operands)) for way, do in PRODUCTS.items()}
+            turns: dict[str, Callable[[], object]] = {
+                way: partial(do, *operands) for way, do in PRODUCTS.items()
+            }
             seconds = in_turns(turns)
             self.products[name] = min(seconds, key=lambda way: seconds[way])
         return self.products[name]
@@ -56,13 +59,6 @@ class Choice:
         if name not in self.densities:
             self.densities[name] = break_even(self, *representative(inputs, outputs))
         return self.densities[name]
-
-    def says(self) -> str:
-        """What was chosen, in a line."""
-        ways = sorted(set(self.products.values())) or [next(iter(PRODUCTS))]
-        below = sorted(set(self.densities.values()))
-        sparse = f"; active weights alone below {below[0]:.2f} to {below[-1]:.2f}" if below else ""
-        return " and ".join(ways) + sparse
 
 
 def shape_class(inputs: int, outputs: int) -> str:
@@ -143,15 +139,8 @@ def break_even(choice: Choice, inputs: int, outputs: int) -> float:
 
 def machine() -> str:
     """What a measurement holds for: processor and libraries."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{name}, {capability}, torch {version('torch')}, numba {version('numba')}"
+    return f"{cpu_name()}, {capability}, torch {version('torch')}, numba {version('numba')}"
 
 
 def read_choice(path: Path) -> Choice:

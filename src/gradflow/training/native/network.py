@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gradflow.networks.mlp import StackedMLP
+from gradflow.networks.mlp import StackedBatchNorm, StackedMLP
 from gradflow.study.job import Job
 from gradflow.training.native import between_products as between
 from gradflow.training.native.active_products import ActiveWeights, multiply, weight_gradient
-from gradflow.training.native.choice import Choice
+from gradflow.training.native.choice import ROLES, Choice
 from gradflow.training.native.loss import add_loss, count_correct, loss_gradient
 from gradflow.training.native.norms import add_measures, add_up
 from gradflow.training.native.products import PRODUCTS, by_mm
@@ -98,6 +98,12 @@ class Shared:
         self.whole, self.share = np.ones(1), np.ones(1)
         self.test_loss, self.correct = np.zeros(len(stack.runs)), np.zeros(len(stack.runs))
         self.ones = [np.ones(layer[0].numel(), np.uint8) for layer in stack.layers]
+        # chosen here, before the first step, so that whoever keeps the choice has all of it
+        self.products = {
+            (role, layer): self._choose(role, layer)
+            for layer in range(len(stack.layers))
+            for role in ROLES
+        }
         self._workspaces: dict[int, Workspace] = {}
         self._places = {
             id(parameter): (group, index)
@@ -122,10 +128,11 @@ class Shared:
 
     def product(self, role: str, layer: int) -> Callable[..., object]:
         """The way to take one of a layer's products."""
-        if self.dtype != torch.float32:
-            return by_mm
+        return PRODUCTS[self.products[role, layer]]
+
+    def _choose(self, role: str, layer: int) -> str:
         inputs, outputs = self.stack.layers[layer].shape[1:]
-        return PRODUCTS[self.choice.product(role, inputs, outputs)]
+        return self.choice.product(role, inputs, outputs) if self.dtype == torch.float32 else "mm"
 
 
 class NativeNetwork:
@@ -295,8 +302,9 @@ class NativeNetwork:
             chosen = self.active_gradients[layer]
             if purpose == "train_and_measure":
                 calls.append((partial(np.take, out=chosen, mode="clip"), (found, active.places)))
-            arguments = (flat_weight, active.places, chosen, *state, shared.layer_numbers)
-            calls.append((update_active, arguments))
+            calls.append(
+                (update_active, (flat_weight, active.places, chosen, *state, shared.layer_numbers))
+            )
         for others in self.others:
             for parameter, part in others.parameters:
                 state = shared.state(parameter, self.k)
@@ -313,7 +321,7 @@ class _Others:
     def __init__(self, shared: Shared, k: int, layer: int):
         network, kind = shared.network, shared.unit.dtype
         self.k = k
-        norm = network.norms[layer - 1] if network.norms else None
+        norm = cast(StackedBatchNorm, network.norms[layer - 1]) if network.norms else None
         width = shared.stack.layers[layer - 1].shape[2] if norm is not None else 0
         learned = list(network.activations[layer - 1].parameters())
         self.gradient = np.zeros(2 * width + len(learned), kind)

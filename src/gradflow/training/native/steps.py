@@ -11,7 +11,7 @@ from torch import Tensor
 from gradflow.study.job import Job, Settings
 from gradflow.training.batches import Batches, Epoch
 from gradflow.training.native.between_products import ACTIVATIONS
-from gradflow.training.native.choice import Choice
+from gradflow.training.native.choice import Choice, shape_class
 from gradflow.training.native.images import gather, gather_augmented
 from gradflow.training.native.network import Minibatch, NativeNetwork, Shared
 from gradflow.training.native.updates import UPDATES, Numbers
@@ -64,6 +64,28 @@ class NativeSteps:
         self._padded = batches.padded.numpy()
         self._scale = batches.mean.numpy().reshape(-1), batches.std.numpy().reshape(-1)
         self._minibatches: dict[tuple[int, int], Minibatch] = {}
+
+    @property
+    def kernels(self) -> str:
+        """Which kernels the steps are made of, in a line."""
+        ways: dict[str, set[str]] = {}
+        below: set[float] = set()
+        for stack in self.stacks:
+            for (role, layer), way in stack.shared.products.items():
+                inputs, outputs = stack.stack.layers[layer].shape[1:]
+                ways.setdefault(way, set()).add(f"{role} {shape_class(inputs, outputs)}")
+                if stack.stack.masks is not None:
+                    below.add(self.choice.sparse_below(inputs, outputs))
+        products = [
+            way if len(ways) == 1 else f"{way} ({', '.join(sorted(of))})"
+            for way, of in sorted(ways.items())
+        ]
+        sparse = (
+            [f"active weights alone below {'/'.join(f'{at:g}' for at in sorted(below))}"]
+            if below
+            else []
+        )
+        return "; ".join([*products, *sparse])
 
     def train(
         self, drawn: Epoch, position: int, size: int, learning_rate: float, measure: bool

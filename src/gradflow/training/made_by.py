@@ -1,0 +1,69 @@
+"""What made a run's numbers: machine, software, step and kernels, for each attempt at its job."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from gradflow.study.job import ENGINE_VERSION
+from gradflow.training.run_log import LIBRARIES
+
+MadeBy = dict[str, str]  # keys of a log's metadata
+
+
+def made_here(device: torch.device, step: str, kernels: str) -> MadeBy:
+    """What an attempt in this process is made by."""
+    libraries = {f"{library}_version": library_version(library) for library in LIBRARIES}
+    return {
+        "engine_version": str(ENGINE_VERSION),
+        "device": machine(device),
+        "device_type": device.type,
+        "step": step,
+        "kernels": kernels,
+        "threads": str(torch.get_num_threads()),
+        **libraries,
+    }
+
+
+def machine(device: torch.device) -> str:
+    """A device by its name; of a CPU with the instructions that torch computes by, on which the bits depend."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{cpu_name()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def joined(attempts: Iterable[MadeBy]) -> MadeBy:
+    """One value a key; where attempts differ, all of theirs in turn."""
+    found: dict[str, list[str]] = {}
+    for attempt in attempts:
+        for key, value in attempt.items():
+            values = found.setdefault(key, [])
+            if value not in values:
+                values.append(value)
+    return {key: ", then ".join(values) for key, values in found.items()}
+
+
+@cache
+def cpu_name() -> str:
+    """The processor as it names itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@cache
+def library_version(name: str) -> str:
+    """A library's version; numba may be missing."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
