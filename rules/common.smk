@@ -21,7 +21,7 @@ from gradflow.study.kinds import KINDS
 from gradflow.study.names import artifact_groups, report_target
 from gradflow.study.plan import Grid
 from gradflow.workflow import slurm_watch, warm
-from gradflow.workflow.commands import load_scripts
+from gradflow.workflow.commands import load_scripts_and_kernels
 from gradflow.workflow.draw import load_libraries
 from gradflow.workflow.mistakes import (
     FORCED_TRAINING,
@@ -333,7 +333,7 @@ def start_warm_servers():
     if not CONDA:  # its packages are not this process's
         warm.start(warm.DRAWER, load_libraries, HERE / "src")
         if workflow.local_exec and not CONFIG.partial:
-            warm.start(warm.TRAINER, load_scripts, HERE / "src")
+            warm.start(warm.TRAINER, load_scripts_and_kernels, HERE / "src")
 
 
 # how to look up what a training rule's job trains

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradflow.study.cost import planned_device
 from gradflow.study.job import Job
 from gradflow.workflow.attempts import STOPPED, recorded
 from gradflow.workflow.warm import TRAINER, Run, hand_over
@@ -107,6 +108,23 @@ def load_scripts() -> Run:
         "prune_and_finetune": prune_and_finetune,
     }
     return lambda script, arguments: run(trainers[script], arguments)
+
+
+def load_scripts_and_kernels() -> Run:
+    """The same for a process that forks for each script: with the CPU step's machine code at hand."""
+    run_script = load_scripts()
+
+    import torch
+
+    from gradflow.training.step_choice import compiler_works
+
+    if planned_device(elsewhere=False) == "cpu":
+        torch.set_num_threads(1)  # a thread that is started here would be missing in the forks
+        if compiler_works():
+            from gradflow.training.native.warm_up import warm_up
+
+            warm_up()
+    return run_script
 
 
 def run(train: Train, arguments: list[str]) -> int:

@@ -29,7 +29,7 @@ from gradflow.files import replacing
 from gradflow.study.cost import DeviceType, planned_device, work_of
 from gradflow.study.job import Job
 from gradflow.workflow.attempts import JOB, STOPPED, recorded
-from gradflow.workflow.commands import load_scripts
+from gradflow.workflow.commands import load_scripts_and_kernels
 from gradflow.workflow.warm import Run
 
 COMPLETE, FAILED, LEFT = 0, 1, 3  # exit codes; STOPPED when a signal ended the run
@@ -142,7 +142,7 @@ class JobRunner:
                     f"`snakemake results/data/{dataset}.safetensors`, and copy both"
                 )
                 return FAILED
-        run_script = load_scripts()
+        run_script = load_scripts_and_kernels()
         self.waiting = self._unfinished()
         self.finished = len(self.jobs) - len(self.waiting)
         say(
