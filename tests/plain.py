@@ -641,7 +641,7 @@ class PlainTraining:
     def test(self) -> dict[str, float]:
         network = self.copy_of_network().eval()
         images = self.batches.test_images.to(self.batches.dtype)
-        mean, std = (values.view(1, -1, 1, 1) for values in (self.batches._mean, self.batches._std))
+        mean, std = (values.view(1, -1, 1, 1) for values in (self.batches.mean, self.batches.std))
         logits, labels = network((images - mean) / std), self.batches.test_labels
         return {
             "test_loss": F.cross_entropy(logits, labels).item(),
