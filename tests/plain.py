@@ -649,8 +649,11 @@ class PlainTraining:
         }
 
 
-def assert_agrees_with_plain(job: Job, data: ImageData, rtol: float = 1e-10) -> Cohort:
+def assert_agrees_with_plain(job: Job, data: ImageData, rtol: float | None = None) -> Cohort:
     """Train the cohort and each of its runs the plain way; rows, weights and BatchNorm must agree."""
+    if rtol is None:
+        # BatchNorm divides by deviations that may be next to nothing, so that rounding grows
+        rtol = 1e-7 if job.configuration.has("BN") else 1e-10
     cohort = Cohort(job, data, DEVICE)
     plain = {run: PlainTraining(cohort, run) for run in job.runs}
     before = {run: layer_weights(cohort, run) for run in job.runs}

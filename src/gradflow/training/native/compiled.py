@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from gradflow.files import lock
+
 # Without nnan and ninf: a network that diverges must be seen to diverge.
 FAST_MATH = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -35,11 +37,39 @@ os.environ.setdefault("NUMBA_CACHE_DIR", cache_folder())
 import numba  # noqa: E402 - it reads the folder's name when it is imported
 
 
+class LockedCache:
+    """numba's cache of one function's machine code, used by one process at a time.
+
+    Its index and code are two files: two processes that compile a function for other types at the
+    same moment could leave code under the wrong types.
+    """
+
+    def __init__(self, cache: Any, lock_file: Path):
+        self._cache, self._lock_file = cache, lock_file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, *arguments: Any) -> Any:
+        """Machine code for these types, or None."""
+        with lock(self._lock_file):
+            return self._cache.load_overload(*arguments)
+
+    def save_overload(self, *arguments: Any) -> None:
+        """Keep machine code."""
+        with lock(self._lock_file):
+            self._cache.save_overload(*arguments)
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function of arrays; the types of its first call's arguments decide for which."""
-    return numba.njit(
+    compiled = numba.njit(
         fastmath=FAST_MATH, boundscheck=False, cache=True, nogil=True, error_model="numpy"
     )(function)
+    compiled._cache = LockedCache(
+        compiled._cache, Path(compiled._cache.cache_path) / "gradflow.lock"
+    )
+    return compiled
 
 
 def inlined(function: Callable[..., Any]) -> Any:
