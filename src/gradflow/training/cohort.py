@@ -66,7 +66,6 @@ class Cohort:
         self.device = device
         self.made_by: list[MadeBy] = []  # each attempt at the job, by who keeps checkpoints
         dtype = torch.float64 if job.settings.precision == "float64" else torch.float32
-        self.device = device
         self.batches = Batches(data, job, device, dtype)
         self.mask_update = mask_update or mask_update_of(job, self.steps_per_epoch)
         self.classes = data.classes
