@@ -58,10 +58,10 @@ def native_steps(
     job: Job, stacks: list[Stack], batches: Batches, choice: Choice | None
 ) -> NativeSteps:
     """The compiled steps of a cohort's stacks."""
-    from gradflow.training.native.choice import Choice
+    from gradflow.training.native.choice import THIS_PROCESS
     from gradflow.training.native.steps import NativeSteps
 
-    return NativeSteps(job, stacks, batches, Choice() if choice is None else choice)
+    return NativeSteps(job, stacks, batches, THIS_PROCESS if choice is None else choice)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -59,6 +59,9 @@ class Choice:
         if name not in self.densities:
             self.densities[name] = break_even(self, *representative(inputs, outputs))
         return self.densities[name]
+
+
+THIS_PROCESS = Choice()  # where nothing is kept: one choice for all cohorts, hence the same bits
 
 
 def shape_class(inputs: int, outputs: int) -> str:
@@ -159,12 +162,18 @@ def read_choice(path: Path) -> Choice:
 def kept_choice(path: Path) -> Iterator[Choice]:
     """Yield what is kept in a file; what is measured in the block is added to it.
 
-    Whoever comes second waits, so that two jobs that start at the same time choose alike.
+    Whoever comes second waits, so that two jobs that start at the same time choose alike. The file
+    goes before what this process has measured.
     """
     with lock(path.with_suffix(".lock")):
-        choice = read_choice(path)
-        before = replace(choice, products={**choice.products}, densities={**choice.densities})
+        before = read_choice(path)
+        choice = Choice(
+            {**THIS_PROCESS.products, **before.products},
+            {**THIS_PROCESS.densities, **before.densities},
+        )
         yield choice
+        THIS_PROCESS.products |= choice.products
+        THIS_PROCESS.densities |= choice.densities
         if choice != before:
             try:
                 plain = json.loads(path.read_text())

@@ -63,7 +63,7 @@ class LockedCache:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function of arrays; the types of its first call's arguments decide for which."""
-    compiled = numba.njit(
+    compiled: Any = numba.njit(
         fastmath=FAST_MATH, boundscheck=False, cache=True, nogil=True, error_model="numpy"
     )(function)
     compiled._cache = LockedCache(
