@@ -172,7 +172,7 @@ def rewrite(project: Project) -> Job:
         ]
         versions = {f"{library}_version": "1.2" for library in LIBRARIES}
         said = {"spec": job.only(run).to_json(), "engine_version": "1", "device": "a CPU"}
-        said |= {"device_type": "cpu", "kernel": "a kernel", "seconds": "12.5", **versions}
+        said |= {"device_type": "cpu", "kernels": "a kernel", "seconds": "12.5", **versions}
         write_log(project.results / job.log_path(run), rows, said)
     return job
 

@@ -252,7 +252,7 @@ def _finished(plan: Plan, results: Path) -> Iterator[tuple[str, Log]]:
                 job.key,
                 said["device"],
                 tuple(versions),
-                said.get("kernel", "not said"),
+                said.get("kernels", "not said"),
                 float(said["seconds"]),
                 written,
             ),
