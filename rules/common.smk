@@ -14,6 +14,7 @@ from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import update_config
 
 from gradflow.study.config import ConfigError, load_config
+from gradflow.study import own
 from gradflow.study.cost import CostModel, memory_mb, planned_device
 from gradflow.study.datasets import SHAPES
 from gradflow.study.config_file import check_config_file, typed
@@ -142,6 +143,21 @@ def find_job(*run):
         return found
 
     return job
+
+
+def content_of(wildcards):
+    """What a data set is known by: its checksum, or the user's own file that reads it."""
+    name = wildcards.dataset
+    return SHAPES[name].sha256 or own.fingerprint("datasets", name)
+
+
+def manifest_of(wildcards):
+    """A data set's manifest: that of a user's own trains again when it is made again.
+
+    Snakemake does not look at the specifications of jobs behind one that it runs.
+    """
+    path = f"results/data/{wildcards.dataset}.json"
+    return path if wildcards.dataset in own.names("datasets") else ancient(path)
 
 
 def job_of(*run):

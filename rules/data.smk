@@ -14,7 +14,7 @@ rule fetch_dataset:
     conda:
         ENVIRONMENT
     params:
-        sha256=lambda wildcards: SHAPES[wildcards.dataset].sha256,
+        content=content_of,
     shell:
         run_script("fetch_dataset")
         + " {wildcards.dataset} --output {output.data:q} --manifest {output.manifest:q} 2> {log:q}"

@@ -20,7 +20,7 @@ rule train_mlp:
     input:
         forced=force_target(find_job()),
         data=ancient("results/data/{dataset}.safetensors"),
-        manifest=ancient("results/data/{dataset}.json"),
+        manifest=manifest_of,
     output:
         **{
             f"{architecture}_w{percent}": update(
@@ -50,7 +50,7 @@ rule train_wide_resnet:
     input:
         forced=force_target(find_job("{architecture}-d{density}")),
         data=ancient("results/data/{dataset}.safetensors"),
-        manifest=ancient("results/data/{dataset}.json"),
+        manifest=manifest_of,
     output:
         log=update(f"{RUNS}/{{architecture}}-d{{density}}.parquet"),
     log:
@@ -74,7 +74,7 @@ rule train_wide_resnet:
 rule pretrain_wide_resnet:
     input:
         data=ancient("results/data/{dataset}.safetensors"),
-        manifest=ancient("results/data/{dataset}.json"),
+        manifest=manifest_of,
     output:
         pretrained=update(PRETRAINED),
     log:
@@ -98,7 +98,7 @@ rule prune_and_finetune:
     input:
         forced=force_target(find_job("magnitude-d{density}")),
         data=ancient("results/data/{dataset}.safetensors"),
-        manifest=ancient("results/data/{dataset}.json"),
+        manifest=manifest_of,
         # not ancient, or Snakemake would not look at this job when the pretraining runs again; touched it runs nothing,
         # since files so small are told apart by checksum
         pretrained=PRETRAINED,

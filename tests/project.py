@@ -26,6 +26,7 @@ PARTS = (
     "scripts",
     "benchmark",
     "src",
+    "own",
     "profiles",
     "envs",
 )

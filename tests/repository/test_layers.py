@@ -16,7 +16,7 @@ PACKAGE = SOURCE / "gradflow"
 # From the bottom. What lies on one step may not import its neighbours there. A module that is not
 # named stands on its package's step.
 STEPS = (
-    ("text", "files", "own"),
+    ("text", "files"),
     ("study",),
     ("data",),
     ("effective_weights",),

@@ -145,23 +145,23 @@ class TestTutorial:
         (
             "optimizers/adam.py",
             "",
-            "src/gradflow/own/optimizers/adam.py: the library has adam already; give the file",
+            "own/optimizers/adam.py: the library has adam already; give the file",
         ),
         (
             "activations/Mish.py",
             "",
-            "src/gradflow/own/activations/Mish.py: a name has small letters, digits and",
+            "own/activations/Mish.py: a name has small letters, digits and",
         ),
         (
             "datasets/mine.py",
             "",
-            "src/gradflow/own/datasets/mine.py must define SHAPE; see __init__.py beside it",
+            "own/datasets/mine.py must define SHAPE; see README.md beside it",
         ),
     ],
 )
 def test_a_mistake_is_a_sentence(path: str, text: str, sentence: str, tmp_path: Path) -> None:
     project = new_project(tmp_path / "project")
-    (project.folder / "src/gradflow/own" / path).write_text(text)
+    (project.folder / "own" / path).write_text(text)
     code, output = project.snakemake("-n", "table4")
     assert code == 1 and sentence in output, output
     assert "Traceback" not in output

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,9 @@ import pytest
 import torch
 from plain import DEVICE, make_data, make_job, train_cohort, train_steps
 
-from gradflow import own
 from gradflow.networks.activations import make_activation
 from gradflow.networks.contracts import ContractError
+from gradflow.study import own
 from gradflow.study.job import Job, Settings
 from gradflow.training.cohort import Cohort
 
@@ -24,18 +22,13 @@ THREE = (30, 50, 70)
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes a file of gradflow.own in another folder, for this test alone."""
-    monkeypatch.setattr(own, "FOLDER", tmp_path)
+    """Writes a file of a user's own into another folder, for this test alone."""
+    folder = tmp_path / "own"
+    monkeypatch.setattr(own, "FOLDER", folder)
 
     def write(path: str, text: str) -> None:
-        kind, file = path.split("/")
-        (tmp_path / kind).mkdir(exist_ok=True)
-        (tmp_path / path).write_text(text)
-        module = import_module(f"gradflow.own.{kind}")
-        monkeypatch.setattr(module, "__path__", [str(tmp_path / kind)])
-        monkeypatch.delitem(
-            sys.modules, f"gradflow.own.{kind}.{file.removesuffix('.py')}", raising=False
-        )
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
 
     return write
 
@@ -194,7 +187,7 @@ def test_a_file_is_read_before_any_job(
     found = own.mistakes(path.split("/")[0], ())
     assert len(found) == (0 if sentence is None else 1)
     if sentence:
-        assert found[0].startswith(f"src/gradflow/own/{path}: {sentence}")
+        assert found[0].startswith(f"{own.FOLDER / path}: {sentence}")
 
 
 def test_a_file_that_cannot_be_imported_is_named(write: Write) -> None:

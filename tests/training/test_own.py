@@ -1,24 +1,23 @@
-"""Files of gradflow.own: found by their names, and refused in sentences."""
+"""A user's own files: found by their names, part of a run's identity, and refused in sentences."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 from plain import DEVICE, make_job
 
-from gradflow import own
 from gradflow.data.store import DataError, fetch_dataset, load_dataset
 from gradflow.networks.activations import make_activation
+from gradflow.study import own
 from gradflow.study.cost import CostModel, memory_mb
 from gradflow.study.datasets import SHAPES, DatasetShape
-from gradflow.study.job import Settings
+from gradflow.study.job import Job, Settings, own_parts
 from gradflow.training.cohort import Cohort
 from gradflow.training.optimizers import StackedOptimizer
+from gradflow.training.train_job import prepare
 
 Write = Callable[[str, str], None]
 
@@ -34,19 +33,13 @@ SHAPE = None
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes a file of gradflow.own in another folder, for this test alone."""
-    monkeypatch.setattr(own, "FOLDER", tmp_path)
+    """Writes a file of a user's own into another folder, for this test alone."""
+    folder = tmp_path / "own"
+    monkeypatch.setattr(own, "FOLDER", folder)
 
     def write(path: str, text: str) -> None:
-        kind, file = path.split("/")
-        (tmp_path / kind).mkdir(exist_ok=True)
-        (tmp_path / path).write_text(text)
-        monkeypatch.setattr(
-            import_module(f"gradflow.own.{kind}"), "__path__", [str(tmp_path / kind)]
-        )
-        monkeypatch.delitem(
-            sys.modules, f"gradflow.own.{kind}.{file.removesuffix('.py')}", raising=False
-        )
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
 
     return write
 
@@ -54,21 +47,18 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 def test_a_file_is_a_name(write: Write) -> None:
     assert own.names("optimizers") == ()
     write("optimizers/lion.py", "")
-    write("optimizers/__init__.py", "")
     write("optimizers/adam.py", "")
     assert own.names("optimizers") == ("adam", "lion")
     (sentence,) = own.mistakes("optimizers", ("sgd", "adam"))
-    assert sentence.startswith("src/gradflow/own/optimizers/adam.py: the library has adam already")
+    assert sentence.startswith(f"{own.FOLDER}/optimizers/adam.py: the library has adam already")
 
 
 def test_what_is_missing_is_named(write: Write) -> None:
-    with pytest.raises(
-        ValueError, match=r"there is no file src/gradflow/own/optimizers/absent\.py"
-    ):
+    with pytest.raises(ValueError, match=r"there is no file .*own/optimizers/absent\.py"):
         StackedOptimizer("absent", [], Settings())
     write("optimizers/half.py", "STATE = ()")
     with pytest.raises(
-        ValueError, match=r"own/optimizers/half\.py must define update; see __init__\.py beside it"
+        ValueError, match=r"own/optimizers/half\.py must define update; see README\.md beside it"
     ):
         StackedOptimizer("half", [], Settings())
     write("activations/odd.py", "def make(networks, settings):\n    return abs")
@@ -169,14 +159,79 @@ def test_a_data_set_is_what_it_says(
     output, manifest = tmp_path / "mine.safetensors", tmp_path / "mine.json"
     if sentence is None:
         fetch_dataset("mine", output, manifest)
-        assert (
-            output.exists()
-            and '"source": "src/gradflow/own/datasets/mine.py"' in manifest.read_text()
-        )
+        source = own.own_file("datasets", "mine")
+        assert output.exists() and f'"source": "{source}"' in manifest.read_text()
     else:
         with pytest.raises(DataError, match=sentence) as caught:
             fetch_dataset("mine", output, manifest)
         assert str(caught.value).endswith(
-            "correct its SHAPE or its read in src/gradflow/own/datasets/mine.py"
+            f"correct its SHAPE or its read in {own.own_file('datasets', 'mine')}"
         )
         assert not output.exists()
+
+
+LION = """
+STATE = ("average",)
+
+
+def update(parameters, gradients, state, learning_rate, weight_decay):
+    for parameter, gradient in zip(parameters, gradients):
+        parameter.sub_(gradient.sign(), alpha=learning_rate)
+"""
+# the same to Python
+SAID_OTHERWISE = [
+    LION.replace("STATE", "# what it keeps\nSTATE"),
+    f'"""Lion."""\n{LION}',
+    LION.replace("weight_decay):\n", 'weight_decay):\n    """One step."""\n'),
+    LION.replace('("average",)', '(\n    "average",\n)').replace(
+        "(gradient.sign(), ", "( gradient.sign(),"
+    ),
+    LION.replace('"average"', "'average'"),
+]
+# and what is not
+CHANGED = [
+    LION.replace("sub_", "add_"),
+    LION.replace("alpha=learning_rate", "alpha=2 * learning_rate"),
+    LION.replace('"average"', '"mean"'),
+    LION + "\nSCALE = 1\n",
+]
+
+
+def test_a_hash_of_what_a_file_says_to_python(write: Write) -> None:
+    def fingerprint(text: str) -> str:
+        write("optimizers/lion.py", text)
+        return own.fingerprint("optimizers", "lion")
+
+    first = fingerprint(LION)
+    assert len(first) == 16 and int(first, 16) >= 0
+    assert {fingerprint(text) for text in SAID_OTHERWISE} == {first}
+    others = [fingerprint(text) for text in CHANGED]
+    assert len({first, *others}) == len(CHANGED) + 1
+
+
+def test_it_is_part_of_the_identity_of_the_runs_that_use_the_file(write: Write) -> None:
+    write("optimizers/lion.py", LION)
+    adam = make_job("adam", "BN")
+    lion = replace(
+        adam,
+        configuration=replace(adam.configuration, optimizer="lion"),
+        own=(("optimizers/lion", own.fingerprint("optimizers", "lion")),),
+    )
+    assert own_parts(adam.configuration, adam.settings) == []
+    assert own_parts(lion.configuration, lion.settings) == ["optimizers/lion"]
+    assert '"own"' not in adam.to_json()
+    assert Job.from_json(lion.to_json()) == lion
+    own.check(lion.own)
+    write("optimizers/lion.py", CHANGED[0])
+    with pytest.raises(ValueError, match=r"lion\.py was changed after the job was planned; run"):
+        prepare(DEVICE, lion, threads=1)
+    own.own_file("optimizers", "lion").unlink()
+    with pytest.raises(ValueError, match=r"lion\.py is not there; run the same command again"):
+        prepare(DEVICE, lion, threads=1)
+
+
+def test_a_changed_file_is_imported_anew(write: Write) -> None:
+    write("optimizers/mine.py", "STATE = ('a',)\ndef update(p, g, s, r, d): pass")
+    assert own.load("optimizers", "mine").STATE == ("a",)
+    write("optimizers/mine.py", "STATE = ('b',)\ndef update(p, g, s, r, d): pass")
+    assert own.load("optimizers", "mine").STATE == ("b",)

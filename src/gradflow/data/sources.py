@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gradflow import own
 from gradflow.data.content import Bytes, arrays_sha256
+from gradflow.study import own
 from gradflow.study.datasets import SHAPES
 
 
@@ -107,12 +107,12 @@ def checked(dataset: str, original: Original, where: Path, place: Place) -> Orig
 
 
 def read_arrays(dataset: str, folder: Path | None) -> Original:
-    """Read a data set of `gradflow.own` by its own file, from `folder` or from wherever that knows.
+    """Read a data set of the folder `own` by its own file, from `folder` or from wherever that knows.
 
     Raises DataError where its arrays are not what its `SHAPE` says.
     """
-    file = Path(f"src/gradflow/own/datasets/{dataset}.py")
-    place = Place(file.parent, "gradflow.own", f"correct its SHAPE or its read in {file}")
+    file = own.own_file("datasets", dataset)
+    place = Place(file.parent, "own", f"correct its SHAPE or its read in {file}")
     shape, module = SHAPES[dataset], own.load("datasets", dataset, "SHAPE", "read")
     try:
         read = module.read(folder)

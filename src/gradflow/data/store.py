@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradflow import own
 from gradflow.data.cifar import CIFAR, read_cifar
 from gradflow.data.content import arrays_sha256
 from gradflow.data.sources import (
@@ -33,6 +32,7 @@ from gradflow.data.sources import (
     sha256,
 )
 from gradflow.files import replacing
+from gradflow.study import own
 from gradflow.study.datasets import SHAPES
 from gradflow.study.job import Settings
 from gradflow.study.streams import stream
@@ -270,7 +270,7 @@ def _read_first_source(dataset: str, beside: Path, folder: Path | None) -> tuple
     if dataset == "digits":
         return read_digits(), "scikit-learn's load_digits, split by class with random_state=0"
     if dataset in own.names("datasets"):
-        return read_arrays(dataset, folder), f"src/gradflow/own/datasets/{dataset}.py"
+        return read_arrays(dataset, folder), str(own.own_file("datasets", dataset))
     tried = []
     for place in _local_places(dataset, folder):
         if original := _read_place(dataset, place):

@@ -1,6 +1,6 @@
 """The six activation functions of section 3.2 and Figure 14; two of them learn parameters.
 
-`gradflow.own` adds others.
+The folder `own` adds others.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradflow import own
-from gradflow.networks.contracts import called, check_activation, own_file
+from gradflow.networks.contracts import called, check_activation
+from gradflow.study import own
 from gradflow.study.job import Activation, Settings
 
 
@@ -86,10 +86,10 @@ def make_activation(name: Activation, networks: int, settings: Settings) -> nn.M
     if name in OTHER_FUNCTIONS:
         return Stateless(OTHER_FUNCTIONS[name])
     make = own.load("activations", name, "make").make
-    module = called(own_file("activations", name), make, networks, settings)
+    module = called(str(own.own_file("activations", name)), make, networks, settings)
     if not isinstance(module, nn.Module):
         raise ValueError(
-            f"src/gradflow/own/activations/{name}.py: make returns {module!r}, which is no torch module"
+            f"{own.own_file('activations', name)}: make returns {module!r}, which is no torch module"
         )
     check_activation(name, module, networks)
     return module

@@ -9,14 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradflow.study.own import own_file
+
 
 class ContractError(ValueError):
     """User code does not do what it promises; the message is one sentence that names the file."""
-
-
-def own_file(kind: str, name: str) -> str:
-    """The file of a user's own part, as its messages name it."""
-    return f"src/gradflow/own/{kind}/{name}.py"
 
 
 def called(place: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -36,7 +33,7 @@ def check_activation(name: str, module: nn.Module, networks: int) -> None:
     Raises:
         ContractError: it fails, changes the shape, couples networks, or does not repeat its bits.
     """
-    place = own_file("activations", name)
+    place = str(own_file("activations", name))
     x = torch.randn(networks, 6, 5, generator=torch.Generator().manual_seed(3))
     tried = copy.deepcopy(module)
     with torch.no_grad():

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gradflow import own
 from gradflow.data.store import ImageData
-from gradflow.networks.contracts import ContractError, called, own_file
+from gradflow.networks.contracts import ContractError, called
 from gradflow.networks.initialisation import initial_weight
+from gradflow.study import own
 from gradflow.study.job import LIBRARY_INITIAL_MASKS, Job, Settings
 from gradflow.study.streams import stream
 
@@ -182,7 +182,7 @@ def method_file(name: str) -> str:
     """Where a method is defined, for messages."""
     if name in LIBRARY_INITIAL_MASKS:
         return f"gradflow.networks.initial_masks.{name}"
-    return own_file("initial_masks", name)
+    return str(own.own_file("initial_masks", name))
 
 
 def _loss(network: nn.Module, images: Tensor, labels: Tensor, weights: Sequence[Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from gradflow import own
+from gradflow.study import own
 from gradflow.study.choices import (
     ConfigError as ConfigError,
 )

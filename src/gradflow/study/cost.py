@@ -30,7 +30,7 @@ UNFUSED = ("adagrad", "rmsprop")
 OF_OWN_STATES, OF_OWN_PASSES = (
     2,
     13,
-)  # an optimizer of `gradflow.own`, until its finished jobs correct it
+)  # an optimizer of a user's own, until its finished jobs correct it
 L2_PASSES = 3  # of an unfused update; the fused ones add it on the way
 MASK_PASSES = 3  # the gradient and the mask are read, the masked gradient is written
 NORM_PASSES = 4  # of the gradient in each step of a probe epoch: |g|, its sum, the sum of squares

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gradflow import own
+from gradflow.study import own
 
 
 @dataclass(frozen=True)

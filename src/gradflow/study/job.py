@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from gradflow import own
+from gradflow.study import own
 
 # Part of every run's identity. Raise it when a change of code changes a run's numbers: everything
 # is retrained then, and tests/training/test_golden.py holds the numbers of the current version.
@@ -22,7 +22,7 @@ PROBES = 11  # section 3.1: gradient flow is measured at the end of 11 epochs, e
 
 SUPERSEDED = "superseded"  # the folder of a scale for runs that made room for others
 
-# The library's; a file in gradflow.own adds one.
+# The library's; a file of the folder `own` adds one (`gradflow.study.own`).
 PAPER_DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100")
 PAPER_OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw")
 PAPER_ACTIVATIONS = ("relu", "prelu", "elu", "swish", "srelu", "sigmoid")
@@ -159,6 +159,8 @@ class Job:
     flip: bool = True  # horizontal (DA)
     settings: Settings = field(default_factory=Settings)
     data: str = ""  # SHA-256 of the data set, where it is known; see `datasets.DatasetShape`
+    # the user's own files that it uses (`own_parts`), each with its `own.fingerprint`
+    own: tuple[tuple[str, str], ...] = ()
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -210,7 +212,8 @@ class Job:
     def to_json(self) -> str:
         """Canonical: sorted keys, settings at their default left out, the engine version inside.
 
-        So is `data` where nobody knows it: a user's own data set, or one in memory.
+        So is `data` where nobody knows it: a user's own data set, or one in memory. So is `own`
+        where a job uses no file of the user's.
 
         A setting that is added later, with a default, therefore leaves the identity of what is
         trained as it was.
@@ -220,8 +223,9 @@ class Job:
         plain["settings"] = {
             key: value for key, value in vars(self.settings).items() if value != _DEFAULTS[key]
         }
-        if not self.data:
-            del plain["data"]
+        for name in ("data", "own"):
+            if not plain[name]:
+                del plain[name]
         return json.dumps(
             {"engine": ENGINE_VERSION, **plain}, sort_keys=True, separators=(",", ":")
         )
@@ -242,6 +246,7 @@ class Job:
                 )
             plain["configuration"] = Configuration(**plain["configuration"])
             plain["settings"] = Settings.from_plain(plain["settings"])
+            plain["own"] = [tuple(part) for part in plain.get("own", [])]
             return cls(**_tuples(plain))
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a job specification: {error}") from error
@@ -259,6 +264,18 @@ def superseded_path(path: str, spec: str) -> str:
 
 
 _DEFAULTS = vars(Settings())
+
+
+def own_parts(configuration: Configuration, settings: Settings) -> list[str]:
+    """What a job uses of a user's own, as `optimizers/lion`."""
+    used = (
+        ("activations", configuration.activation, LIBRARY_ACTIVATIONS),
+        ("datasets", configuration.dataset, PAPER_DATASETS),
+        ("initial_masks", settings.initial_mask, LIBRARY_INITIAL_MASKS),
+        ("mask_updates", settings.mask_update, LIBRARY_MASK_UPDATES),
+        ("optimizers", configuration.optimizer, PAPER_OPTIMIZERS),
+    )
+    return [f"{kind}/{name}" for kind, name, library in used if name not in library]
 
 
 def dense_width(max_width: int, percent: int) -> int:

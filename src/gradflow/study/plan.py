@@ -11,9 +11,10 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
+from gradflow.study import own
 from gradflow.study.config import (
     Artifact,
     Block,
@@ -22,7 +23,15 @@ from gradflow.study.config import (
     settings_of,
 )
 from gradflow.study.datasets import SHAPES
-from gradflow.study.job import Architecture, Configuration, Job, Run, Settings, dense_width
+from gradflow.study.job import (
+    Architecture,
+    Configuration,
+    Job,
+    Run,
+    Settings,
+    dense_width,
+    own_parts,
+)
 from gradflow.study.kinds import KINDS
 from gradflow.study.labels import label
 from gradflow.study.reductions import FULL, in_words
@@ -47,6 +56,8 @@ class Plan:
     max_widths: tuple[int, ...]  # of the sparse twins, by variant; 0 for a Wide ResNet
     crop_padding: int  # of the original images
     flip: bool
+    # the user's own files of all its jobs, each with its `own.fingerprint`
+    own: tuple[tuple[str, str], ...] = ()
 
     def jobs(self) -> Iterator[Job]:
         """The training jobs: for an MLP one a configuration and seed, for a Wide ResNet one a density more."""
@@ -66,6 +77,9 @@ class Plan:
                 crop_padding=self.padding_of(settings),
                 flip=self.flip and settings.flip == "by_data_set",
                 data=SHAPES[self.dataset].sha256,
+                own=tuple(
+                    (part, self._fingerprints[part]) for part in own_parts(configuration, settings)
+                ),
                 settings=settings,
             )
             if configuration.model == "mlp":
@@ -78,6 +92,10 @@ class Plan:
                         )
                         for architecture in architectures_at(percent)
                     )
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return dict(self.own)
 
     @property
     def dataset(self) -> str:
@@ -103,8 +121,11 @@ class Plan:
                 yield job, run
 
     def to_json(self) -> str:
-        """Canonical JSON: the same plan, the same text."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON: the same plan, the same text; without `own` where there is none."""
+        plain = dataclasses.asdict(self)
+        if not self.own:
+            del plain["own"]
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -116,6 +137,7 @@ class Plan:
         plain["variants"] = tuple(
             (name, _settings(settings)) for name, settings in plain["variants"]
         )
+        plain["own"] = [tuple(part) for part in plain.get("own", [])]
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
         }
@@ -174,7 +196,15 @@ def plan_study(config: Config, scale_name: str, study_name: str) -> Plan:
         ),
         crop_padding=use.crop_padding,
         flip=use.flip,
+        own=_own_files(configurations.values(), [settings for _, settings in variants]),
     )
+
+
+def _own_files(
+    configurations: Iterable[Configuration], settings: Sequence[Settings]
+) -> tuple[tuple[str, str], ...]:
+    parts = {part for one in configurations for each in settings for part in own_parts(one, each)}
+    return tuple((part, own.fingerprint(*part.split("/"))) for part in sorted(parts))
 
 
 def _planned_runs(plans: Sequence[Plan], artifact: Artifact) -> dict[str, int]:

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gradflow.networks.contracts import ContractError, called, own_file
+from gradflow.networks.contracts import ContractError, called
+from gradflow.study.own import own_file
 
 SHAPES = ((3, 4, 5), (3, 5), (3,))  # of the parameters on which an optimizer is tried, K = 3
 STEPS = 4
@@ -39,7 +40,7 @@ def check_optimizer(name: str, update: Callable[..., None], state: tuple[str, ..
         ContractError: it fails, changes shapes, moves masked weights, couples networks, or does not
             repeat its bits.
     """
-    place = own_file("optimizers", name)
+    place = str(own_file("optimizers", name))
     masks = [torch.rand(s, generator=_generator(1)) < 0.5 for s in SHAPES]
     once, again = (_optimized(place, update, state, masks, None) for _ in range(2))
     if not all(torch.equal(a, b) for a, b in zip(once, again, strict=True)):

@@ -2,7 +2,7 @@
 
 The paper's masks stay as they were drawn (`mask_update: fixed`). Every rule keeps each layer's
 number of active weights, so that the comparison with the dense twin stays one of the same capacity.
-`gradflow.own` adds rules.
+The folder `own` adds rules.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradflow import own
-from gradflow.networks.contracts import own_file
 from gradflow.networks.pruning import largest_by_layer
+from gradflow.study import own
 from gradflow.study.job import LIBRARY_MASK_UPDATES, Job
+from gradflow.study.own import own_file
 from gradflow.study.streams import stream
 from gradflow.training.contracts import ruled_masks
 from gradflow.training.stack import MaskUpdate, Stack, forget_gradients, gradient
@@ -111,7 +111,9 @@ def mask_update_of(job: Job, steps_per_epoch: int) -> MaskUpdate | None:
     if name == "fixed":
         return None
     rule = RULES[name] if name in RULES else own.load("mask_updates", name, "update").update
-    place = "gradflow.training.mask_updates" if name in RULES else own_file("mask_updates", name)
+    place = (
+        "gradflow.training.mask_updates" if name in RULES else str(own_file("mask_updates", name))
+    )
 
     def update(stack: Stack, steps: int) -> Sequence[Tensor] | None:
         if not steps:
@@ -138,5 +140,5 @@ def rehearse(job: Job, stacks: Sequence[Stack]) -> None:
             for layer in stack.layers:
                 noise = torch.randn(layer.shape, generator=generator)
                 layer.grad = noise.to(layer.device, layer.dtype)
-            ruled_masks(own_file("mask_updates", name), rule, stack, 1, job, twice=True)
+            ruled_masks(str(own_file("mask_updates", name)), rule, stack, 1, job, twice=True)
             forget_gradients(stack.network)

@@ -1,4 +1,4 @@
-"""The optimizers of section 3.2, by PyTorch's own update functions, and those of `gradflow.own`.
+"""The optimizers of section 3.2, by PyTorch's own update functions, and those of the folder `own`.
 
 Every update is elementwise, so K stacked networks are K independent ones. The functional forms are
 called rather than the classes, since creating a `torch.optim.Optimizer` imports the compiler, which
@@ -18,7 +18,7 @@ from torch.optim.adam import adam
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
-from gradflow import own
+from gradflow.study import own
 from gradflow.study.job import Optimizer, Settings
 from gradflow.training.contracts import check_optimizer
 
