@@ -1,4 +1,4 @@
-"""What you add to the optimizers, activations, data sets and mask updates: one file each.
+"""What you add to the optimizers, activations, data sets, initial masks and mask updates: a file each.
 
 A file's name is the name in config.yaml: `own/optimizers/lion.py` is the optimizer `lion`. The
 folder `own` is that of the working directory, beside config.yaml, or another one that the
