@@ -225,7 +225,13 @@ def test_tables_have_the_published_rows_and_columns(name: str, made) -> None:
         assert "runs of 2 epochs." in html and "(n=" not in html and "No finished" not in html
 
 
-@pytest.mark.parametrize("name", FIGURES)
+SMALL = ("figure2d", "figure4", "figure5", "figure14", "figure24")  # drawn in a moment
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in SMALL else pytest.param(name, marks=pytest.mark.slow) for name in FIGURES],
+)
 def test_figures_have_their_panels(name: str, made) -> None:
     paths, figure = made(name)
     check_figure(paths)

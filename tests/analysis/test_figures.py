@@ -193,7 +193,16 @@ def figure_14() -> Figure:
     )
 
 
-@pytest.mark.parametrize("make", [figure_3, figure_5, figure_10, figure_14, figure_19, figure_23])
+@pytest.mark.parametrize(
+    "make",
+    [
+        figure_3,
+        figure_5,
+        figure_14,
+        figure_23,
+        *(pytest.param(make, marks=pytest.mark.slow) for make in (figure_10, figure_19)),
+    ],
+)
 def test_printed_as_wide_as_the_paper_s_text_all_is_legible(
     make, tmp_path: Path, monkeypatch
 ) -> None:
