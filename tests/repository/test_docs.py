@@ -46,15 +46,18 @@ RUN = (
     "gradflow plan table3a",
     "snakemake smoke",
     """gradflow provenance results/smoke/tables/table4.csv --where optimizer=adam "regularization=DA BN\"""",
+    "gradflow plan overnight --jobs jobs.jsonl",
     "gradflow plan fashion_mnist_reduced --jobs jobs.jsonl",
     "gradflow jobs --jobs jobs.jsonl --results elsewhere --minutes 25",
     "gradflow keep fashion_mnist_reduced",
+    "gradflow unpack",
     "snakemake reference",
     "snakemake report_reference",
     "python -m benchmark --help",
     "gradflow status paper",
 )
 PLANNED = (
+    "snakemake overnight",
     "snakemake",
     "snakemake -n",
     "snakemake table3a",
@@ -69,6 +72,8 @@ ELSEWHERE = {
     "python3 bootstrap.py snakemake quick": ".ci/run",
     "python3 bootstrap.py": ".ci/run",  # before any of the others
     "python3 bootstrap.py pytest": ".ci/run",
+    "gradflow jobs --jobs jobs.jsonl": "tests/workflow/test_job_runner.py",  # half a day
+    "snakemake results/data/cifar100.safetensors": "tests/data/test_encoded_images.py",
     "python3 bootstrap.py uv pip install --require-hashes -r envs/slurm.txt": ".ci/run",
     "python tests/cluster/slurm.py start": ".ci/run",
     "snakemake quick --profile profiles/gpu": "tests/workflow/test_profiles.py",
