@@ -267,7 +267,8 @@ def correlation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact
     notes = [
         extent(runs, artifact),
         "Mean over configurations of the absolute Kendall tau-b between the average of the measure over the probe "
-        "epochs and the final test value; bold: the highest of a column, by data set; –: undefined.",
+        "epochs and the final test value; bold: the highest of a column, by data set; –: undefined. Dense width drives "
+        "both: comparison_correlations has what it gives alone. In dense networks EGF_1 and the norm tie by arithmetic.",
     ]
     for stands_for, name in blocks.items():
         of_dataset = cells[cells["stands_for"] == stands_for]

@@ -163,7 +163,7 @@ class RunEvidence(Evidence):
         used["percent"] = used["width_percent"].fillna(used["density_percent"])
         columns = ["model", "stands_for", "optimizer", "learning_rate", "regularization", "activation"]  # fmt: skip
         self._groups: dict[Place, pd.DataFrame] = (
-            {Place(*key): group for key, group in used.groupby(columns)} if len(used) else {}
+            {Place(*key): group for key, group in used.groupby(columns)} if len(used) else {}  # type: ignore[arg-type]
         )
         self._units = {
             model: np.unique(of_model[["percent", "seed"]].to_numpy(dtype=int), axis=0)

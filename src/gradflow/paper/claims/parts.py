@@ -1,15 +1,12 @@
 """How a claim is decided: parts, each one comparison, and the verdict that they add up to.
 
-The same rules decide a study and thousands of simulated ones: every number of a part is an array
-over studies, shape [B], of which a real study is the only one. `operating` holds what the rules do
-where nothing is there, and where the claim is true.
+The same rules decide a study and thousands of simulated ones (`operating`): every number of a part
+is an array over studies, shape [B], of which a real study is the only one.
 
 - A part without (nearly) all its runs is missing, and the claim is then not run.
-- A part holds, or is opposite, only by a significant test of its own in that direction. A p-value
-  above the level is evidence of nothing.
-- A claim whose parts must all hold is reproduced if every one does: if one of them is false, that
-  happens with at most the level's probability, whatever the dependence. It is contradicted if an
-  opposite part is still significant after Holm's correction over all of them.
+- A part holds, or is opposite, only by a significant test of its own in that direction.
+- A claim is reproduced if all its parts hold: if one is false, that happens with at most the
+  level's probability. It is contradicted if a part is opposite after Holm's correction over all.
 - What arithmetic makes true decides nothing.
 """
 
@@ -298,7 +295,7 @@ def counted(name: str, parts: Sequence[Part], what: str = "hold") -> Part:
     text = f"{held[:, 0].sum()} of {len(parts)} {what}"
     return Part(
         name, np.full(len(opposite), math.nan), opposite, held.mean(axis=0), "", _total(parts),
-        text=text, counts=held.sum(axis=0) >= most, parts=tuple(parts),
+        text=text, counts=np.asarray(held.sum(axis=0) >= most), parts=tuple(parts),
     )  # fmt: skip
 
 
@@ -312,7 +309,7 @@ def grouped(name: str, parts: Sequence[Part]) -> Part:
     text = f"{held[:, 0].sum()} of {len(parts)} hold"
     return Part(
         name, np.full(len(opposite), math.nan), opposite, np.median([part.effect for part in parts], axis=0),
-        parts[0].unit, _total(parts), text=text, counts=held.all(axis=0), parts=tuple(parts),
+        parts[0].unit, _total(parts), text=text, counts=np.asarray(held.all(axis=0)), parts=tuple(parts),
     )  # fmt: skip
 
 
