@@ -70,6 +70,7 @@ def assert_steps_agree(
             assert torch.all(layer.detach()[mask == 0] == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", [ACTIVE, ALL], ids=["active", "all"])
 @pytest.mark.parametrize("percents", [(50,), THREE], ids=["K=1", "K=3"])
 @pytest.mark.parametrize("regularization", ["NR", "L2", "SC", "BN", "DA_L2_SC_BN"])
@@ -87,6 +88,7 @@ def test_every_optimizer(
     assert_steps_agree(job, monkeypatch, choice, 1e-9 if loose else 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", [ACTIVE, ALL], ids=["active", "all"])
 @pytest.mark.parametrize("place", ["before_activation", "after_activation"])
 @pytest.mark.parametrize("regularization", ["NR", "SC", "BN", "DA_L2_SC_BN"])
@@ -130,6 +132,23 @@ def test_every_setting_and_depth(
 ) -> None:
     job = make_job("rmsprop", "DA_L2_SC", depth=depth, percents=THREE, **settings)
     assert_steps_agree(job, monkeypatch, ACTIVE, 1e-10)
+
+
+@pytest.mark.parametrize("choice", [ACTIVE, ALL], ids=["active", "all"])
+@pytest.mark.parametrize(
+    ("optimizer", "activation", "regularization"),
+    [("sgd", "srelu", "NR"), ("adagrad", "swish", "SC"), ("adamw", "prelu", "DA_L2_SC")],
+)
+def test_some_of_each(
+    optimizer: str,
+    activation: str,
+    regularization: str,
+    choice: Choice,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the slow tests go through one by one."""
+    job = make_job(optimizer, regularization, activation=activation, percents=THREE)
+    assert_steps_agree(job, monkeypatch, choice)
 
 
 def test_a_network_has_the_same_bits_alone_and_in_company(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from gradflow.training.native.updates import RATE, UPDATES
 
 ROLES = ("forward", "by_inputs", "by_weights")  # a layer's three products
 ROUNDS, SECONDS = 5, 0.002  # of a measurement: the best of so many turns, each about so long
+CLEARLY = 0.85  # of the usual product's time, for another to be taken
 DENSITIES = (0.03, 0.12)  # at which products over active weights are timed
 BATCH = 128
 
@@ -50,7 +51,10 @@ class Choice:
                 way: partial(do, *operands) for way, do in PRODUCTS.items()
             }
             seconds = in_turns(turns)
-            self.products[name] = min(seconds, key=lambda way: seconds[way])
+            usual = next(iter(PRODUCTS))
+            best = min(seconds, key=lambda way: seconds[way])
+            # what is no clear gain would be chosen by chance, differently from folder to folder
+            self.products[name] = best if seconds[best] < CLEARLY * seconds[usual] else usual
         return self.products[name]
 
     def sparse_below(self, inputs: int, outputs: int) -> float:
@@ -86,19 +90,19 @@ def operands_of(role: str, inputs: int, outputs: int) -> tuple[torch.Tensor, ...
 
 
 def in_turns(turns: dict[Any, Callable[[], object]]) -> dict[Any, float]:
-    """Seconds of each, the best of some turns; in turns, so that all see the same machine."""
+    """CPU seconds of each, the best of some turns; in turns, so that all see the same machine."""
     counts, best = {}, dict.fromkeys(turns, float("inf"))
     for name, do in turns.items():
         do()  # once for what libraries do at their first call
-        began = time.perf_counter()
+        began = time.process_time()
         do()
-        counts[name] = max(1, round(SECONDS / max(1e-7, time.perf_counter() - began)))
+        counts[name] = max(1, round(SECONDS / max(1e-7, time.process_time() - began)))
     for _ in range(ROUNDS):
         for name, do in turns.items():
-            began = time.perf_counter()
+            began = time.process_time()
             for _ in range(counts[name]):
                 do()
-            best[name] = min(best[name], (time.perf_counter() - began) / counts[name])
+            best[name] = min(best[name], (time.process_time() - began) / counts[name])
     return best
 
 
