@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from gradflow.report.pages import write_provenance
+from gradflow.report.provenance_page import write_provenance
 
 
 def main() -> None:

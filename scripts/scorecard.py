@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from gradflow.analysis.runs import RUN_KEY, StudyTableError, read_rows
 from gradflow.analysis.tables import write_csv
-from gradflow.report.pages import write_scorecard
 from gradflow.report.scorecard import Request, scorecard_rows
+from gradflow.report.scorecard_page import write_scorecard
 
 
 def main() -> int:

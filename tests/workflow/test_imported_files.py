@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from modulefinder import ModuleFinder
 from pathlib import Path
 
 import pytest
-from project import ROOT
+from project import ROOT, new_project, tiny
 
 from gradflow.study.kinds import KINDS
 from gradflow.workflow.imported_files import imported_files
@@ -33,11 +34,7 @@ def found(folder: Path, program: Path) -> set[str]:
     finder = ModuleFinder([str(folder / "src"), str(folder)])
     finder.run_script(str(program))
     files = {Path(module.__file__) for module in finder.modules.values() if module.__file__}
-    return {
-        str(file.relative_to(folder))
-        for file in files
-        if file.name != "__init__.py" or file.parent.name == "own"
-    }
+    return {str(file.relative_to(folder)) for file in files if file.name != "__init__.py"}
 
 
 @pytest.mark.parametrize("program", [*SCRIPTS, *NAMED])
@@ -62,10 +59,38 @@ def test_packages_hold_a_docstring_alone() -> None:
     import ast
 
     for file in (ROOT / "src" / "gradflow").glob("**/__init__.py"):
-        if file.parent.name not in ("gradflow", "own"):
+        if file.parent.name != "gradflow":
             assert [type(node) for node in ast.parse(file.read_text()).body] == [ast.Expr], file
 
 
 def test_a_module_that_is_missing_is_named() -> None:
     with pytest.raises(ValueError, match=r"gradflow\.absent: there is no such module in "):
         imported_files(FOLDERS, "gradflow.absent")
+
+
+@pytest.mark.workflow
+def test_every_rule_has_what_its_program_imports(tmp_path: Path, compiled: Path) -> None:
+    """Each job that a dry-run prints, with its inputs and its command; those that train have none."""
+    project = new_project(tmp_path / "project", tiny)
+    output = project.make("-n", "-p", "smoke", "benchmark")
+    programs: dict[str, str] = {}
+    for block in re.split(r"^(?=(?:local)?rule \w+:$)", output, flags=re.MULTILINE)[1:]:
+        rule = re.match(r"\w+ (\w+):", block)[1]
+        inputs = re.search(r"^    input: (.*)$", block, flags=re.MULTILINE)
+        code = {name for name in inputs[1].split(", ") if name.endswith(".py")} if inputs else set()
+        shell = block[block.find("PYTHONPATH=") :]
+        command = re.search(r"(?:scripts/(\w+)\.py|-m (benchmark)\b)(?: (gradflow[\w.]+):)?", shell)
+        if command is None:
+            continue
+        programs[rule] = script = command[1] or command[2]
+        if script.startswith(("train", "pretrain", "prune", "fetch", "collect")):
+            assert code == set(), rule  # they follow the specification, and never the code
+            continue
+        program = compiled / "scripts" / f"of_{rule}.py"
+        maker = command[3] or ("" if command[1] else "benchmark.__main__")
+        text = (compiled / "scripts" / f"{script}.py").read_text() if command[1] else ""
+        program.write_text((f"import {maker}\n" if maker else "") + text)
+        expected = found(compiled, program) - {f"scripts/of_{rule}.py"}
+        assert code == expected | ({f"scripts/{script}.py"} if command[1] else set()), rule
+    assert {"significance_table", "plot_by_width", "scorecard", "describe_runs"} < set(programs)
+    assert "benchmark" in programs and "train_mlp" in programs

@@ -143,8 +143,23 @@ EDITS = [
         {"plot_by_width"},
     ),
     Edit("the program that draws", append("scripts/draw.py", LINE), {*TABLES, *FIGURES}),
-    Edit("the layout of tables", append(f"{SOURCE}/analysis/tables.py", LINE), {*TABLES, *PAGES}),
-    Edit("a statistic", append(f"{SOURCE}/analysis/stats.py", LINE), {*TABLES, *PAGES}),
+    Edit(
+        "the layout of tables",
+        append(f"{SOURCE}/analysis/tables.py", LINE),
+        {*TABLES, "scorecard"},
+    ),
+    Edit("a statistic", append(f"{SOURCE}/analysis/stats.py", LINE), {*TABLES, "scorecard"}),
+    Edit("how a plan is told", append(f"{SOURCE}/study/plan.py", LINE), PAGES),
+    Edit("how durations are written", append(f"{SOURCE}/text.py", LINE), PAGES),
+    Edit(
+        "the page of provenance",
+        append(f"{SOURCE}/report/provenance_page.py", LINE),
+        {"describe_runs"},
+    ),
+    Edit("an activation", append(f"{SOURCE}/networks/activations.py", LINE), {"plot_activations"}),
+    Edit("how data are read", append(f"{SOURCE}/data/store.py", LINE), NOTHING),
+    Edit("the status", append(f"{SOURCE}/workflow/status_report.py", LINE), NOTHING),
+    Edit("the list of kinds", append(f"{SOURCE}/study/kinds.py", LINE), PAGES),
     Edit(
         "a published number",
         append("src/gradflow/paper/published_numbers/pvalues.csv", "\n"),
@@ -181,7 +196,7 @@ EDITS = [
     Edit(
         "the engine's version",
         substitute(f"{SOURCE}/study/job.py", "\nENGINE_VERSION = ", "\nENGINE_VERSION = 1000 + "),
-        TRAINED,
+        TRAINED | {"plot_activations"},  # its settings are defined beside it
     ),
 ]
 
