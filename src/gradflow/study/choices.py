@@ -109,7 +109,7 @@ def check_settings(settings: Settings) -> None:
 # Settings are a plain dataclass, for the sake of the trainer; its field types are checked here.
 _FIELD_TYPES = get_type_hints(Settings)
 # the least and the most of a setting; of a share the most is left out
-_LIMITS: dict[str, tuple[float, float]] = {
+LIMITS: dict[str, tuple[float, float]] = {
     "batch_size": (1, MOST),
     "probe_images": (1, MOST),
     "warmup_epochs": (0, MOST),
@@ -153,8 +153,8 @@ def settings_from(raw: dict[str, Any], place: str) -> Settings:
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
             raise ConfigError(f"{place}.{key}: {value} is not a finite number")
         number = values[key]
-        if key in _LIMITS and not isinstance(number, str):
-            least, most = _LIMITS[key]
+        if key in LIMITS and not isinstance(number, str):
+            least, most = LIMITS[key]
             if not (least <= number < most if most == 1 else least <= number <= most):
                 limit = f"at least {least:g}" if number < least else f"at most {most:,}"
                 if most == 1:
