@@ -181,8 +181,8 @@ def conclude(differences: pd.Series[float], *, exact: bool = True) -> Tested:
         exact: the exact distribution, or else the normal approximation.
 
     Returns:
-        `sparse better` for p < 0.05; `dense better` where the test in the other direction has p <
-        0.05: that is p > 0.95 but for the probability of the observed rank sum, which with few
+        `sparse better` for p <= 0.05; `dense better` where the test in the other direction has p <=
+        0.05: that is p >= 0.95 but for the probability of the observed rank sum, which with few
         pairs is not small; `undecided` otherwise; `missing` with fewer than 3 pairs.
     """
     test = signed_rank_test(differences)
