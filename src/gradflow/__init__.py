@@ -2,7 +2,10 @@
 
 What a notebook needs, by name:
 
-- gradient flow of any torch module: `measure_gradient_flow`, which returns a `GradientFlow`
+- gradient flow of any torch module: `measure` (`measure_gradient_flow`), which returns a
+  `GradientFlow`
+- which weights stay: `masks` of any module by one of `methods`; `compare_modules`, a dense one and
+  a masked one of your own; `compare`, MLPs on your own data, by a method; `stats`, the tests
 - masks: `random_mask`, `magnitude_mask`, `live_weights`; dense twins of the same capacity:
   `mlp_layer_shapes`, `capacity`, `dense_width`; random numbers by key: `stream`
 - sparse against dense on your own data: `tensor_data`, `train_twins` with a `Configuration` and
@@ -38,7 +41,9 @@ __all__ = [*_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'gradflow' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    # a module, as `stats`, is no attribute of its package before it is imported
+    return getattr(home, name) if hasattr(home, name) else import_module(f"{_HOMES[name]}.{name}")
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ cases the parameter is something else than the tensor that the forward pass uses
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -116,6 +116,45 @@ def replaced(module: nn.Module, weights: Sequence[EffectiveWeight]) -> Iterator[
                 leaves.append(leaf)
                 _put(module, weight, leaf)
             yield list(leaves)
+    finally:
+        snapshot.restore()
+
+
+@contextmanager
+def given_weights(
+    module: nn.Module,
+    weights: Sequence[EffectiveWeight],
+    tensors: Sequence[Tensor],
+    of_others: Callable[[Tensor], Tensor] = lambda parameter: parameter,
+) -> Iterator[None]:
+    """Let a plain module run on other tensors, which may belong to a graph; then put everything back.
+
+    Args:
+        module: whose weights they are.
+        weights: those to replace.
+        tensors: in their place.
+        of_others: makes the tensor in the place of any other parameter.
+
+    Raises:
+        ValueError: a weight is pruned or parametrized.
+    """
+    for weight in weights:
+        if weight.kind != "plain":
+            raise ValueError(f"{weight.name} is {weight.kind}; give the module before it was")
+    places = {id(w.original): tensor for w, tensor in zip(weights, tensors, strict=True)}
+    snapshot = _Snapshot(module)
+    try:
+        for owner in module.modules():
+            for name, buffer in list(owner._buffers.items()):
+                if buffer is not None:
+                    owner._buffers[name] = snapshot.copy_of(buffer)
+            for name, parameter in list(owner._parameters.items()):
+                if parameter is not None:
+                    tensor = places.get(id(parameter))
+                    owner._parameters[name] = (  # type: ignore[assignment]
+                        of_others(parameter) if tensor is None else tensor
+                    )
+        yield
     finally:
         snapshot.restore()
 

@@ -137,3 +137,6 @@ def measure_gradient_flow(
         raise ValueError("gradient flow needs at least one batch")
     flow = gradient_flow([total / examples for total in totals], [w.mask for w in weights])
     return replace(flow, layers=tuple(weight.name for weight in weights))
+
+
+measure = measure_gradient_flow  # the short name, `gradflow.measure`

@@ -7,6 +7,7 @@ nothing is resumed.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from gradflow.study.choices import (
     check_settings,
     minibatch_mistake,
 )
-from gradflow.study.job import Configuration, Job, Settings
+from gradflow.study.job import MASK_UPDATES, Configuration, Job, Settings
 from gradflow.training.cohort import Cohort
 
 ArrayLike = Tensor | np.ndarray[Any, Any]
@@ -170,3 +171,22 @@ def train_twins(
         cohort.train(epochs)
         rows += [row for of_run in cohort.rows.values() for row in of_run]
     return pair_twins(summarise_runs(pd.DataFrame(rows).assign(stands_for=data.name)))
+
+
+def compare(
+    data: ImageData, configuration: Configuration, *, method: str = "random", **options: Any
+) -> pd.DataFrame:
+    """`train_twins` with masks by a method: `gradflow.methods()`, or `set` or `rigl`, whose masks move.
+
+    Args:
+        data: from `tensor_data` or `load_dataset`.
+        configuration: of an MLP.
+        method: how the sparse networks' weights are chosen, at the dense twin's capacity.
+        options: those of `train_twins`.
+
+    Raises:
+        ValueError: there is no such method, or as `train_twins`.
+    """
+    field = "mask_update" if method in MASK_UPDATES else "initial_mask"
+    settings = dataclasses.replace(options.pop("settings", None) or Settings(), **{field: method})
+    return train_twins(data, configuration, settings=settings, **options)

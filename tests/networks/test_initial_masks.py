@@ -19,7 +19,7 @@ from gradflow.networks.build import build_networks
 from gradflow.networks.contracts import ContractError
 from gradflow.networks.pruning import (
     Start,
-    _check,
+    checked_masks,
     erk_counts,
     largest_by_layer,
     largest_of_all,
@@ -264,9 +264,9 @@ def test_a_method_of_ones_own_is_checked(
 ) -> None:
     start = linear([A, B], [2, 1], X)
     masks = [m.double() for m in method("magnitude")(start)]
-    _check("mine.py", masks, start)
+    checked_masks("mine.py", masks, start)
     with pytest.raises(ContractError, match=rf"mine\.py: masks .*{sentence}"):
-        _check("mine.py", change(masks), start)
+        checked_masks("mine.py", change(masks), start)
 
 
 def test_rigl_grows_where_the_gradient_is_largest() -> None:

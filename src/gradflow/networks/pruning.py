@@ -5,6 +5,7 @@ The methods are the files of `initial_masks`, and a user's own.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,8 @@ from gradflow.data.store import ImageData
 from gradflow.networks.contracts import ContractError, called
 from gradflow.networks.initialisation import initial_weight
 from gradflow.study import own
-from gradflow.study.job import LIBRARY_INITIAL_MASKS, Job, Settings
+from gradflow.study.config_sentences import nearest
+from gradflow.study.job import INITIAL_MASKS, LIBRARY_INITIAL_MASKS, Job, Settings
 from gradflow.study.streams import stream
 
 IMAGES = 512  # training images that a method may look at, drawn for each run
@@ -163,13 +165,22 @@ def initial_masks(
         paths=partial(_paths, network),
         stream=partial(stream, *key),
     )
-    masks = called(method_file(name), method(name), start)
-    _check(method_file(name), masks, start)
-    return list(masks)
+    return checked_masks(method_file(name), called(method_file(name), method(name), start), start)
+
+
+def methods() -> dict[str, str]:
+    """The methods by name, each with a sentence: which masks a network starts with (`initial_mask`)."""
+    found = {}
+    for name in INITIAL_MASKS:
+        words = (sys.modules[method(name).__module__].__doc__ or "").strip()
+        found[name] = words.splitlines()[0] if words else ""
+    return found
 
 
 def method(name: str) -> Callable[[Start], list[Tensor]]:
     """The `masks` function of a method, the library's or one of your own."""
+    if name not in INITIAL_MASKS:
+        raise ValueError(f"there is no method {name}{nearest(name, INITIAL_MASKS)}")
     if name in LIBRARY_INITIAL_MASKS:
         module: Any = import_module(f"gradflow.networks.initial_masks.{name}")
     else:
@@ -198,7 +209,12 @@ def _paths(network: nn.Module, weights: Sequence[Tensor]) -> Tensor:
     return outputs.sum()
 
 
-def _check(place: str, masks: Any, start: Start) -> None:
+def checked_masks(place: str, masks: Any, start: Start) -> list[Tensor]:
+    """The masks as bool, if they are some of the start's total capacity.
+
+    Raises:
+        ContractError: they are not; `place` is the method's file.
+    """
     if not isinstance(masks, list | tuple) or [getattr(m, "shape", None) for m in masks] != [
         weight.shape for weight in start.weights
     ]:
@@ -214,3 +230,4 @@ def _check(place: str, masks: Any, start: Start) -> None:
             f"{place}: masks keeps {kept} weights where the dense twin has {wanted}; keep as many in "
             "total"
         )
+    return [mask.bool() for mask in masks]
