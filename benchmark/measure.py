@@ -45,7 +45,7 @@ from benchmark.plain_loops import (
 from benchmark.roofline import floor_us, measured_rates
 from benchmark.turns import LONGEST_CYCLE, Contender, Engine, Plain, free_mb
 from gradflow.data.store import ImageData, load_dataset
-from gradflow.study.cost import IMPORTS_MB, Rates, memory_mb, shape_of
+from gradflow.study.cost import IMPORTS_MB, Rates, gpu_memory_mb, memory_mb, shape_of
 from gradflow.study.job import Job, Run, probe_epochs
 from gradflow.training.made_by import made_here
 from gradflow.training.train_job import prepare
@@ -271,7 +271,8 @@ class Bench:
             epoch = ABOVE_FLOOR * self._step_seconds(job, networks, rates) * steps
             cycle = 1 + min(max(round(span / epoch), 1), LONGEST_CYCLE)
             stacked = stack_job(job, networks, cycle)
-            needed = memory_mb(stacked, "cpu") - IMPORTS_MB
+            gpu = self.device.type == "cuda"
+            needed = gpu_memory_mb(stacked) if gpu else memory_mb(stacked, "cpu") - IMPORTS_MB
             if needed > free:
                 self.say(
                     f"K={networks} is left out: it needs about {needed:,.0f} MB, and {free:,.0f} are free"

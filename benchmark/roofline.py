@@ -16,7 +16,7 @@ import torch
 
 from gradflow.networks.batched_product import stacked_product
 from gradflow.study.cost import (
-    UPDATE_PASSES,
+    STATES,
     Rates,
     Work,
     float_size,
@@ -33,18 +33,30 @@ PRODUCT_SIDE = {"cpu": 768, "cuda": 8192}
 TRIALS = 5
 
 
-def step_floor(job: Job) -> Work:
-    """The work of one training step of all networks of a job, each on a full minibatch."""
+def step_floor(job: Job, one_kernel: bool = False) -> Work:
+    """The work of one training step of all networks of a job, each on a full minibatch.
+
+    Args:
+        job: with one of the paper's optimizers.
+        one_kernel: weights are updated by the product that is their gradient, which then is neither
+            written nor read; as a GPU can.
+    """
     images, size = job.settings.batch_size, float_size(job)
     inputs = shape_of(job).inputs
     total = Work()
     for stack in stacks_of(job):
-        update = size * UPDATE_PASSES[job.configuration.optimizer] * stack.weights
+        # the gradient read, the weights and each of the optimizer's arrays read and written
+        passes = 3 + 2 * STATES[job.configuration.optimizer]
+        update = size * (passes - (1 if one_kernel else 0)) * stack.weights
         masks = stack.weights if stack.masked else 0  # a byte each
         pixels = (1 + size) * inputs * images * stack.networks  # bytes are read, floats are written
-        total += pass_work(stack, images, 1, size, backward=True) + Work(
-            other_bytes=update + masks + pixels
-        )
+        products = pass_work(stack, images, 1, size, backward=True)
+        if one_kernel:  # one gradient less, and the update while tensor cores compute
+            total += products + Work(
+                product_bytes=update + masks - size * stack.weights, other_bytes=pixels
+            )
+        else:
+            total += products + Work(other_bytes=update + masks + pixels)
     return total
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 # one thread a process, as jobs have: two threads a test on two cores mostly wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Triton's kernels run in its interpreter, where there is no GPU to run them
+if os.environ.get("GRADFLOW_TEST_DEVICE", "cpu") == "cpu":
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -26,16 +26,19 @@ from gradflow.study.job import OPTIMIZERS, Job
 from gradflow.training.checkpoint import read_progress, restore_checkpoint, save_checkpoint
 from gradflow.training.cohort import Cohort
 from gradflow.training.cuda_graphs import SWITCH, Replayer
+from gradflow.training.fused.update import SWITCH as FUSED
 from gradflow.training.optimizers import ParameterGroup, StackedOptimizer
 from gradflow.training.stack import MaskUpdate, Stack
 from gradflow.training.step import learning_rate_at
+from gradflow.training.step_choice import SWITCH as STEP
 from gradflow.training.tape import HostReadError, Tape
 
 THREE = (30, 50, 70)
 
 
 def both_ways(job: Job, monkeypatch: pytest.MonkeyPatch) -> tuple[Cohort, Cohort]:
-    """The cohort trained from Python and the one trained by replaying."""
+    """The cohort trained from Python and the one trained by replaying, both by autograd."""
+    monkeypatch.setenv(STEP, "autograd")
     monkeypatch.setenv(SWITCH, "off")
     plain = train_cohort(job, make_data())
     monkeypatch.setenv(SWITCH, "on")
@@ -75,6 +78,17 @@ def test_activations_schedules_short_probes_precisions_and_moving_masks(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert_same_cohort(*both_ways(make_job("adam", "DA_BN", percents=THREE, **change), monkeypatch))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_fused_updates(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs 11 and later of 13 are not all probed: their steps update in one kernel."""
+    monkeypatch.setenv(FUSED, "on")
+    for job in (
+        make_job(optimizer, "L2_BN", percents=(30,), precision="tf32", epochs=13),
+        make_wide_resnet_job(optimizer, precision="float32", epochs=13),
+    ):
+        assert_same_cohort(*both_ways(job, monkeypatch))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -210,6 +224,7 @@ def test_a_step_that_cannot_be_captured_runs_from_python(
 ) -> None:
     """The first graph stands; the short minibatch's fails halfway. Nothing of it may remain."""
     job = make_job("adam", "DA_L2_SC_BN", percents=THREE)
+    monkeypatch.setenv(STEP, "autograd")
     monkeypatch.setenv(SWITCH, "off")
     plain = train_cohort(job, make_data())
     monkeypatch.setenv(SWITCH, "on")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradflow.networks.activations import make_activation
-from gradflow.networks.batched_product import stacked_product
+from gradflow.networks.batched_product import feature_major_product, stacked_product
 from gradflow.study.job import Configuration, Settings
+
+# of a layer's inputs [K, B, in] and its weights [K, in, out]
+Product = Callable[[Tensor, Tensor], Tensor]
 
 
 class StackedBatchNorm(nn.Module):
@@ -34,6 +37,16 @@ class StackedBatchNorm(nn.Module):
         """Normalise x [K, B, width]; by batch statistics in training mode, by running ones otherwise."""
         networks, batch, width = x.shape
         running = self.update_statistics or not self.training
+        if batch > 1 and x.mT.is_contiguous():  # no copy on either side: one image, B positions
+            folded = F.batch_norm(
+                x.mT.view(1, networks * width, batch),
+                self.running_mean.view(-1) if running else None,
+                self.running_var.view(-1) if running else None,
+                self.weight.view(-1),
+                self.bias.view(-1),
+                self.training,
+            )
+            return folded.view(networks, width, batch).mT
         folded = F.batch_norm(
             x.transpose(0, 1).reshape(batch, networks * width),
             self.running_mean.view(-1) if running else None,
@@ -85,12 +98,15 @@ class StackedMLP(nn.Module):
         )
         self.skip_early = settings.skip_place == "before_activation"
         self.norm_early = settings.batchnorm_place == "before_activation"
+        self.feature_major = False  # how activations lie in memory; true on a GPU
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [K, B, classes] of images [K, B, C, H, W]."""
+    def forward(self, images: Tensor, product: Product | None = None) -> Tensor:
+        """Logits [K, B, classes] of images [K, B, C, H, W]; `product` in the place of the layers' own."""
+        if product is None:
+            product = feature_major_product if self.feature_major else stacked_product
         hidden = [images.flatten(2)]  # hidden[l] is h_l; h_0 are the inputs
         for index, activation in enumerate(self.activations):
-            z = stacked_product(hidden[-1], self.layers[index])
+            z = product(hidden[-1], self.layers[index])
             skipped = hidden[self.skips[index + 1]] if index + 1 in self.skips else None
             if self.norms and self.norm_early:
                 z = self.norms[index](z)
@@ -102,7 +118,7 @@ class StackedMLP(nn.Module):
             if skipped is not None and not self.skip_early:
                 z = z + skipped
             hidden.append(z)
-        return stacked_product(hidden[-1], self.layers[-1])
+        return product(hidden[-1], self.layers[-1])
 
     def linear_paths(self, weights: list[Tensor]) -> Tensor:
         """Outputs [K, 1, classes] for inputs of one, without activations and BatchNorm; see `masks.live_weights`."""

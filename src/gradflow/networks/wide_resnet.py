@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradflow.networks.activations import make_activation
+from gradflow.networks.rectified_norm import RectifiedNorm
 from gradflow.study.job import Configuration, Settings
 from gradflow.study.shapes import Layer
 
@@ -23,6 +24,19 @@ class ProbeableBatchNorm(nn.BatchNorm2d):
         running = self.update_statistics or not self.training
         mean, var = (self.running_mean, self.running_var) if running else (None, None)
         return F.batch_norm(x, mean, var, self.weight, self.bias, self.training)
+
+    def rectified(self, x: Tensor) -> Tensor:
+        """The ReLU of `forward`; in training mode in one pass, see `rectified_norm`."""
+        mean_so_far, variance_so_far, share = self.running_mean, self.running_var, self.momentum
+        if not self.training or x.dtype != torch.float32:
+            return torch.relu(self.forward(x))
+        out, mean, variance = RectifiedNorm.apply(x, self.weight, self.bias, self.eps)
+        if self.update_statistics and mean_so_far is not None and variance_so_far is not None:
+            with torch.no_grad():
+                count = x.numel() // x.shape[1]
+                mean_so_far.lerp_(mean, share or 0.0)
+                variance_so_far.lerp_(variance * (count / (count - 1)), share or 0.0)
+        return out
 
 
 class WideResNet(nn.Module):
@@ -52,15 +66,31 @@ class WideResNet(nn.Module):
             make_activation(configuration.activation, 1, settings) for _ in places
         )
 
+        self.is_rectified = configuration.activation == "relu"
+        self.rectify_at_once = False  # with BatchNorm; true on a GPU
+        self.channels_last = True  # how images lie in memory; a CPU is faster so
+
+    def lie_channels_last(self, chosen: bool) -> None:
+        """Let images, and the kernels as well, lie channels last or as they come, before an optimizer has seen them."""
+        self.channels_last = chosen
+        form = torch.channels_last if chosen else torch.contiguous_format
+        for weight in self.layers:
+            if weight.dim() == 5:
+                weight.data = weight.data.squeeze(0).contiguous(memory_format=form).unsqueeze(0)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [1, B, classes] of images [1, B, C, H, W]."""
 
         def activate(x: Tensor, place: int) -> Tensor:
+            if self.rectify_at_once:
+                norm = self.norms[place]
+                if isinstance(norm, ProbeableBatchNorm):
+                    return norm.rectified(x)
             return self.activations[place](self.norms[place](x))
 
-        x = images[0].contiguous(
-            memory_format=torch.channels_last
-        )  # which every layer keeps, and is faster
+        x = images.squeeze(0)
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)  # which every layer keeps
         return self._pass(x, list(self.layers), activate).unsqueeze(0)
 
     def linear_paths(self, weights: list[Tensor]) -> Tensor:
@@ -79,7 +109,7 @@ class WideResNet(nn.Module):
             nonlocal following
             layer, weight = following
             following = next(remaining)
-            return F.conv2d(x, weight[0], stride=layer.stride, padding=layer.shape[-1] // 2)
+            return F.conv2d(x, weight.squeeze(0), stride=layer.stride, padding=layer.shape[-1] // 2)
 
         x, place = convolve(x), 0
         while following[0].role != "classifier":
@@ -89,4 +119,4 @@ class WideResNet(nn.Module):
             # the shortcut of a block that changes shape starts after the block's first activation
             x = y + (convolve(active) if following[0].role == "shortcuts" else x)
             place += 2
-        return activate(x, place).mean((2, 3)) @ following[1][0]
+        return activate(x, place).mean((2, 3)) @ following[1].squeeze(0)

@@ -22,11 +22,11 @@ from gradflow.study.shapes import mlp_layer_shapes, wide_resnet_layers
 DeviceType = Literal["cpu", "cuda"]
 
 # Floats of optimizer state a weight, and times that a weight-sized array is read or written by one
-# update. SGD, momentum and Adam are fused; Adagrad and RMSProp go over the arrays operation by
-# operation on a GPU.
+# update. All but RMSProp are fused on a CPU, which goes over its arrays operation by operation; on a
+# GPU it is fused as well.
 STATES = {"sgd": 0, "momentum": 1, "adagrad": 1, "rmsprop": 1, "adam": 2, "adamw": 2}
-UPDATE_PASSES = {"sgd": 3, "momentum": 5, "adagrad": 11, "rmsprop": 13, "adam": 7, "adamw": 7}
-UNFUSED = ("adagrad", "rmsprop")
+UPDATE_PASSES = {"sgd": 3, "momentum": 5, "adagrad": 5, "rmsprop": 13, "adam": 7, "adamw": 7}
+UNFUSED = ("rmsprop",)
 OF_OWN_STATES, OF_OWN_PASSES = (
     2,
     13,
@@ -44,6 +44,8 @@ TEST_BATCH = 1000
 
 IMPORTS_MB = 800.0  # torch alone
 CUDA_CONTEXT_MB = 2500.0  # the host's share of a CUDA context with its libraries
+GPU_CONTEXT_MB = 600.0  # a CUDA context's own, with the kernels of the libraries
+GPU_WORKSPACE_MB = 64.0  # of cuBLAS, a stream: each stack has one, and two are there besides
 LIVE_COUNT_BYTES = 17  # a weight while live weights are counted: two float64 and a bool
 LOG_BYTES = 21_000  # of a run log, measured
 START_SECONDS = 15.0  # imports and data
@@ -65,10 +67,16 @@ class Rates:
 # is longer, starting kernels or computing. CPU: one core with AVX, fitted on the digits.
 RATES: dict[DeviceType, Rates] = {
     "cuda": Rates(
-        3.0e12, {"float32": 45e12, "tf32": 400e12, "bf16": 700e12, "float64": 30e12}, 1.5e-6, True
+        3.0e12,
+        {"float32": 45e12, "tf32": 400e12, "tf32x3": 133e12, "bf16": 700e12, "float64": 30e12},
+        1.5e-6,
+        True,
     ),
     "cpu": Rates(
-        1.5e10, {"float32": 8.0e10, "tf32": 8.0e10, "bf16": 2.0e11, "float64": 4.0e10}, 5e-6, False
+        1.5e10,
+        {"float32": 8.0e10, "tf32": 8.0e10, "tf32x3": 8.0e10, "bf16": 2.0e11, "float64": 4.0e10},
+        5e-6,
+        False,
     ),
 }
 
@@ -337,6 +345,57 @@ def memory_mb(job: Job, device: DeviceType) -> int:
     )
     base = IMPORTS_MB + (CUDA_CONTEXT_MB if device == "cuda" else 0.0)
     return math.ceil(base + 1.2 * (data + held + passing + activations) / 1e6)
+
+
+def gpu_memory_mb(job: Job, runs: Iterable[Run] | None = None) -> int:
+    """Memory of the GPU that a job needs at its peak, or those of its stacks that hold some of its `runs`.
+
+    The peak is a step of a probe epoch while it is captured: beside weights, optimizer state and
+    masks there are gradients of the step and of the probe, and a copy of what the step changes.
+    """
+    shape, size, batch = shape_of(job), float_size(job), job.settings.batch_size
+    wanted, left = set(job.runs if runs is None else runs), list(job.runs)
+    stacks = []
+    for stack in stacks_of(job):
+        own, left = left[: stack.networks], left[stack.networks :]
+        if wanted & set(own):
+            stacks.append(stack)
+    padded = 1.0
+    if job.configuration.has("DA"):
+        crop = 2 * job.crop_padding
+        padded = (shape.height + crop) * (shape.width + crop) / (shape.height * shape.width)
+    images = train_images(job)
+    data = shape.inputs * (images * (1 + padded) + shape.test_images)
+    data += len(job.percents) * images * 11  # an epoch's order and draws
+    held = 0.0
+    for stack in stacks:
+        changed = size * (1 + optimizer_states(job)) + (1 if stack.masked else 0)
+        held += stack.weights * (2 * changed + 2 * size)
+        # all stacks of a graph lie in one pool; they run side by side
+        held += size * batch * stack.outputs * output_passes(job) / 2
+    held += size * len(job.percents) * batch * shape.inputs * 3
+    tested = max(
+        (s.networks * max(max(x.inputs, x.outputs) for x in s.layers) for s in stacks), default=0
+    )
+    passing = max(
+        size * 4 * min(TEST_BATCH, shape.test_images) * tested,
+        max((s.weights * LIVE_COUNT_BYTES for s in stacks), default=0),
+    )
+    workspaces = GPU_WORKSPACE_MB * (len(stacks) + 2)
+    return math.ceil(GPU_CONTEXT_MB + workspaces + 1.1 * (data + held + passing) / 1e6)
+
+
+def runs_that_fit(job: Job, runs: Iterable[Run], megabytes: float) -> tuple[Run, ...]:
+    """As many of a job's runs as train at once in a GPU's memory, whole stacks in the job's order; the first in any case."""
+    wanted, left = set(runs), list(job.runs)
+    chosen: list[Run] = []
+    for stack in stacks_of(job):
+        own, left = left[: stack.networks], left[stack.networks :]
+        more = [run for run in own if run in wanted]
+        if chosen and more and gpu_memory_mb(job, [*chosen, *more]) > megabytes:
+            break
+        chosen += more
+    return tuple(chosen)
 
 
 def disk_bytes(job: Job, keep_weights: bool, pretraining: bool = False) -> int:

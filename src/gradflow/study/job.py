@@ -115,7 +115,7 @@ class Settings:
     gradient_clip: float = 0.0  # largest 2-norm of a network's gradient; 0: any
     probe_images: int = 10_000
     flip: Literal["by_data_set", "never"] = "by_data_set"
-    precision: Literal["float32", "tf32", "bf16", "float64"] = "float32"
+    precision: Literal["float32", "tf32", "tf32x3", "bf16", "float64"] = "float32"
     wide_resnet_schedule: Literal["constant", "steps", "cosine"] = "steps"
     wide_resnet_keep_dense: tuple[Literal["stem", "classifier", "shortcuts"], ...] = ()
     finetune_optimizer: Literal["continue", "fresh"] = "continue"

@@ -185,7 +185,7 @@ class Cohort:
                     images[stack.picks],
                     labels[stack.picks],
                     learning_rate,
-                    mixed=self.job.settings.precision == "bf16",
+                    precision=self.job.settings.precision,
                     probing=probing,
                     update_masks=update_masks,
                 )

@@ -44,7 +44,7 @@ def probe_rows(
         & torch.isfinite(probe.test_loss)
     )
     for parameter in stack.network.parameters():
-        finite &= torch.isfinite(parameter.detach()).view(networks, -1).all(1)
+        finite &= torch.isfinite(parameter.detach()).reshape(networks, -1).all(1)
     stack.diverged |= ~finite
     diverged = stack.diverged.tolist()
     train_loss, probe_loss, test_loss = (

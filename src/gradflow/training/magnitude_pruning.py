@@ -23,6 +23,7 @@ from gradflow.training.checkpoint import (
 )
 from gradflow.training.cohort import Cohort
 from gradflow.training.displaced import move, set_aside_damaged
+from gradflow.training.stack import place_mask
 from gradflow.training.train_job import advance, load_job_data, read_checkpoint, train_job
 
 DENSE = Run("dense", 100)
@@ -153,7 +154,7 @@ def prune(cohort: Cohort) -> None:
     stack.masks = []
     for layer, weight in zip(stack.network.plan, stack.layers, strict=True):
         active = active_at(cohort.job, run, layer.role, layer.shape)
-        mask = magnitude_mask(weight[0], active).unsqueeze(0).to(weight.dtype)
+        mask = place_mask(magnitude_mask(weight[0], active).unsqueeze(0), weight)
         stack.masks.append(mask)
         for tensor in (weight, *stack.optimizer.state_of(weight)):
             tensor.mul_(mask)

@@ -7,7 +7,7 @@ costs seconds a process. tests/training/test_optimizers.py holds them to the cla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,96 +72,36 @@ class StackedOptimizer:
                 weight_decay=decay,
                 state={key: [torch.zeros_like(p) for p in parameters] for key in state_names(name)},
                 steps=[
-                    torch.zeros((), device=p.device if name.startswith("adam") else "cpu")
-                    for p in parameters
-                ],
+                    torch.zeros((), device=p.device) for p in parameters
+                ],  # on the device, or a captured step would freeze it
             )
             for parameters, decay in groups
             if parameters
         ]
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Update every parameter by its `.grad`."""
-        for group in self.groups:
+    def step(self, learning_rate: float, first_group: int = 0) -> None:
+        """Update the parameters of the groups from `first_group` on by their `.grad`."""
+        for group in self.groups[first_group:]:
             gradients = [p.grad for p in group.parameters if p.grad is not None]
             if len(gradients) != len(group.parameters):
                 raise RuntimeError("a parameter has no gradient: run the backward pass first")
             self._update(group, gradients, learning_rate)
 
     def _update(self, group: ParameterGroup, gradients: list[Tensor], lr: float) -> None:
-        parameters, decay, state = group.parameters, group.weight_decay, group.state
-        on_cpu = parameters[0].device.type == "cpu"
-        match self.name:
-            case "sgd" | "momentum":
-                momentum = 0.9 if self.name == "momentum" else 0.0
-                # a zero buffer gives the same first step as PyTorch's, which starts from the
-                # gradient
-                buffers: list[Tensor | None] = (
-                    list(state["momentum"]) if momentum else [None] * len(parameters)
-                )
-                sgd(
-                    parameters,
-                    gradients,
-                    buffers,
-                    fused=True,
-                    weight_decay=decay,
-                    momentum=momentum,
-                    lr=lr,
-                    dampening=0.0,
-                    nesterov=self.settings.nesterov and momentum > 0,
-                    maximize=False,
-                )
-            case "adagrad":
-                adagrad(
-                    parameters,
-                    gradients,
-                    state["sum"],
-                    group.steps,
-                    fused=on_cpu,
-                    foreach=not on_cpu,
-                    lr=lr,
-                    weight_decay=decay,
-                    lr_decay=0.0,
-                    eps=1e-10,
-                    maximize=False,
-                )
-            case "rmsprop":
-                rmsprop(
-                    parameters,
-                    gradients,
-                    state["square_average"],
-                    [],
-                    [],
-                    group.steps,
-                    foreach=not on_cpu,
-                    lr=lr,
-                    alpha=self.settings.rmsprop_alpha,
-                    eps=1e-8,
-                    weight_decay=decay,
-                    momentum=0.0,
-                    centered=False,
-                )
-            case "adam" | "adamw":
-                adam(
-                    parameters,
-                    gradients,
-                    state["average"],
-                    state["square_average"],
-                    [],
-                    group.steps,
-                    fused=True,
-                    amsgrad=False,
-                    beta1=0.9,
-                    beta2=0.999,
-                    lr=lr,
-                    weight_decay=decay,
-                    eps=1e-8,
-                    maximize=False,
-                    decoupled_weight_decay=self.name == "adamw",
-                )
-            case _:
-                self.own.update(parameters, gradients, state, lr, decay)
+        if self.own is not None:
+            self.own.update(group.parameters, gradients, group.state, lr, group.weight_decay)
+            return
+        update_parameters(
+            self.name,
+            group.parameters,
+            gradients,
+            group.state,
+            group.steps,
+            Hyperparameters(
+                lr, group.weight_decay, self.settings.rmsprop_alpha, self.settings.nesterov
+            ),
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The state, for a checkpoint; the tensors themselves, so copying into them restores it."""
@@ -180,3 +120,102 @@ class StackedOptimizer:
                 if candidate is parameter:
                     return [values[index] for values in group.state.values()]
         raise KeyError("not a parameter of this optimizer")
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What an update takes beside tensors."""
+
+    learning_rate: float
+    weight_decay: float
+    rmsprop_alpha: float
+    nesterov: bool = False
+
+
+def update_parameters(
+    name: str,
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    state: Mapping[str, list[Tensor]],
+    steps: list[Tensor],
+    numbers: Hyperparameters,
+) -> None:
+    """One step of one of the paper's optimizers, in place; `steps` counts it.
+
+    Args:
+        name: one of `STATE`.
+        parameters: of one data type, on one device.
+        gradients: one a parameter.
+        state: by the names in `STATE`, one tensor a parameter.
+        steps: one tensor without dimensions a parameter, on its device.
+        numbers: learning rate, weight decay, RMSProp's alpha, and whether momentum is Nesterov's.
+    """
+    lr, decay = numbers.learning_rate, numbers.weight_decay
+    match name:
+        case "sgd" | "momentum":
+            momentum = 0.9 if name == "momentum" else 0.0
+            # a zero buffer gives the same first step as PyTorch's, which starts from the gradient
+            buffers: list[Tensor | None] = (
+                list(state["momentum"]) if momentum else [None] * len(parameters)
+            )
+            sgd(
+                parameters,
+                gradients,
+                buffers,
+                fused=True,
+                weight_decay=decay,
+                momentum=momentum,
+                lr=lr,
+                dampening=0.0,
+                nesterov=numbers.nesterov and momentum > 0,
+                maximize=False,
+            )
+        case "adagrad":
+            adagrad(
+                parameters,
+                gradients,
+                state["sum"],
+                steps,
+                fused=True,
+                lr=lr,
+                weight_decay=decay,
+                lr_decay=0.0,
+                eps=1e-10,
+                maximize=False,
+            )
+        case "rmsprop":
+            rmsprop(
+                parameters,
+                gradients,
+                state["square_average"],
+                [],
+                [],
+                steps,
+                foreach=parameters[0].device.type != "cpu",
+                lr=lr,
+                alpha=numbers.rmsprop_alpha,
+                eps=1e-8,
+                weight_decay=decay,
+                momentum=0.0,
+                centered=False,
+            )
+        case "adam" | "adamw":
+            adam(
+                parameters,
+                gradients,
+                state["average"],
+                state["square_average"],
+                [],
+                steps,
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=lr,
+                weight_decay=decay,
+                eps=1e-8,
+                maximize=False,
+                decoupled_weight_decay=name == "adamw",
+            )
+        case _:
+            raise ValueError(f"{name} is none of {', '.join(STATE)}")

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from gradflow.networks.build import Group, Network
 from gradflow.networks.masks import live_weights
-from gradflow.networks.mlp import StackedBatchNorm
+from gradflow.networks.mlp import StackedBatchNorm, StackedMLP
 from gradflow.networks.wide_resnet import ProbeableBatchNorm
 from gradflow.study.job import Job, Run
 from gradflow.training.contracts import check_masked_weights
+from gradflow.training.fused.operations import has_triton
+from gradflow.training.fused.update import fused_wanted
 from gradflow.training.optimizers import StackedOptimizer
 from gradflow.training.run_log import MEASURES
 
@@ -28,12 +30,13 @@ class Stack:
     network: Network
     masks: (
         list[Tensor] | None
-    )  # [K, ...] a layer, ones and zeros in the weights' dtype; None when dense
+    )  # [K, ...] a layer, ones and zeros (see `place_mask`); None when dense
     optimizer: StackedOptimizer
     train_loss: Tensor  # [K], sum over the epoch's minibatches
     minibatch: Tensor  # [measures, K], likewise
     probe_loss: Tensor  # [K], sum over the probe's minibatches
     diverged: Tensor  # bool [K]
+    fused: bool = False  # whether steps that measure nothing update in one kernel
     live: list[Tensor] = field(default_factory=list)  # counts [K] a layer, by `count_live`
     mask_version: int = 0  # counts how often the masks became others
 
@@ -133,8 +136,10 @@ def make_stack(job: Job, group: Group, device: torch.device, dtype: torch.dtype)
     """A stack of a job at its start."""
     runs, network, masks = group
     network = network.to(device, dtype)
+    if device.type != "cpu":
+        lie_as_gpus_like(network, job.settings.precision)
     if masks is not None:
-        masks = [mask.to(device, dtype) for mask in masks]
+        masks = [place_mask(*pair) for pair in zip(masks, network.layers, strict=True)]
     l2 = weight_decay(job)
     decays = [
         (list(network.layers), l2),
@@ -150,9 +155,34 @@ def make_stack(job: Job, group: Group, device: torch.device, dtype: torch.dtype)
         minibatch=torch.zeros(len(MEASURES), len(runs), dtype=torch.float64, device=device),
         probe_loss=torch.zeros(len(runs), dtype=torch.float64, device=device),
         diverged=torch.zeros(len(runs), dtype=torch.bool, device=device),
+        fused=fused_wanted(job, device),
     )
-    stack.count_live()
+    if device.type != "meta":  # tensors without values, of which a step's operations are counted
+        stack.count_live()
     return stack
+
+
+def lie_as_gpus_like(network: Network, precision: str) -> None:
+    """Choose how activations and weights lie in memory, so that no operation of a GPU copies them first.
+
+    An MLP's activations lie as [K, features, B]. A Wide ResNet's images and weights lie channels
+    last where tensor cores multiply, and as they come in IEEE float32, whose convolutions would
+    each convert them.
+    """
+    if isinstance(network, StackedMLP):
+        network.feature_major = True
+    else:
+        network.lie_channels_last(precision in ("tf32", "bf16"))
+        network.rectify_at_once = network.is_rectified and has_triton()
+
+
+def place_mask(mask: Tensor, layer: Tensor) -> Tensor:
+    """Ones and zeros on a layer's device, in memory like its weights: bytes on a GPU, where memory sets the pace.
+
+    A CPU, which converts slowly, has them in the weights' type.
+    """
+    dtype = layer.dtype if layer.device.type == "cpu" else torch.uint8
+    return torch.empty_like(layer, dtype=dtype, requires_grad=False).copy_(mask)
 
 
 def weight_decay(job: Job) -> float:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gradflow.flow import EXPONENTS, GradientFlow, norm, norm_by_rows
+from gradflow.networks.mlp import StackedMLP
 from gradflow.study.job import Job
+from gradflow.training.fused.update import BY_PRODUCT, FusedUpdate
 from gradflow.training.stack import Stack, forget_gradients, gradient, probing_mode
 
 
@@ -56,7 +58,7 @@ def train_step(
     labels: Tensor,
     learning_rate: float,
     *,
-    mixed: bool,
+    precision: str,
     probing: bool,
     update_masks: Callable[[Stack], None] | None = None,
 ) -> None:
@@ -67,14 +69,25 @@ def train_step(
         images: [K, B, C, H, W], normalised.
         labels: [K, B].
         learning_rate: of this step.
-        mixed: compute products in bfloat16; weights, sums and norms stay float32.
+        precision: of the products, a setting; weights, sums and norms of bf16 stay float32.
         probing: add the losses and the flow of this minibatch to the stack's sums.
         update_masks: called between the backward pass and the update.
     """
     forget_gradients(stack.network)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=mixed, cache_enabled=False):
-        losses, objective = _losses_and_objective(stack, stack.network(images), labels)
+    fused = None
+    if stack.fused and not probing and update_masks is None:
+        fused = FusedUpdate(stack.layers, stack.masks, stack.optimizer, learning_rate, precision)
+    with mixed_products(images.device, precision):
+        if fused and precision in BY_PRODUCT and isinstance(stack.network, StackedMLP):
+            logits = stack.network(images, fused)
+        else:
+            logits = stack.network(images)
+        losses, objective = _losses_and_objective(stack, logits, labels)
     objective.sum().backward()  # a sum, so that each network's gradient is that of its own mean loss
+    if fused:
+        fused.apply_gradients()
+        stack.optimizer.step(learning_rate, first_group=1)
+        return
     if update_masks is not None:
         update_masks(stack)
     if probing:
@@ -105,11 +118,20 @@ def regularise(stack: Stack) -> None:
             gradient(layer).add_(layer.sign(), alpha=settings.l1)
     if settings.gradient_clip:
         networks = len(stack.runs)
-        gradients = [gradient(p).view(networks, -1) for p in stack.network.parameters()]
-        norms = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients]).norm(dim=0)
+        gradients = [gradient(p) for p in stack.network.parameters()]
+        norms = torch.stack(
+            [torch.linalg.vector_norm(g.reshape(networks, -1), dim=1) for g in gradients]
+        ).norm(dim=0)
         share = (settings.gradient_clip / (norms + 1e-6)).clamp(max=1.0)
         for one in gradients:
-            one.mul_(share.unsqueeze(1))
+            one.mul_(share.view(-1, *[1] * (one.dim() - 1)))
+
+
+def mixed_products(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Products in bfloat16 where the precision says so."""
+    if precision != "bf16":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 def probe_step(stack: Stack, images: Tensor, labels: Tensor, share: float) -> None:

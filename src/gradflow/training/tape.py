@@ -50,7 +50,7 @@ class Tape:
 
 class _Recorder(TorchDispatchMode):
     def __init__(self, add: Callable[[Any], None]):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._add = add
 
     def __torch_dispatch__(

@@ -22,7 +22,7 @@ import torch
 from gradflow.data.store import DamagedDataError, DataError, ImageData, load_dataset
 from gradflow.files import lock, lock_path, remove_asides
 from gradflow.study import own
-from gradflow.study.cost import record_job
+from gradflow.study.cost import GPU_CONTEXT_MB, gpu_memory_mb, record_job, runs_that_fit
 from gradflow.study.job import Job, Run
 from gradflow.training.checkpoint import (
     CheckpointError,
@@ -83,19 +83,46 @@ def train_job(
             for run in job.runs
             if not is_finished(job, run, results) and not take_back_log(job, run, results)
         ]
-        if missing:
+        while missing:
             progress = read_checkpoint(state)
             if progress is not None and (
-                progress.spec != job.to_json() or not set(missing) <= progress.rows.keys()
+                progress.spec != job.to_json() or not resumable(missing, progress, device)
             ):
                 progress = (
                     None  # left by another specification, or without the runs that are missing now
                 )
+            # a checkpoint says itself which runs train together
+            chosen = progress.rows if progress else at_once(job, missing, device)
+            part = [run for run in missing if run in chosen]
             if progress is None or progress.tensors:
-                progress = _train(job, missing, results, progress, device, keep_weights, start)
-            publish(job, missing, progress, results)
+                progress = _train(job, part, results, progress, device, keep_weights, start)
+            publish(job, part, progress, results)
             record_job(results, job, progress.rows, progress.seconds, device.type)
+            missing = [run for run in missing if run not in part]
+            if missing:
+                remove_checkpoint(state)
         remove_checkpoint(state)
+
+
+def resumable(missing: Sequence[Run], progress: Progress, device: torch.device) -> bool:
+    """Whether a checkpoint has the missing runs: all, or on a GPU, which may train them in parts, some."""
+    found = set(missing) & progress.rows.keys()
+    return bool(found) and (device.type == "cuda" or len(found) == len(missing))
+
+
+def at_once(job: Job, runs: Sequence[Run], device: torch.device) -> tuple[Run, ...]:
+    """The runs that train together: on a GPU those for which its free memory is planned to suffice."""
+    if device.type != "cuda":
+        return tuple(runs)
+    free = torch.cuda.mem_get_info(device)[0] / 1e6 + GPU_CONTEXT_MB  # which is taken by now
+    chosen = runs_that_fit(job, runs, free)
+    if len(chosen) < len(runs):
+        print(
+            f"{len(runs)} networks are planned with {gpu_memory_mb(job, runs):,} MB on the GPU and {free:,.0f} MB are "
+            f"free: {len(chosen)} train at once, the others after them",
+            file=sys.stderr,
+        )
+    return chosen
 
 
 def read_checkpoint(state: Path) -> Progress | None:
@@ -271,6 +298,20 @@ def keep_freed_memory() -> None:
         allocator = ctypes.CDLL(None)
         allocator.mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
         allocator.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+def gpu_error(error: RuntimeError, job: Job) -> str:
+    """One sentence for what a GPU could not do."""
+    reason = str(error).strip().split("\n")[0].rstrip(".")
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            f"the GPU's memory does not suffice ({reason}); the job is planned with {gpu_memory_mb(job):,} MB: let fewer "
+            "jobs share the GPU (GRADFLOW_GPU_SLOTS), or take one with more memory"
+        )
+    return (
+        f"the GPU failed ({reason}); run the same command again, with GRADFLOW_GRAPHS=off and GRADFLOW_FUSED=off if it "
+        "fails again"
+    )
 
 
 class StopSignals:

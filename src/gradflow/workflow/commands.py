@@ -129,11 +129,13 @@ def load_scripts_and_kernels() -> Run:
 
 def run(train: Train, arguments: list[str]) -> int:
     """Train the job of a script's arguments."""
+    import torch
+
     from gradflow.data.store import DataError
     from gradflow.training.checkpoint import CheckpointError
     from gradflow.training.devices import training_device
     from gradflow.training.run_log import RunLogError
-    from gradflow.training.train_job import Stopped, prepare
+    from gradflow.training.train_job import Stopped, gpu_error, prepare
 
     parsed = parse(None, arguments)
     try:
@@ -143,6 +145,9 @@ def run(train: Train, arguments: list[str]) -> int:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return STOPPED
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        print(gpu_error(error, parsed.job), file=sys.stderr)
+        return 1
     except (CheckpointError, DataError, RunLogError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

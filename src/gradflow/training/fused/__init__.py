@@ -1,0 +1,1 @@
+"""A training step's weight update on a GPU, in one kernel with what comes before it."""

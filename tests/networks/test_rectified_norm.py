@@ -1,0 +1,58 @@
+"""BatchNorm and ReLU in one pass against torch's two; the Triton kernel in its interpreter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from plain import DEVICE
+
+from gradflow.networks.rectified_norm import launch_rectified
+from gradflow.networks.wide_resnet import ProbeableBatchNorm
+
+LAYOUTS = (torch.channels_last, torch.contiguous_format)
+
+
+def images(seed: int, layout: torch.memory_format) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = 3 * torch.randn(8, 6, 5, 5, generator=generator) + 1
+    return drawn.to(DEVICE).contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_outputs_gradients_and_statistics_are_torchs(layout: torch.memory_format) -> None:
+    ours, theirs = (ProbeableBatchNorm(6).to(DEVICE) for _ in range(2))
+    with torch.no_grad():
+        for norm in (ours, theirs):
+            norm.weight.copy_(torch.linspace(-1, 2, 6))
+            norm.bias.copy_(torch.linspace(0.5, -0.5, 6))
+    for step in range(3):
+        x = images(step, layout).requires_grad_()
+        twin = x.detach().clone().requires_grad_()
+        ours.update_statistics = theirs.update_statistics = step != 1  # a probe in between
+        upstream = images(10 + step, layout)
+        out, expected = ours.rectified(x), torch.relu(theirs(twin))
+        out.backward(upstream)
+        expected.backward(upstream)
+        torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(x.grad, twin.grad, rtol=1e-4, atol=1e-5)
+        for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-4)
+        for own, other in zip(ours.buffers(), theirs.buffers(), strict=True):
+            torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
+    ours.eval(), theirs.eval()
+    torch.testing.assert_close(ours.rectified(x), torch.relu(theirs(x)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_kernel(layout: torch.memory_format) -> None:
+    pytest.importorskip("triton", reason="Triton comes with torch for CUDA")
+    x = images(0, layout)
+    scale, shift = torch.linspace(-1, 2, 6).to(DEVICE), torch.linspace(1, -1, 6).to(DEVICE)
+    x[0, 0, 0, 0] = float("nan")
+    out = torch.empty_like(x)
+    launch_rectified(x, scale, shift, out)
+    expected = F.relu(x * scale.view(-1, 1, 1) + shift.view(-1, 1, 1))
+    torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6, equal_nan=True)
+    with pytest.raises(ValueError, match="both alike"):
+        launch_rectified(x, scale, shift, torch.empty(8, 6, 5, 5).mT)
