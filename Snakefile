@@ -77,7 +77,8 @@ for group, artifacts in artifact_groups(CONFIG.artifacts).items():
 
 
 onstart:
-    forget_failures()
+    if workflow.is_main_process:
+        forget_failures(workflow.dag)
     watch_over_slurm()
     start_warm_servers()
     start_progress()

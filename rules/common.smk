@@ -31,13 +31,15 @@ from gradflow.workflow.mistakes import (
     check_settings,
 )
 from gradflow.workflow.after_failure import (
-    Asked,
     Listener,
     conclude,
+    forget_failures,
     partial_command,
     same_settings,
+    steps_of,
+    what_is_asked,
 )
-from gradflow.workflow.attempts import JOB, forget
+from gradflow.workflow.attempts import JOB
 from gradflow.report.reference import NAME as REFERENCE
 from gradflow.report.reference import KEEP, ReferenceError, kept_scales, read_reference
 from gradflow.workflow.imported_files import imported_files
@@ -397,61 +399,12 @@ def start_progress():
         PROGRESS.start(logger, steps, Path("results"), at_once or 1, details)
 
 
-def forget_failures():
-    """What failed in an earlier attempt has not failed in this one yet."""
-    if workflow.is_main_process:
-        for job in workflow.dag.needrun_jobs():
-            for log in job.log:
-                forget(Path(log))
-
-
 def finish_what_is_there():
     """After a failure: every table and figure from the runs that exist, then which jobs failed and why."""
     PROGRESS.stop()
     if not CONFIG.partial:
-        dag = workflow.dag
-        needrun = [
-            job for level in dag.toposorted() for job in level if dag.needrun(job)
-        ]
-        steps = {
-            dag.jobid(job): {dag.jobid(other) for other in dag.dependencies[job]}
-            for job in needrun
-        }
-        conclude(LISTENER, steps, partial_command(what_is_asked(), is_training))
-
-
-def what_is_asked():
-    """What this snakemake understood of its command line."""
-    dag, settings = workflow.dag_settings, workflow.config_settings
-    resources, deployment = workflow.resource_settings, workflow.deployment_settings
-    local = resources.cores if workflow.local_exec else resources.local_cores
-    options = (
-        [
-            "--software-deployment-method",
-            "conda",
-            "--conda-prefix",
-            os.path.abspath(deployment.conda_prefix or ".snakemake/conda"),
-        ]
-        if CONDA
-        else []
-    )
-    return Asked(
-        targets=list(dag.targets),
-        until=sorted(dag.until),
-        omit_from=sorted(dag.omit_from),
-        config_files=list(settings.configfiles),
-        config=dict(settings.config),
-        snakefile=Path(workflow.main_snakefile),
-        cores=local or 1,
-        options=options,
-    )
-
-
-def settings_of_this_snakemake():
-    """The options by which another one sees the same configuration, as a part of a shell command."""
-    settings = workflow.config_settings
-    text = shlex.join(same_settings(settings.configfiles, settings.config))
-    return text.replace("{", "{{").replace("}", "}}")
+        command = partial_command(what_is_asked(workflow), is_training)
+        conclude(LISTENER, steps_of(workflow.dag), command)
 
 
 def is_training(target):

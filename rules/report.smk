@@ -66,6 +66,13 @@ rule describe_runs:
         " --html {output.html:q} 2> {log:q}"
 
 
+def settings_of_this_snakemake():
+    """The options by which another one sees the same configuration, as a part of a shell command."""
+    settings = workflow.config_settings
+    text = shlex.join(same_settings(settings.configfiles, settings.config))
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 # `snakemake SCALE --report FILE` on what is finished by now; this snakemake holds the results folder for it
 rule write_report:
     input:
