@@ -260,7 +260,7 @@ def test_the_real_data_set(dataset: str, tmp_path: Path, monkeypatch: pytest.Mon
         "train": (stored.train_images.numpy(), stored.train_labels.tolist()),
         "test": (stored.test_images.numpy(), stored.test_labels.tolist()),
     }
-    for write in (write_parquet, write_zip):
+    for write, kind in ((write_parquet, "PNG"), (write_folder, "BMP")):
         copy = tmp_path / write.__name__
-        write(dataset, parts, copy, "PNG")
+        write(dataset, parts, copy, kind)
         assert fetch(dataset, copy, copy / "out")[0] == content

@@ -28,8 +28,10 @@ PREFIX = 4  # bytes of a checksum that are kept of each of the authors' images
 COARSE_CLASSES = 20  # of CIFAR-100
 IMAGE_COLUMNS, LABEL_COLUMNS = ("img", "image"), ("label", "labels")
 ENDINGS = {".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".jpg", ".jpeg"}
-FOLDERS = {"cifar10": ("cifar10", "CIFAR10", "cifar-10", "CIFAR-10")}
-FOLDERS["cifar100"] = tuple(name.replace("10", "100") for name in FOLDERS["cifar10"])
+FOLDERS = {
+    "cifar10": ("cifar10", "CIFAR10", "cifar-10", "CIFAR-10"),
+    "cifar100": ("cifar100", "CIFAR100", "cifar-100", "CIFAR-100"),
+}
 CLASSES = {  # in the order of their labels
     "cifar10": "airplane automobile bird cat deer dog frog horse ship truck",
     "cifar100": """
