@@ -65,9 +65,7 @@ def study(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def touch_everything(project: Project) -> None:
-    for path in project.files(
-        "src/**/*.py", "scripts/*.py", "rules/*", "Snakefile", "config.yaml", "workflow/**/*"
-    ):
+    for path in project.files("src/**/*", "scripts/*.py", "rules/*", "Snakefile", "config.yaml"):
         path.touch()
 
 
