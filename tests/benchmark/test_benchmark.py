@@ -445,6 +445,9 @@ def test_verdicts_on_a_gpu_have_its_targets() -> None:
     )
     assert "SGD, TF32, NR, measurements included: REACHED with 35.0 at K=15." in text
     assert "SGD, TF32, BN, measurements included: MISSED with 38.0 at K=10." in text
+    sparse = measurement(**gpu, run_us=40.0, floor_us=30.0, networks=5, runs="sparse")
+    text = " ".join(line.strip() for line in verdict_lines([*rows, sparse]))
+    assert "at K=5, all sparse and of the full width: MISSED with 40.0, 75% of the floor's" in text
 
 
 def test_the_figure_shows_every_network_optimizer_and_regularization() -> None:
