@@ -99,7 +99,7 @@ class TestTutorial:
         done = subprocess.run(
             [sys.executable, "-m", *command, "-q", "-p", "no:cacheprovider",
              "-o", f"pythonpath={project.folder / 'src'} {ROOT / 'tests'}"],
-            cwd=ROOT, env=environment(), text=True, capture_output=True, check=False, timeout=300,
+            cwd=ROOT, env={**environment(), "GRADFLOW_OWN": str(project.folder / "own")}, text=True, capture_output=True, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0 and " 3 passed" in f" {done.stdout.splitlines()[-1]}", (
             done.stdout

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from project import environment
 
-from gradflow.study import job as spec
+from gradflow.study import job as job_module
 from gradflow.study.config import ConfigError, load_config, max_width_of, settings_of
 from gradflow.study.datasets import SHAPES
 from gradflow.study.job import Configuration, Job, Settings, dense_width
@@ -222,7 +222,7 @@ def test_the_json_is_canonical() -> None:
     text = a_job().to_json()
     plain = json.loads(text)
     assert text == json.dumps(plain, sort_keys=True, separators=(",", ":"))
-    assert plain["engine"] == spec.ENGINE_VERSION
+    assert plain["engine"] == job_module.ENGINE_VERSION
     assert plain["settings"] == {}
     assert json.loads(a_job(settings=Settings(batch_size=64)).to_json())["settings"] == {
         "batch_size": 64
@@ -238,7 +238,7 @@ def test_a_setting_added_later_leaves_every_identity_as_it_was(
     more = dataclasses.make_dataclass(
         "More", [("dropout", float, 0.0)], bases=(Settings,), frozen=True
     )
-    monkeypatch.setattr(spec, "Settings", more)
+    monkeypatch.setattr(job_module, "Settings", more)
     after = [
         dataclasses.replace(job, settings=more(**dataclasses.asdict(job.settings))) for job in jobs
     ]
@@ -249,7 +249,7 @@ def test_a_setting_added_later_leaves_every_identity_as_it_was(
 
 def test_another_engine_version_is_another_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     text = a_job().to_json()
-    monkeypatch.setattr(spec, "ENGINE_VERSION", spec.ENGINE_VERSION + 1)
+    monkeypatch.setattr(job_module, "ENGINE_VERSION", job_module.ENGINE_VERSION + 1)
     assert a_job().to_json() != text
     with pytest.raises(ValueError, match="made for engine version"):
         Job.from_json(text)

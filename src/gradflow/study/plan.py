@@ -360,8 +360,8 @@ class Grid:
         """What a scale leaves out of the full study, by the data set that it is about."""
         full = self.config.scales.get(FULL)
         found: dict[str, list[str]] = {}
-        for study in studies if full else ():
-            if study in full.studies:
+        for study in studies:
+            if full is not None and study in full.studies:
                 plan = self.plan(scale, study)
                 words = in_words(plan, self.plan(FULL, study))
                 if words and words not in found.setdefault(plan.stands_for, []):
