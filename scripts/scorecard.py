@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from gradflow.analysis.runs import RUN_KEY, StudyTableError, read_rows
 from gradflow.analysis.tables import write_csv
-from gradflow.report.scorecard import Request, scorecard_rows
+from gradflow.report.scorecard import ScorecardPlan, scorecard_rows
 from gradflow.report.scorecard_page import write_scorecard
 
 
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--csv", required=True, type=Path)
     parser.add_argument("--html", required=True, type=Path)
     arguments = parser.parse_args()
-    request = Request.from_json(arguments.plan)
+    request = ScorecardPlan.from_json(arguments.plan)
     try:
         rows = scorecard_rows(request, arguments.studies, arguments.tables)
         distinct = len(read_rows(arguments.studies).drop_duplicates(RUN_KEY))

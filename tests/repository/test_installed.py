@@ -29,9 +29,10 @@ flow = gradflow.measure_gradient_flow(module, F.cross_entropy, [batch], masks={"
 assert flow.egf(2) > 0
 from gradflow.paper.assumptions import ASSUMPTIONS
 from gradflow.paper.claims.verdicts import check_published, load_claims
-from gradflow.report.pages import write_page
+from importlib.resources import files
 assert len(gradflow.load_p_values()) == 254 and len(load_claims()) >= 24 and check_published()
 assert ASSUMPTIONS.is_file()
+assert (files("gradflow.report") / "templates" / "scorecard.html").is_file()
 """
 CALLER = """
 import gradflow

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from gradflow.analysis.collect import run_row
 from gradflow.study import labels
-from gradflow.study.config import Artifact, Config
+from gradflow.study.config import ArtifactEntry, Config
 from gradflow.study.kinds import KINDS
 from gradflow.study.plan import Plan
 from gradflow.text import nearest
@@ -57,7 +57,7 @@ class Provenance:
     """What is behind an artifact or some of its cells."""
 
     path: Path
-    artifact: Artifact
+    artifact: ArtifactEntry
     sources: list[Source]  # each run once, though studies share it
     planned: int | None  # runs of the studies' plans that match; None without any study table
     missing: list[str]  # what could not be told, a sentence each
@@ -170,7 +170,7 @@ def _planned(plans: list[Plan]) -> list[Source]:
     return list({row["log"]: Source(row) for plan in plans for row in planned_rows(plan)}.values())
 
 
-def _in_artifact(source: Source, artifact: Artifact) -> bool:
+def _in_artifact(source: Source, artifact: ArtifactEntry) -> bool:
     """Whether an artifact is drawn from a run: as `runs.select` and the scripts choose."""
     kind = KINDS[artifact.kind]
     if kind.runs != "every variant" and source.value("variant") != artifact.variant:

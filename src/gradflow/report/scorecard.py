@@ -32,8 +32,8 @@ COLUMNS = [
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the script was given."""
+class ScorecardPlan:
+    """What a scorecard is made for."""
 
     scale: str
     scaled_down: list[dict[str, str]]  # as `scaling.scaled_down` gives them
@@ -42,13 +42,13 @@ class Request:
     artifacts: dict[str, dict[str, Any]]  # of those tables that published numbers stand beside
 
     @classmethod
-    def from_json(cls, text: str) -> Request:
+    def from_json(cls, text: str) -> ScorecardPlan:
         """Read what the rule passes."""
         return cls(**json.loads(text))
 
 
 def scorecard_rows(
-    request: Request, studies: Iterable[Path], tables: Iterable[Path]
+    request: ScorecardPlan, studies: Iterable[Path], tables: Iterable[Path]
 ) -> pd.DataFrame:
     """The scorecard as a tidy frame, COLUMNS, a row a claim, table, study and reduction.
 

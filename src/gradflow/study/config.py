@@ -122,7 +122,7 @@ class Scale(Strict):
     )
 
 
-class Artifact(Strict):
+class ArtifactEntry(Strict):
     """A table or figure, and what it is drawn from."""
 
     kind: ArtifactKind
@@ -145,7 +145,7 @@ class Config(Strict):
     variants: dict[Name, dict[str, Any]]
     studies: dict[Name, Study]
     scales: dict[Name, Scale]
-    artifacts: dict[Name, Artifact]
+    artifacts: dict[Name, ArtifactEntry]
     partial: Annotated[bool, Field(strict=False)] = (
         False  # on the command line: make everything from existing logs
     )
@@ -356,7 +356,7 @@ def _image_mistake(
     return minibatch_mistake(settings, shape.train_images, dataset, others)
 
 
-def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:
+def _artifact_mistakes(config: Config, artifact: ArtifactEntry, place: str) -> Iterable[str]:
     kind = KINDS[artifact.kind]
     if not artifact.studies and kind.needs_study:
         yield f"{place}.studies: missing; a {kind.name} is drawn from at least one study"
@@ -388,7 +388,7 @@ def _artifact_mistakes(config: Config, artifact: Artifact, place: str) -> Iterab
                 )
 
 
-def _untrained_mistakes(config: Config, artifact: Artifact, place: str) -> Iterable[str]:
+def _untrained_mistakes(config: Config, artifact: ArtifactEntry, place: str) -> Iterable[str]:
     """A variant that an artifact is drawn from, but that a study of it does not train at some scale."""
     for name, scale in config.scales.items():
         here = [

@@ -16,7 +16,7 @@ from typing import Any
 
 from gradflow.study import own
 from gradflow.study.config import (
-    Artifact,
+    ArtifactEntry,
     Block,
     Config,
     max_width_of,
@@ -207,7 +207,7 @@ def _own_files(
     return tuple((part, own.fingerprint(*part.split("/"))) for part in sorted(parts))
 
 
-def _planned_runs(plans: Sequence[Plan], artifact: Artifact) -> dict[str, int]:
+def _planned_runs(plans: Sequence[Plan], artifact: ArtifactEntry) -> dict[str, int]:
     """How many runs an artifact shows when all have finished, by the data set that they are about."""
     found: dict[str, set[str]] = {plan.stands_for: set() for plan in plans}
     every_variant = KINDS[artifact.kind].runs == "every variant"

@@ -76,7 +76,7 @@ SENTENCES = {
         "settings": "Settings at this scale, over the variant's.",
         "keep_weights": "Whether each run's final weights and masks are kept beside its log.",
     },
-    "Artifact": {
+    "ArtifactEntry": {
         "kind": "What is drawn; `gradflow.study.kinds` lists the kinds.",
         "title": "The heading; {dataset} becomes the data sets' names.",
         "studies": "The studies whose runs it is drawn from.",
