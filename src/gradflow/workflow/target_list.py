@@ -17,7 +17,7 @@ from gradflow.study.plan import Grid
 from gradflow.text import COLUMNS, in_hours
 from gradflow.workflow.planning import Planner, Sum, TargetError
 
-_NAME, _COST = 24, 11
+_NAME, _COST = 26, 11
 _FULL = "paper"
 _REPEATED = "Wilcoxon signed-rank test, sparse > dense: "  # the beginning of ten titles
 
