@@ -119,8 +119,8 @@ def ruled_masks(
     before = [tensor.detach().clone() for tensor in (*masks, *weights)]
     answers = [called(place, rule, stack, *arguments) for _ in range(2 if twice else 1)]
     for old, new in zip(before, (*masks, *weights), strict=True):
-        # bits, since weights that diverged equal nothing
-        if not torch.equal(old.view(torch.uint8), new.detach().view(torch.uint8)):
+        # a weight that diverged equals nothing, itself included
+        if not torch.all((old == new) | (old.isnan() & new.isnan())):
             raise ContractError(
                 f"{place}: {rule.__name__} changes the stack's masks or weights in place; return new "
                 "masks and leave the stack as it is"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,13 @@ from torch import Tensor
 
 from gradflow.flow import GradientFlow
 from gradflow.study.job import Job, Run, dense_width
+from gradflow.study.shapes import capacity, mlp_layer_shapes
 from gradflow.training.contracts import check_masked_weights
 from gradflow.training.run_log import MEASURES
 from gradflow.training.stack import Stack, weight_decay
 from gradflow.training.step import measures
 
+CAUSE = "divergence_cause"  # key of a row, of no column: it goes into the log's metadata
 COLLAPSED = 0.98  # of log C: a training loss above it never left chance
 
 
@@ -45,6 +48,7 @@ def probe_rows(
     )
     for parameter in stack.network.parameters():
         finite &= torch.isfinite(parameter.detach()).reshape(networks, -1).all(1)
+    causes = divergence_causes(stack, probe, ~finite & ~stack.diverged)
     stack.diverged |= ~finite
     diverged = stack.diverged.tolist()
     train_loss, probe_loss, test_loss = (
@@ -80,6 +84,7 @@ def probe_rows(
             "total_weights": [layer[0].numel() for layer in stack.layers],
             "trainable_parameters": sum(active[k]) + other_parameters,
             "diverged": diverged[k],
+            CAUSE: causes.get(k),
             "collapsed": not diverged[k] and train_loss[k] > COLLAPSED * math.log(classes),
         }
         for index, name in enumerate(MEASURES):
@@ -89,6 +94,65 @@ def probe_rows(
                 f"minibatch_{name}": minibatch[index][k],
             }
     return found
+
+
+def divergence_causes(stack: Stack, probe: Probe, new: Tensor) -> dict[int, str]:
+    """What was found not to be finite in each network that diverged since the last probe.
+
+    Args:
+        stack: the networks.
+        probe: what was just measured.
+        new: bool [K].
+
+    Returns:
+        By the network's place: `weight` (an update left the range of numbers), `gradient` (the
+        optimizer's state is not finite either: a gradient was not), or where all weights are finite
+        `gradient` (at the probe) or `loss`.
+    """
+    places: list[int] = new.nonzero().flatten().tolist()
+    if not places:
+        return {}
+
+    def finite(tensors: Iterable[Tensor]) -> Tensor:
+        found = torch.ones_like(new)
+        for tensor in tensors:
+            found &= torch.isfinite(tensor.detach()).reshape(len(new), -1).all(1)
+        return found
+
+    parameters = list(stack.network.parameters())
+    weights = finite(parameters)
+    state = finite(one for p in parameters for one in stack.optimizer.state_of(p))
+    losses = torch.isfinite(torch.stack([probe.train_loss, probe.probe_loss, probe.test_loss])).all(
+        0
+    )
+    found = {}
+    for k in places:
+        if not weights[k]:
+            found[k] = "weight" if state[k] else "gradient"
+        else:
+            found[k] = "gradient" if losses[k] else "loss"
+    return found
+
+
+def log_notes(job: Job, run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What the metadata of a run's log say of it: how far the twins' capacities agree, and why it diverged."""
+    notes = {}
+    if job.configuration.model == "mlp" and run.architecture == "sparse":
+        places, active = rows[-1]["total_weights"], rows[-1]["active_weights"]
+        shapes = mlp_layer_shapes(
+            places[0] // job.max_width,
+            dense_width(job.max_width, run.percent),
+            job.configuration.depth,
+            places[-1] // job.max_width,
+        )
+        same = active == capacity(shapes)
+        notes["capacity"] = (
+            "equal in each layer" if same else f"equal in total: {active}, dense {capacity(shapes)}"
+        )
+    for row in rows:
+        if row.get(CAUSE):
+            notes["divergence"] = f"{row[CAUSE]} by step {row['step']}"
+    return notes
 
 
 def log_identity(job: Job) -> dict[str, Any]:

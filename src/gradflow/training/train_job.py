@@ -37,6 +37,7 @@ from gradflow.training.checkpoint import (
 from gradflow.training.cohort import Cohort
 from gradflow.training.displaced import displace_log, take_back_log
 from gradflow.training.heartbeat import ProgressRecord
+from gradflow.training.log_rows import log_notes
 from gradflow.training.made_by import joined, made_here
 from gradflow.training.run_log import WrongLogError, read_log, write_log
 from gradflow.training.step_choice import kept_choice
@@ -268,7 +269,8 @@ def publish(job: Job, runs: Sequence[Run], progress: Progress, results: Path) ->
         displace_log(job, run, results)  # Snakemake may have restored it since this job was trained
         spec = job.only(run).to_json()
         metadata = made_by | {"spec": spec, "seconds": f"{progress.seconds:.3f}"}
-        write_log(log, progress.rows[run], metadata)
+        rows = progress.rows[run]
+        write_log(log, rows, metadata | log_notes(job, run, rows))
 
 
 def prepare(device: torch.device, job: Job, threads: int) -> None:
