@@ -105,6 +105,7 @@ def test_a_comparison_by_a_method() -> None:
         gradflow.compare(DATA, cell, method=name, **options) for name in ("random", "snip", "rigl")
     ]
     dense = [table["test_loss_dense"].iloc[0] for table in tables]
-    assert dense[0] == dense[1] == dense[2]
+    # steps are compiled for some methods and not for others
+    assert dense[1:] == pytest.approx(dense[:1] * 2, rel=1e-4)
     sparse = {table["test_loss_sparse"].iloc[0] for table in tables}
     assert len(sparse) == 3
