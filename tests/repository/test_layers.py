@@ -23,7 +23,7 @@ STEPS = (
     ("networks", "flow"),
     ("training",),
     ("analysis",),
-    ("paper", "twins"),
+    ("paper", "twins", "modules"),
     ("report",),
     ("workflow",),
     ("",),  # the package itself, which offers names of all of them
