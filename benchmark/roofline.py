@@ -19,12 +19,11 @@ from gradflow.study.cost import (
     STATES,
     Rates,
     Work,
-    float_size,
     pass_work,
-    shape_of,
     stacks_of,
 )
 from gradflow.study.job import Job
+from gradflow.study.sizes import float_size, shape_of
 
 LARGE = 2**30  # bytes of a copy on a GPU: far more than its caches hold
 CPU_BYTES = (2**18, 2**28)  # the least and the most that are copied on a CPU

@@ -18,7 +18,6 @@ from gradflow.study.cost import (
     CostModel,
     checkpoint_bytes,
     disk_bytes,
-    epochs_of,
     memory_mb,
     planned_device,
     record_job,
@@ -28,6 +27,7 @@ from gradflow.study.cost import (
     work_of,
 )
 from gradflow.study.job import PAPER_OPTIMIZERS, Configuration, Job, Settings
+from gradflow.study.sizes import epochs_of
 from gradflow.training.magnitude_pruning import pretraining_epochs
 from gradflow.workflow.job_list import read_job_list
 

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradflow.files import lock, lock_path
-from gradflow.study.datasets import SHAPES, DatasetShape
+from gradflow.study.cpu_speed import ASSUMED, CpuRates, cpu_rates
+from gradflow.study.datasets import SHAPES
 from gradflow.study.job import Job, Run, dense_width, probe_epochs
+from gradflow.study.native_cost import is_native, native_seconds
 from gradflow.study.shapes import mlp_layer_shapes, wide_resnet_layers
+from gradflow.study.sizes import epochs_of, float_size, shape_of, train_images
 
 DeviceType = Literal["cpu", "cuda"]
 
@@ -48,7 +51,8 @@ GPU_CONTEXT_MB = 600.0  # a CUDA context's own, with the kernels of the librarie
 GPU_WORKSPACE_MB = 64.0  # of cuBLAS, a stream: each stack has one, and two are there besides
 LIVE_COUNT_BYTES = 17  # a weight while live weights are counted: two float64 and a bool
 LOG_BYTES = 21_000  # of a run log, measured
-START_SECONDS = 15.0  # imports and data
+# Imports and data. On a CPU most jobs fork from a process that has imported torch.
+START_SECONDS: dict[DeviceType, float] = {"cuda": 15.0, "cpu": 1.0}
 DRAW_SECONDS = 2e-7  # a weight: its initial value and its place in a mask are drawn on the CPU
 
 
@@ -254,30 +258,6 @@ def probe_work(job: Job, stack: StackCost, images: int, steps: int) -> Work:
     )
 
 
-def float_size(job: Job) -> int:
-    """Bytes of a float."""
-    return 8 if job.settings.precision == "float64" else 4
-
-
-def epochs_of(job: Job, pretraining: bool) -> range:
-    """The epochs that a job trains: a pretraining the first half, a magnitude job the second."""
-    half = max(1, job.epochs // 2)
-    if pretraining:
-        return range(half)
-    return range(half if job.architectures == ("magnitude",) else 0, job.epochs)
-
-
-def shape_of(job: Job) -> DatasetShape:
-    """The shape of a job's data set, at the side that it is trained on."""
-    return SHAPES[job.configuration.dataset].at_side(job.settings.image_side)
-
-
-def train_images(job: Job) -> int:
-    """How many training images a job uses: all of its data set's, or a subset."""
-    count = job.settings.train_images
-    return SHAPES[job.configuration.dataset].train_images if count == "all" else count
-
-
 def work_of(job: Job, pretraining: bool = False) -> Work:
     """All that a job trains and measures."""
     images = train_images(job)
@@ -410,6 +390,17 @@ def disk_bytes(job: Job, keep_weights: bool, pretraining: bool = False) -> int:
     return len(job.runs) * LOG_BYTES + kept
 
 
+def training_seconds(
+    job: Job, device: DeviceType, pretraining: bool = False, cpu: CpuRates = ASSUMED
+) -> float:
+    """What a job trains and measures, before any factor: by the compiled steps where it has them."""
+    if device == "cpu" and is_native(job):
+        return native_seconds(job, pretraining, cpu)
+    seconds = work_of(job, pretraining).seconds(device, job.settings.precision)
+    # the rates of a CPU above are those assumed
+    return seconds * ASSUMED.flops / cpu.flops if device == "cpu" else seconds
+
+
 @dataclass(frozen=True)
 class Factor:
     """Measured over predicted seconds, and from how many jobs."""
@@ -423,14 +414,24 @@ class CostModel:
 
     Args:
         factors: by (model, device type); 1 where there is none.
+        cpu: how fast a core is.
     """
 
-    def __init__(self, factors: dict[tuple[str, str], Factor] | None = None):
+    def __init__(
+        self, factors: dict[tuple[str, str], Factor] | None = None, cpu: CpuRates = ASSUMED
+    ):
         self.factors = factors or {}
+        self.cpu = cpu
 
     @classmethod
-    def of_results(cls, results: Path) -> CostModel:
-        """Calibrate by the finished jobs of all scales."""
+    def of_results(cls, results: Path, measure: bool = False) -> CostModel:
+        """Calibrate by the finished jobs of all scales.
+
+        Args:
+            results: the results folder.
+            measure: whether a core's speed may be measured, a quarter of a second, where no
+                finished job tells it and none is kept.
+        """
         timed: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for record in records(results):
             try:
@@ -439,9 +440,7 @@ class CostModel:
                     record["device_type"],
                     float(record["seconds"]),
                 )
-                predicted = work_of(job, record["pretraining"]).seconds(
-                    device, job.settings.precision
-                )
+                predicted = training_seconds(job, device, record["pretraining"])
                 measured = 0 < seconds < math.inf and 0 < predicted < math.inf
             # of another engine version, whose speed says nothing of this one's, or damaged
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
@@ -449,9 +448,10 @@ class CostModel:
             if not measured:
                 continue
             timed.setdefault((job.configuration.model, device), []).append((seconds, predicted))
-        return cls(
-            {key: Factor(weighted_median(pairs), len(pairs)) for key, pairs in timed.items()}
-        )
+        factors = {key: Factor(weighted_median(pairs), len(pairs)) for key, pairs in timed.items()}
+        if any(device == "cpu" for _, device in factors):  # of the assumed rates
+            return cls(factors)
+        return cls(factors, cpu_rates(results, measure))
 
     def factor(self, model: str, device: DeviceType) -> Factor:
         """The correction of a model's predicted seconds on a device."""
@@ -459,8 +459,10 @@ class CostModel:
 
     def seconds(self, job: Job, device: DeviceType, pretraining: bool = False) -> float:
         """Wall seconds of a job, its start included."""
-        training = work_of(job, pretraining).seconds(device, job.settings.precision)
-        start = START_SECONDS + DRAW_SECONDS * sum(stack.weights for stack in stacks_of(job))
+        training = training_seconds(job, device, pretraining, self.cpu)
+        start = START_SECONDS[device] + DRAW_SECONDS * sum(
+            stack.weights for stack in stacks_of(job)
+        )
         return start + training * self.factor(job.configuration.model, device).value
 
     def runtime(self, job: Job, device: DeviceType, pretraining: bool = False) -> int:

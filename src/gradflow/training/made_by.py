@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
+from gradflow.study.cpu_speed import cpu_name
 from gradflow.study.job import ENGINE_VERSION
 from gradflow.training.run_log import LIBRARIES
 
@@ -46,18 +45,6 @@ def joined(attempts: Iterable[MadeBy]) -> MadeBy:
             if value not in values:
                 values.append(value)
     return {key: ", then ".join(values) for key, values in found.items()}
-
-
-@cache
-def cpu_name() -> str:
-    """The processor as it names itself."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 @cache

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import FrameType
 
 from gradflow.files import replacing
-from gradflow.study.cost import DeviceType, planned_device, work_of
+from gradflow.study.cost import DeviceType, planned_device, training_seconds
 from gradflow.study.job import Job
 from gradflow.workflow.attempts import JOB, STOPPED, recorded
 from gradflow.workflow.commands import load_scripts_and_kernels
@@ -269,7 +269,7 @@ def say(text: str) -> None:
 
 @cache
 def _predicted_seconds(job: Job, device: DeviceType) -> float:
-    return work_of(job).seconds(device, job.settings.precision)
+    return training_seconds(job, device)
 
 
 def _is_finished(job: Job, results: Path) -> bool:

@@ -166,7 +166,7 @@ class Planner:
     def __init__(self, grid: Grid, results: Path):
         self.grid = grid
         self.results = results
-        self.costs = CostModel.of_results(results)
+        self.costs = CostModel.of_results(results, measure=True)
         self._items: dict[tuple[str, str, bool], Item] = {}
         self._paper: dict[str, set[str]] = {}
 
@@ -308,9 +308,10 @@ class Planner:
                 how = (
                     f"calibrated by {count(factor.jobs, 'finished job')}, times {factor.value:.2f}"
                 )
-                notes.append(
-                    f"  {plural} on a {label}: {how if factor.jobs else 'not calibrated, no finished job'}"
-                )
+                if not factor.jobs:
+                    how = "not calibrated, no finished job"
+                    how += "; a core measured here" * (device == "cpu" and self.costs.cpu.measured)
+                notes.append(f"  {plural} on a {label}: {how}")
         return notes
 
 

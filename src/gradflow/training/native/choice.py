@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from gradflow.files import lock, replacing
-from gradflow.training.made_by import cpu_name
+from gradflow.study.cpu_speed import cpu_name
 from gradflow.training.native.active_products import ActiveWeights, multiply, weight_gradient
 from gradflow.training.native.products import PRODUCTS
 from gradflow.training.native.updates import RATE, UPDATES
