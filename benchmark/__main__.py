@@ -9,6 +9,7 @@ torch.optim; the second has its data on the device. Prints a table and verdicts;
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from benchmark.cases import NETWORKS, PRECISIONS, REGULARIZATIONS, STACKS, make_cases  # noqa: E402
+from benchmark.measure import Measurement  # noqa: E402
 from gradflow.data.sources import DataError  # noqa: E402
 from gradflow.study.config import ConfigError, load_config  # noqa: E402
 from gradflow.study.job import PAPER_OPTIMIZERS  # noqa: E402
@@ -28,7 +30,7 @@ def parse() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    choose = {"nargs": "+", "metavar": "NAME"}
+    choose: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
     parser.add_argument(
         "--networks", **choose, choices=NETWORKS, help=f"of {', '.join(NETWORKS)} (default: all)"
     )
@@ -116,7 +118,7 @@ def measure(arguments: argparse.Namespace) -> None:
         for ending in ("parquet", "pdf", "png")
     )
     bench = Bench(device, arguments.data, arguments.stacks, arguments.seconds, workers)
-    rows = []
+    rows: list[Measurement] = []
     for case, measured in zip(cases, bench.run(cases), strict=True):
         if not rows:
             print("\n".join(machine_lines(measured)), end="\n\n")

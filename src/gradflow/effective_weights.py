@@ -151,9 +151,8 @@ def given_weights(
             for name, parameter in list(owner._parameters.items()):
                 if parameter is not None:
                     tensor = places.get(id(parameter))
-                    owner._parameters[name] = (  # type: ignore[assignment]
-                        of_others(parameter) if tensor is None else tensor
-                    )
+                    held: dict[str, Any] = owner._parameters
+                    held[name] = of_others(parameter) if tensor is None else tensor
         yield
     finally:
         snapshot.restore()

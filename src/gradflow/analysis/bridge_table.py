@@ -93,7 +93,7 @@ def bridge_cells(rows: pd.DataFrame, live: pd.DataFrame, artifact: Artifact) -> 
                 {
                     **cell,
                     "artifact": artifact.name,
-                    "epoch": cell["epoch"] + 1,
+                    "epoch": int(str(cell["epoch"])) + 1,
                     "planned": artifact.planned,
                     "n": test.n,
                     "p_value": test.p_value,
@@ -127,14 +127,16 @@ def bridge_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
     shown = [f"p at {length}" for length in lengths]
     shown += [f"p without {min(artifact.percents)} %", "live %"]
     shown += [f"{percent} %" for percent in artifact.percents]
-    index, texts, looks = [], {"html": [], "latex": []}, []
+    index: list[tuple[str, str, str]] = []
+    texts: dict[Target, list[list[str]]] = {"html": [], "latex": []}
+    looks = []
     for key, cell in cells.groupby(["stands_for", *CELL[2:5], "max_width"], sort=False):
-        stands_for, optimizer, _, regularization, max_width = key
+        stands_for, optimizer, _, regularization, max_width = map(str, key)
         index.append(
             (
                 labels.label("dataset", stands_for),
                 f"{labels.label('optimizer', optimizer)} {labels.label('regularization', regularization)}",
-                f"{int(max_width):,}",
+                f"{int(float(max_width)):,}",
             )
         )
         by_length = cell.set_index("epoch")

@@ -70,8 +70,10 @@ def figure_of_methods(
                 if column == FIRST:
                     axes.set_yscale("log")
                 else:
-                    regular = labels.label("regularization", regularization)
-                    axes.set_title(f"{regular}, {labels.label('optimizer', optimizer)} {rate:g}")
+                    regular = labels.label("regularization", str(regularization))
+                    axes.set_title(
+                        f"{regular}, {labels.label('optimizer', str(optimizer))} {rate:g}"
+                    )
         figure.supxlabel("dense width (% of the maximum)", fontsize=8)
         handles = [Line2D([], [], label=labels.method_label(name), **looks[name]) for name in names]
         legend = figure.legend(

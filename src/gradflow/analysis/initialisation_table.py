@@ -197,7 +197,7 @@ def initialisation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artif
         "Change: median over pairs of the change of sparse minus dense from the first initialisation, percentage "
         "points. p of a fall: paired one-sided Wilcoxon test that it falls, after Holm's correction over the table's "
         f"{int(cells['fall_p_value'].notna().sum())} tests; at or below {LEVEL:g} in "
-        f"{int(significant(cells['fall_p_holm'].to_numpy()).sum())}. That a conclusion changes is no such test.",
+        f"{int(np.sum(significant(cells['fall_p_holm'].to_numpy())))}. That a conclusion changes is no such test.",
         labels.abbreviations(cells["regularization"]),
     ]
     flags = {

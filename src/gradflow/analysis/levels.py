@@ -7,7 +7,7 @@ p-values are discrete, as exact ones are, and what the paper's own count of 0.05
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,6 @@ MIN_SEEDS = 3  # of a t test over seeds, where one seed gives one value
 # Share of the planned pairs that a test needs: those that finish first are no random sample.
 NEEDED = 0.8
 EVEN = 0.5  # on which side of it a p-value lies says whom the data favour, decided or not
-
-Number = TypeVar("Number", float, NDArray[np.floating])
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,11 @@ MARGINS = {
 }
 
 
-def significant(p_value: Number) -> bool | NDArray[np.bool_]:
+@overload
+def significant(p_value: float) -> bool: ...
+@overload
+def significant(p_value: NDArray[np.floating[Any]]) -> NDArray[np.bool_]: ...
+def significant(p_value: Any) -> Any:
     """Whether a p-value, or each of an array, is at or below the level; NaN is not."""
     return p_value <= LEVEL
 

@@ -88,8 +88,10 @@ def method_cells(
             cell = of_cell[of_cell["variant"] == variant]
             own = sparse[sparse["variant"] == variant]
             taus = configuration_taus(own.assign(mean_first=own[FIRST]), "first", "test_accuracy")
-            against = (accuracy["egf"] - accuracy[method]).dropna() if "egf" in accuracy else []
-            test = signed_rank_test(np.asarray(against, dtype=float))
+            against = np.empty(0)
+            if "egf" in accuracy:
+                against = (accuracy["egf"] - accuracy[method]).dropna().to_numpy(float)
+            test = signed_rank_test(against)
             rows.append(
                 {
                     **{key: about[key] for key in _SAME if key in COLUMNS},
@@ -148,7 +150,7 @@ def method_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
                 (
                     _number(cell["accuracy_sparse"], ".1f"),
                     _number(cell["median_difference"], "+.2f"),
-                    p_value_text(cell, target),  # type: ignore[arg-type]
+                    p_value_text(cell, target),
                     _number(cell["against_random"], "+.2f"),
                     _number(cell["egf_against"], "+.2f"),
                     _number(cell[FIRST], ".3g"),

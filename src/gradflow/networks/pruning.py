@@ -22,9 +22,9 @@ from gradflow.data.store import ImageData
 from gradflow.networks.contracts import ContractError, called
 from gradflow.networks.initialisation import initial_weight
 from gradflow.study import own
-from gradflow.study.config_sentences import nearest
 from gradflow.study.job import INITIAL_MASKS, LIBRARY_INITIAL_MASKS, Job, Settings
 from gradflow.study.streams import stream
+from gradflow.text import nearest
 
 IMAGES = 512  # training images that a method may look at, drawn for each run
 

@@ -58,7 +58,8 @@ def design_of(configurations: Iterable[Mapping[str, Any]]) -> Design:
         configurations: each with its model, depth, stands_for, optimizer, learning_rate,
             regularization, activation, `seeds` and `percents` (dense widths, or densities).
     """
-    places, units = set(), {}
+    places: set[Any] = set()
+    units: dict[Any, Any] = {}
     for one in configurations:
         if one["model"] == "mlp" and one["depth"] != 4:
             continue

@@ -109,7 +109,7 @@ def _verdicts(
         resample[:] = significant(_roughly(pairs[..., chosen].reshape(-1, n))).reshape(
             cells, studies
         )
-    found = []
+    found: list[str] = []
     for study in range(studies):
         _, _, kappa = kappa_of(ours[:, study], theirs)
         own = [kappa_of(ours[:, study], one[:, study])[2] for one in again]

@@ -221,15 +221,15 @@ def correlation_rows(
         group = group[(group["stands_for"] == dataset) & (group["architecture"] == "sparse")]
         signs = _signs_of(group)
         if signs is not None:
-            best = str(block.loc[block["theirs"].idxmax(), "measure"])
-            found = margin_of(best, TARGETS.index(str(target)), *signs)
-            part = margin_part("", found)
+            best = str(block["measure"].to_numpy()[block["theirs"].to_numpy().argmax()])
+            margin = margin_of(best, TARGETS.index(str(target)), *signs)
+            part = margin_part("", margin)
             values = (
-                float(found.margin[0]), *found.null_range, bool(part.is_explained[0]), float(part.holds[0]),
+                float(margin.margin[0]), *margin.null_range, bool(part.is_explained[0]), float(part.holds[0]),
                 float(part.opposite[0]),
             )  # fmt: skip
-            for column, value in zip(MARGIN, values, strict=True):
-                frame.loc[block.index, column] = value
+            for name, number in zip(MARGIN, values, strict=True):
+                frame.loc[block.index, name] = number
     numbers = [column for column in MARGIN if column != "margin_explained"]
     return frame.astype(dict.fromkeys(numbers, float))
 

@@ -200,7 +200,10 @@ def _correlations(comparison: pd.DataFrame | None) -> dict[str, Any]:
     defined = columns[columns["same_best"].notna()]
     parts = [
         Part(
-            f"{row['dataset']} {row['target']}", *(np.array([row[name]]) for name in ("margin_holds", "margin_opposite", "margin")),
+            f"{row['dataset']} {row['target']}",
+            holds=np.array([row["margin_holds"]]),
+            opposite=np.array([row["margin_opposite"]]),
+            effect=np.array([row["margin"]]),
             explained=np.array([str(row["margin_explained"]) == "True"]), by=WIDTH,
         )
         for row in columns[columns["margin_holds"].notna()].to_dict("records")

@@ -18,7 +18,16 @@ from gradflow.study.config import Config
 from gradflow.study.plan import Grid
 from gradflow.training.run_log import LIBRARIES, RUN_COLUMNS, SCHEMA, write_log
 
-SAID = ("spec", "engine_version", "device", "device_type", "step", "kernels", "threads", "seconds")
+SAID: tuple[str, ...] = (
+    "spec",
+    "engine_version",
+    "device",
+    "device_type",
+    "step",
+    "kernels",
+    "threads",
+    "seconds",
+)
 SAID += tuple(f"{library}_version" for library in LIBRARIES)
 
 

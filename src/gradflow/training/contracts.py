@@ -133,8 +133,8 @@ def ruled_masks(
             f"{place}: {rule.__name__} returns other masks when it is asked again; draw random numbers "
             "from gradflow.study.streams.stream, so that a resumed job draws the same ones"
         )
-    answer: Sequence[Tensor] | None = answers[0]
-    return answer
+    first: Sequence[Tensor] | None = answers[0]
+    return first
 
 
 def _same(one: Sequence[Tensor] | None, other: Sequence[Tensor] | None) -> bool:

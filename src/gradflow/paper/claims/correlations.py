@@ -265,7 +265,7 @@ def _column(
 
 def _signs(
     evidence: Evidence, stands_for: str, architecture: str
-) -> tuple[Floats, Floats, Floats] | None:
+) -> tuple[Floats, Floats, NDArray[np.int_]] | None:
     """Signs of the four measures and both targets of Table 1's configurations, and the units.
 
     None if a configuration lacks runs. The units are those that every configuration has.

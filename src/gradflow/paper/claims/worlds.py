@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from gradflow.analysis.levels import MARGINS
 from gradflow.paper.claims.evidence import (
@@ -115,9 +116,9 @@ def _flow(size: float, **wanted: Collection[object]) -> Effect:
     return Effect(FLOW, size, **wanted)  # type: ignore[arg-type]
 
 
-_WRN = {"models": ("wide_resnet",), "activations": ()}
+_WRN: dict[str, Any] = {"models": ("wide_resnet",), "activations": ()}
 _C100 = {"data": ("cifar100",)}
-_SPARSE = {"architectures": ("sparse",)}
+_SPARSE: dict[str, Any] = {"architectures": ("sparse",)}
 _ACTIVE = {**_C100, "activations": ("swish", "prelu")}
 
 _sparse_with_bn = _better(1, optimizers=NON_EWMA, regularizations=WITH_BN, **_SPARSE)
@@ -134,7 +135,7 @@ _swish_prelu = _better(1, activations=("swish", "prelu"), **_SPARSE)
 _close = MARGINS["close accuracy"].value
 _close_flow = math.log10(MARGINS["close EGF"].value)
 _no_gain = MARGINS["no better"].value
-_ALL_BN = {"regularizations": ("BN",), "optimizers": EWMA}
+_ALL_BN: dict[str, Any] = {"regularizations": ("BN",), "optimizers": EWMA}
 
 WORLDS: dict[str, ClaimWorlds] = {
     "egf-correlates-best": ClaimWorlds(
