@@ -189,18 +189,20 @@ class PlainLoop(ABC):
     def gradient_norms(self, gradients: Sequence[Tensor]) -> dict[str, float]:
         """||g||_p (Equation 5) and EGF_p (Equation 7), p = 1 and 2, of unmasked gradients by layer."""
         l1, l2 = layer_norms(gradients)
-        sparse = [layer for layer in self.layers if isinstance(layer, MaskedLinear)]
-        masked_l1, masked_l2 = l1, l2
-        if sparse:
-            masked_l1, masked_l2 = layer_norms(
-                [g * layer.mask for g, layer in zip(gradients, sparse, strict=True)]
-            )
+        masked_l1, masked_l2 = self.masked_norms(gradients) or (l1, l2)
         return {
             "grad_norm_l1": sum(l1),
             "grad_norm_l2": math.hypot(*l2),
             "egf_l1": statistics.fmean(masked_l1),
             "egf_l2": statistics.fmean(masked_l2),
         }
+
+    def masked_norms(self, gradients: Sequence[Tensor]) -> tuple[list[float], list[float]] | None:
+        """The norms by layer over the active weights; None of a dense network."""
+        sparse = [layer for layer in self.layers if isinstance(layer, MaskedLinear)]
+        if not sparse:
+            return None
+        return layer_norms([g * layer.mask for g, layer in zip(gradients, sparse, strict=True)])
 
 
 def layer_norms(gradients: Sequence[Tensor]) -> tuple[list[float], list[float]]:
