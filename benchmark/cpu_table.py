@@ -39,6 +39,7 @@ from gradflow.study.job import (  # noqa: E402
     PROBES,
     Configuration,
     Job,
+    Regularization,
     Run,
     Settings,
     probe_epochs,
@@ -51,7 +52,7 @@ from gradflow.training.train_job import prepare  # noqa: E402
 CPU = torch.device("cpu")
 # width: channels and side of the images, about as many pixels, and minibatches of an epoch
 WIDTHS = {40: (1, 6, 32), 200: (1, 14, 16), 256: (1, 16, 16), 392: (3, 11, 8), 788: (1, 28, 4)}
-REGULARIZATIONS = ("NR", "BN", "DA_L2_SC_BN")
+REGULARIZATIONS: tuple[Regularization, ...] = ("NR", "BN", "DA_L2_SC_BN")
 BATCH, PERCENTS = 128, (10, 30, 50, 70, 90)
 EPOCHS = 100  # of the run over which probes are spread
 CYCLE = 2  # a probing epoch, and one that only trains
@@ -63,7 +64,7 @@ KEY = ["width", "optimizer", "regularization"]
 Turn = tuple[Callable[[], object], Callable[[], object]]  # an epoch that trains, one that measures
 
 
-def job_of(width: int, optimizer: str, regularization: str) -> Job:
+def job_of(width: int, optimizer: str, regularization: Regularization) -> Job:
     """The job of a cell; its probe and its test set are as large as its training set."""
     steps = WIDTHS[width][2]
     return Job(
@@ -90,8 +91,8 @@ def random_data(width: int) -> ImageData:
         torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for _ in range(2)
     ]
     labels = [torch.randint(10, shape[:1], generator=generator) for _ in range(2)]
-    scale = (torch.full((channels,), value, dtype=torch.float64) for value in (127.5, 73.9))
-    return ImageData("cifar10", 10, images[0], labels[0], images[1], labels[1], *scale)
+    mean, std = (torch.full((channels,), value, dtype=torch.float64) for value in (127.5, 73.9))
+    return ImageData("cifar10", 10, images[0], labels[0], images[1], labels[1], mean, std)
 
 
 @contextmanager
@@ -153,7 +154,7 @@ def _best(work: Callable[[], object], turns: int = 5, repeats: int = 10) -> floa
 
 
 def measure(
-    width: int, optimizer: str, regularization: str, seconds: float
+    width: int, optimizer: str, regularization: Regularization, seconds: float
 ) -> list[dict[str, object]]:
     """A cell: a row a contender, CPU microseconds a step of one network, medians over the rounds."""
     began = time.monotonic()

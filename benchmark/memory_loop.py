@@ -36,7 +36,8 @@ class MemoryNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, classes] of images [B, C, H, W]."""
-        h, before = x.flatten(1), []
+        h = x.flatten(1)
+        before: list[Tensor] = []
         for index, norm in enumerate(self.norms):
             h = norm(self.layers[index](h))
             h = F.relu(h + before[index - 2] if index in self.skips else h)

@@ -16,6 +16,7 @@ from statsmodels.stats.multitest import multipletests
 
 from gradflow.analysis.levels import LEVEL, MIN_PAIRS, significant
 from gradflow.analysis.request import Request
+from gradflow.analysis.rounding_noise import rounding_noise
 from gradflow.analysis.runs import Artifact, extent, pair_twins
 from gradflow.analysis.sensitivity import MISSING, conclude
 from gradflow.analysis.signed_ranks import tails_of_rows
@@ -47,7 +48,10 @@ def initialisation_table(request: Request) -> tuple[pd.DataFrame, Page]:
     """Test under every initialisation."""
     runs = request.runs_of_all_variants()
     cells = initialisation_cells(runs, request.artifact, request.definition["variants"])
-    return cells, initialisation_page(cells, runs, request.artifact)
+    page = initialisation_page(cells, runs, request.artifact)
+    if (noise := rounding_noise(runs)) is not None:
+        page = dataclasses.replace(page, notes=(*page.notes, noise.sentence))
+    return cells, page
 
 
 def initialisation_cells(

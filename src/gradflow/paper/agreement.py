@@ -8,6 +8,7 @@ independent decisions, chance is what whole rows and columns in another order ag
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from gradflow.analysis.levels import EVEN, LEVEL, POWER, significant
 from gradflow.analysis.request import Request
+from gradflow.analysis.rounding_noise import rounding_noise
 from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.signed_ranks import EXACT_PAIRS, tails_of_rows
 from gradflow.analysis.stats import DECIMALS, MINIMUM, bootstrap_interval, signed_rank_test
@@ -232,7 +234,10 @@ def effect_table(request: Request) -> tuple[pd.DataFrame, Page]:
     """Give every cell's effect by width."""
     runs = read_runs(request.paths, request.artifact)
     rows = effect_rows(distinct_p_values(load_p_values()), runs, request.artifact)
-    return rows, effect_page(rows, runs, request.artifact)
+    page = effect_page(rows, runs, request.artifact)
+    if (noise := rounding_noise(request.runs_of_all_variants())) is not None:
+        page = dataclasses.replace(page, notes=(*page.notes, noise.sentence))
+    return rows, page
 
 
 def effect_rows(
