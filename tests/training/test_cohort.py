@@ -34,6 +34,7 @@ from gradflow.study.shapes import capacity, mlp_layer_shapes
 from gradflow.training.cohort import Cohort
 from gradflow.training.stack import MaskUpdate, Stack, weight_decay
 from gradflow.training.step import learning_rate_at
+from gradflow.training.step_choice import SWITCH
 
 THREE = (30, 50, 70)
 
@@ -234,17 +235,20 @@ class TestCompany:
         everything = train_cohort(job, make_data())
         part = Cohort(job, make_data(), DEVICE, runs=[wanted])
         part.train(job.epochs)
-        # a stack is trained whole
+        # a stack whose networks share products is trained whole
         together = (
             [wanted]
-            if wanted.architecture == "dense"
+            if wanted.architecture == "dense" or part.native is not None
             else [Run("sparse", percent) for percent in THREE]
         )
         assert list(part.rows) == together
         for run in together:
             assert_same_bits(part, everything, run)
 
-    def test_twins_train_on_the_same_images_and_widths_on_others(self) -> None:
+    def test_twins_train_on_the_same_images_and_widths_on_others(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(SWITCH, "autograd")  # whose networks are modules, with hooks
         cohort = Cohort(make_job("sgd", "DA", percents=THREE, epochs=1), make_data(), DEVICE)
         seen: dict[Run, list[Tensor]] = {run: [] for run in cohort.rows}
         for stack in cohort.stacks:
@@ -404,7 +408,10 @@ class TestMaskUpdate:
                 assert torch.equal(tensor[kept], former[kept]) and torch.any(tensor[kept] != 0)
                 assert torch.all(tensor[~kept] == 0)
 
-    def test_runs_as_before_when_there_is_nothing_to_replace(self) -> None:
+    def test_runs_as_before_when_there_is_nothing_to_replace(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(SWITCH, "autograd")  # the step in which a rule is called
         calls: list[tuple[tuple[Run, ...], int]] = []
 
         def look(stack: Stack, steps: int) -> None:

@@ -183,7 +183,8 @@ def depth_mistakes(place: str, depth: int, wide: bool) -> Iterable[str]:
 def regularization_mistakes(place: str, regularization: str, wide: bool) -> Iterable[str]:
     """A Wide ResNet without BatchNorm."""
     if wide and "BN" not in regularization.split("_"):
-        better = regularization.replace("NR", "") + ("_BN" if regularization != "NR" else "BN")
+        kept = [part for part in regularization.split("_") if part not in ("NR", "LN")]
+        better = "_".join([*kept, "BN"])
         yield f"{place}: a Wide ResNet has BatchNorm; instead of {regularization} take {better}"
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -221,7 +222,9 @@ class Job:
         # no `dataclasses.asdict`: it copies deeply, and Snakemake asks for ten thousands of these
         plain = {**vars(self), "configuration": vars(self.configuration)}
         plain["settings"] = {
-            key: value for key, value in vars(self.settings).items() if value != _DEFAULTS[key]
+            key: value
+            for key, value in vars(self.settings).items()
+            if value != _defaults(type(self.settings))[key]
         }
         for name in ("data", "own"):
             if not plain[name]:
@@ -263,7 +266,9 @@ def superseded_path(path: str, spec: str) -> str:
     return f"{scale}/{SUPERSEDED}/{hashlib.sha256(spec.encode()).hexdigest()[:16]}/{rest}"
 
 
-_DEFAULTS = vars(Settings())
+@cache
+def _defaults(settings: type[Settings]) -> dict[str, Any]:
+    return vars(settings())
 
 
 def own_parts(configuration: Configuration, settings: Settings) -> list[str]:

@@ -61,6 +61,16 @@ def target_list(grid: Grid, results: Path, device: DeviceType) -> str:
             artifact = grid.config.artifacts[name]
             if KINDS[artifact.kind] in kinds:
                 lines += _entry(name, _title(grid, name), _cost(planner, name, _FULL).hours[device])
+    lines += [
+        "",
+        "Beyond the paper, each at the scale that is named",
+    ]
+    for name in grid.config.artifacts:
+        if _FULL not in grid.config.scales or name not in grid.artifacts(_FULL):
+            homes = [scale for scale in grid.config.scales if name in grid.artifacts(scale)]
+            for home in [scale for scale in homes if scale != "smoke"][:1]:
+                what = f"{_title(grid, name)}; scale {home}"
+                lines += _entry(name, what, _cost(planner, name, home).hours[device])
     lines += ["", "Files"]
     lines += _file("results/quick/tables/table4.csv", "one file, at any scale")
     lines += _file(

@@ -179,14 +179,12 @@ class NativeNetwork:
                 (count_correct, (space.z[-1].numpy(), labels, shared.correct[k : k + 1])),
             ]
             return calls
-        if purpose == "train":
-            calls.append((partial(torch.softmax, dim=0, out=top), (space.z[-1],)))
-        else:
+        calls.append((partial(torch.softmax, dim=0, out=top), (space.z[-1],)))
+        if purpose != "train":
             sums = shared.stack.probe_loss if purpose == "probe" else shared.stack.train_loss
             loss = sums.numpy()[k : k + 1]
             calls += [
                 logarithms,
-                (partial(torch.exp, out=top), (space.logarithms,)),
                 (add_loss, (space.logarithms.numpy(), labels, share, loss)),
             ]
         calls.append((loss_gradient, (labels, share, top.numpy())))
@@ -194,7 +192,7 @@ class NativeNetwork:
         if purpose == "train_and_measure":
             calls.append((add_measures, (shared.sums, shared.totals[k])))
         if purpose != "probe":
-            calls += self._update(purpose)
+            calls += self._update()
         return calls
 
     def _forward(self, purpose: Purpose, x: Tensor, space: Workspace) -> list[Call]:
@@ -276,17 +274,20 @@ class NativeNetwork:
             if product is by_mm:
                 return [(total.addmm_, (h, d.t()))]
             return [(product, (h, d.t(), found)), (total.add_, (found,))]
-        if purpose == "train" and active is not None:
+        calls: list[Call] = []
+        if active is not None:  # while it is measured too, so that measuring changes no bit
             lists = (active.by_input, active.outputs)
             arrays = (h.numpy(), d.numpy(), self.active_gradients[layer], shared.zero)
-            return [(weight_gradient, (*lists, *arrays))]
-        calls: list[Call] = [(product, (h, d.t(), found))]
+            calls.append((weight_gradient, (*lists, *arrays)))
+            if purpose == "train":
+                return calls
+        calls.append((product, (h, d.t(), found)))
         if purpose == "train_and_measure":
             mask = shared.ones[layer].reshape(1, -1) if self.masks is None else self.masks[layer]
             calls.append((add_up, (found.numpy(), mask, shared.sums[layer], shared.zero)))
         return calls
 
-    def _update(self, purpose: Purpose) -> list[Call]:
+    def _update(self) -> list[Call]:
         shared = self.shared
         update_all, update_active = UPDATES[shared.stack.optimizer.name]
         calls: list[Call] = []
@@ -300,8 +301,6 @@ class NativeNetwork:
                 calls.append((update_all, arguments))
                 continue
             chosen = self.active_gradients[layer]
-            if purpose == "train_and_measure":
-                calls.append((partial(np.take, out=chosen, mode="clip"), (found, active.places)))
             calls.append(
                 (update_active, (flat_weight, active.places, chosen, *state, shared.layer_numbers))
             )
