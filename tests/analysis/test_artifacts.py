@@ -68,7 +68,7 @@ PANELS = {
     "figure10": (5, 10, 1), "figure11": (5, 6, 1), "figure12": (5, 6, 1), "figure13": (5, 6, 1), "figure14": (1, 2, 1),
     "figure15": (3, 7, 2), "figure16": (5, 5, 2), "figure17": (5, 4, 2), "figure18": (2, 4, 2),
     "figure19a": (15, 10, 1), "figure19b": (15, 10, 1), "figure20": (5, 6, 2), "figure21": (5, 6, 2),
-    "figure22": (5, 6, 2), "figure23": (2, 2, 2), "figure24": (1, 3, 1),
+    "figure22": (5, 6, 2), "figure23": (2, 2, 2), "figure24": (1, 3, 1), "mask_methods_by_width": (2, 4, 1),
 }  # fmt: skip
 
 

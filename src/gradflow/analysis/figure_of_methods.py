@@ -55,7 +55,7 @@ def figure_of_methods(
         for index, name in enumerate(names)
     }
     with style():
-        width = min(1.6 * TEXT_WIDTH, 1.0 + 1.9 * len(panels))
+        width = TEXT_WIDTH
         figure = Figure(figsize=(width, 5.2))
         figure.suptitle(wrapped_title(artifact, width))
         grid = figure.subplots(len(_PARTS), len(panels), sharex=True, sharey="row", squeeze=False)
