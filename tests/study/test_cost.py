@@ -57,10 +57,10 @@ def one_job(raw: dict[str, Any]) -> None:
     raw["artifacts"] = {"table4": raw["artifacts"]["table4"]}
 
 
-def plan(*arguments: str) -> subprocess.CompletedProcess[str]:
+def plan(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*GRADFLOW, "plan", *arguments],
-        cwd=ROOT,
+        cwd=folder,
         env=environment(ROOT),
         capture_output=True,
         text=True,
@@ -361,13 +361,7 @@ def test_finished_jobs_are_seen_and_resources_retrain_nothing(tmp_path: Path) ->
     project.make("smoke")
     (record,) = records(project.results)
     assert record["device_type"] == "cpu" and record["seconds"] > 0
-    done = plan(
-        "smoke",
-        "--results",
-        str(project.results),
-        "--configfile",
-        str(project.folder / "config.yaml"),
-    )
+    done = plan("smoke", folder=project.folder)
     assert cells(done.stdout, "fashion_mnist_low")[:4] == ["1", "1", "1", "10"]
     assert "Left: 0.00 GPU h, or 0.00 CPU h." in done.stdout
     assert "MLPs on a CPU: calibrated by 1 finished job, times" in done.stdout
