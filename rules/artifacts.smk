@@ -2,28 +2,6 @@
 # inputs beside them are all library modules that its kind's maker imports, and the files that the maker reads: an
 # edit of one draws it again, touching them does not.
 
-# how the report shows a file, by its ending; LaTeX is for a paper and stays out of it
-SHOWN_AS = {
-    "csv": captions.DATA,
-    "html": captions.PAGE,
-    "pdf": captions.PRINT,
-    "png": captions.IMAGE,
-}
-
-
-def drawn_files(kind):
-    """What a kind's rule makes, by ending."""
-    path = f"results/{{scale}}/{kind.folder}/{{artifact}}"
-    return {
-        ending: (
-            reported(f"{path}.{ending}", SHOWN_AS[ending])
-            if ending in SHOWN_AS
-            else f"{path}.{ending}"
-        )
-        for ending in kind.endings
-    }
-
-
 for kind in KINDS.values():
 
     rule:

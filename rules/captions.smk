@@ -82,3 +82,25 @@ def study_of_configuration(wildcards):
             f"see the folders of results/{scale}/runs, or studies in config.yaml."
         )
     return f"results/{wildcards.scale}/studies/{study}.parquet"
+
+
+# how the report shows a file, by its ending; LaTeX is for a paper and stays out of it
+SHOWN_AS = {
+    "csv": captions.DATA,
+    "html": captions.PAGE,
+    "pdf": captions.PRINT,
+    "png": captions.IMAGE,
+}
+
+
+def drawn_files(kind):
+    """What a kind's rule makes, by ending."""
+    path = f"results/{{scale}}/{kind.folder}/{{artifact}}"
+    return {
+        ending: (
+            reported(f"{path}.{ending}", SHOWN_AS[ending])
+            if ending in SHOWN_AS
+            else f"{path}.{ending}"
+        )
+        for ending in kind.endings
+    }

@@ -105,16 +105,21 @@ ENVIRONMENT = "../envs/gradflow.yaml"  # used with --software-deployment-method 
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 INTERPRETER = "python" if CONDA else shlex.quote(sys.executable)
 # each job knows its rule and its log, beside which it leaves a record when it fails
-PYTHON = f"PYTHONPATH={shlex.quote(str(HERE / 'src'))} {JOB}={{rule}}:{{log:q}} {INTERPRETER}"
+
+
+def python(rule=""):
+    """The beginning of a rule's shell command, with the job's name for its record; see `workflow.attempts`."""
+    source = shlex.quote(str(HERE / "src"))
+    return f"PYTHONPATH={source} {JOB}={rule}:{{log:q}} {INTERPRETER}"
 
 
 # runs a script in a fork of the drawing server
-DRAW = f"{PYTHON} -P -m gradflow.workflow.draw"
+DRAW = f"{python()} -P -m gradflow.workflow.draw"
 
 
 def run_script(name):
     """The beginning of a shell command; scripts are no inputs of what they train."""
-    return f"{PYTHON} {shlex.quote(str(SCRIPTS / name))}.py"
+    return f"{python(name)} {shlex.quote(str(SCRIPTS / name))}.py"
 
 
 # only names of the configuration: a misspelt path must not plan a training
@@ -129,6 +134,13 @@ wildcard_constraints:
     dataset=one_of(CONFIG.datasets),
     seed=r"\d+",
     density=r"\d+",
+
+
+def settings_of_this_snakemake():
+    """The options by which another one sees the same configuration, as a part of a shell command."""
+    settings = workflow.config_settings
+    text = shlex.join(same_settings(settings.configfiles, settings.config))
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def find_job(*run):

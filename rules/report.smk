@@ -66,13 +66,6 @@ rule describe_runs:
         " --html {output.html:q} 2> {log:q}"
 
 
-def settings_of_this_snakemake():
-    """The options by which another one sees the same configuration, as a part of a shell command."""
-    settings = workflow.config_settings
-    text = shlex.join(same_settings(settings.configfiles, settings.config))
-    return text.replace("{", "{{").replace("}", "}}")
-
-
 # `snakemake SCALE --report FILE` on what is finished by now; this snakemake holds the results folder for it
 rule write_report:
     input:
@@ -94,7 +87,7 @@ rule write_report:
     conda:
         ENVIRONMENT  # of no use to it: snakemake runs by its own path
     params:
-        target=lambda wildcards: wildcards.scale.replace("/", "_"),
+        target=lambda wildcards: "_".join(Path(wildcards.scale).parts),
     shell:
         f"{HELD}=1 {shlex.quote(sys.executable)} -m snakemake {{params.target}} --report {{output.html:q}}"
         f" --report-stylesheet {{input.style:q}} --snakefile {shlex.quote(str(workflow.main_snakefile))} --nolock --cores 1 {settings_of_this_snakemake()} > {{log:q}} 2>&1"

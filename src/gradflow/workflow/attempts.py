@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-JOB = "GRADFLOW_JOB"  # environment variable: the rule and the log of a job, with a colon between
+# environment variable: the rule and the log of a job, with a colon between; without a rule it is the
+# first part of the log's path in its folder of logs
+JOB = "GRADFLOW_JOB"
 STOPPED = 143  # exit code of a job that was asked to stop, as a shell reports SIGTERM
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 KILL = -signal.SIGKILL  # the code that is noted for a job that was killed outright
@@ -68,6 +70,7 @@ def recorded(work: Callable[[], int]) -> int:
     rule, colon, log = os.environ.pop(JOB, "").partition(":")
     if not colon:
         return work()
+    rule = rule or log.rpartition("/logs/")[2].partition("/")[0].removesuffix(".log")
     path = record_path(Path(log))
     begun: dict[str, object] = {"rule": rule}
     _write(path, begun)
