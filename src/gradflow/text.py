@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 COLUMNS = 80  # of what is printed on a terminal
 
@@ -37,6 +37,13 @@ def clock(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """`1 job`, `2,000 jobs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(noun: str, names: Sequence[str]) -> str:
+    """Names behind their noun: `scale a`, `scales a and b`, `scales a, b and c`."""
+    if len(names) == 1:
+        return f"{noun} {names[0]}"
+    return f"{noun}s {', '.join(names[:-1])} and {names[-1]}"
 
 
 def cut(text: str, length: int) -> str:

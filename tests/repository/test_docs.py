@@ -64,11 +64,17 @@ PLANNED = (
     "snakemake report",
     "snakemake benchmark",
     "snakemake pilot",
+    "snakemake quick_methods",
     "snakemake assumptions",
     "snakemake results/overnight/tables/operating_characteristics.html",
 )
 # where they are run instead
 ELSEWHERE = {
+    # tests/benchmark/test_cpu_table.py and test_counted.py run smaller ones
+    "python -m benchmark.cpu_table": "tests/benchmark/test_cpu_table.py",
+    "python -m benchmark.cpu_table --widths 200 --optimizers adam --regularizations BN": "tests/benchmark/test_cpu_table.py",
+    "python -m benchmark.counted": "tests/benchmark/test_counted.py",
+    "python -m gradflow.training.fused.compiled": "tests/training/test_fused_compiled.py",
     "python3 bootstrap.py snakemake quick": ".ci/run",
     "python3 bootstrap.py": ".ci/run",  # before any of the others
     "python3 bootstrap.py pytest": ".ci/run",

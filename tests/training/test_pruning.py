@@ -63,7 +63,8 @@ def read_rows(job: Job, results: Path) -> list[dict]:
 
 def numbers(row: dict) -> dict:
     """A row without what tells one run from another, and without what pruning itself changes."""
-    identity = ("architecture", "density_percent")
+    # the cause of a divergence goes into a log's metadata
+    identity = ("architecture", "density_percent", "divergence_cause")
     return {column: value for column, value in row.items() if column not in identity}
 
 

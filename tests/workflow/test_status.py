@@ -334,7 +334,9 @@ def test_a_checkpoint_of_another_specification_is_passed_over(tmp_path):
 
 def test_a_misspelt_scale_is_a_sentence():
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "status.py", "quik"],
+        [*GRADFLOW, "status", "quik"],
+        cwd=ROOT,
+        env=environment(ROOT),
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ from pathlib import Path
 from gradflow.study.kinds import ENDINGS, KINDS
 from gradflow.study.names import artifact_groups, report_target
 from gradflow.study.plan import Grid
-from gradflow.text import nearest_name
+from gradflow.text import listed, nearest_name
 
 PAGES = ("scorecard.csv", "scorecard.html", "provenance.html", "report.html")
 FLOW = "figures/flow_over_training"
@@ -77,7 +77,7 @@ def wrong_target(grid: Grid, reference: str, target: str) -> str:
     if name in grid.config.artifacts and name not in grid.artifacts(scale):
         others = [other for other in grid.config.scales if name in grid.artifacts(other)]
         at = (
-            f"; scale {' and '.join(others)} {'have' if len(others) > 1 else 'has'} it"
+            f"; {listed('scale', others)} {'have' if len(others) > 1 else 'has'} it"
             if others
             else ""
         )
