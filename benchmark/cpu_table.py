@@ -188,7 +188,7 @@ def measure(
                 if rounds:
                     samples[name].append(1e6 * took / (WIDTHS[width][2] * networks[name]))
     floor, probes = floor_us(job, data), len(probe_epochs(EPOCHS))
-    made = made_here(CPU, "", "")
+    made = made_here(CPU, "", {})
     rows: list[dict[str, object]] = []
     for name in CONTENDERS:
         us, probe_us = statistics.median(training[name]), statistics.median(probing[name])
@@ -252,7 +252,7 @@ def read_cells(path: Path) -> pd.DataFrame:
     """What was measured before on this processor with these versions; empty where nothing was."""
     if not path.exists():
         return pd.DataFrame(columns=[*KEY, "contender"])
-    frame, made = pd.read_parquet(path), made_here(CPU, "", "")
+    frame, made = pd.read_parquet(path), made_here(CPU, "", {})
     same = [frame[name] == made[name] for name in ("device", "torch_version", "engine_version")]
     return frame[same[0] & same[1] & same[2]]
 

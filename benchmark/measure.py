@@ -327,7 +327,7 @@ class _Context:
                 us, _median_of_means([own.probe_us for own in samples]), self.case.job.epochs
             )
 
-        found = made_here(self.bench.device, "", "")
+        found = made_here(self.bench.device, "", {})
         return [
             self._row(
                 c, of_same_networks("plain", c.job), of_same_networks("plain_device", c.job), found

@@ -90,9 +90,15 @@ class Cohort:
         self._gradients: list[Tensor] = []  # of the probe, a tensor a parameter
 
     @property
-    def kernels(self) -> str:
-        """Which kernels its steps are made of; empty for steps by autograd."""
-        return "" if self.native is None else self.native.kernels
+    def kernels(self) -> dict[str, str]:
+        """Which kernels the steps of each run are made of, by its name; empty for steps by autograd."""
+        if self.native is None:
+            return {}
+        return {
+            self.job.run_name(run): self.native.kernels_of(stack)
+            for stack in self.stacks
+            for run in stack.runs
+        }
 
     @property
     def steps_per_epoch(self) -> int:

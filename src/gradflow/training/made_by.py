@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -12,18 +13,26 @@ from gradflow.study.cpu_speed import cpu_name
 from gradflow.study.job import ENGINE_VERSION
 from gradflow.training.run_log import LIBRARIES
 
-MadeBy = dict[str, str]  # keys of a log's metadata
+MadeBy = dict[
+    str, str
+]  # keys of a log's metadata; `kernels` by run as JSON, since a log has its own
 
 
-def made_here(device: torch.device, step: str, kernels: str) -> MadeBy:
-    """What an attempt in this process is made by."""
+def made_here(device: torch.device, step: str, kernels: dict[str, str]) -> MadeBy:
+    """What an attempt in this process is made by.
+
+    Args:
+        device: where it trains.
+        step: native, or by autograd and why.
+        kernels: of each run, by its name.
+    """
     libraries = {f"{library}_version": library_version(library) for library in LIBRARIES}
     return {
         "engine_version": str(ENGINE_VERSION),
         "device": machine(device),
         "device_type": device.type,
         "step": step,
-        "kernels": kernels,
+        "kernels": json.dumps(kernels, sort_keys=True),
         "threads": str(torch.get_num_threads()),
         **libraries,
     }
@@ -36,11 +45,12 @@ def machine(device: torch.device) -> str:
     return f"{cpu_name()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
-def joined(attempts: Iterable[MadeBy]) -> MadeBy:
-    """One value a key; where attempts differ, all of theirs in turn."""
+def joined(attempts: Iterable[MadeBy], run_name: str) -> MadeBy:
+    """One value a key, for one run's log; where attempts differ, all of theirs in turn."""
     found: dict[str, list[str]] = {}
     for attempt in attempts:
-        for key, value in attempt.items():
+        own = json.loads(attempt.get("kernels", "{}")).get(run_name, "")
+        for key, value in {**attempt, "kernels": own}.items():
             values = found.setdefault(key, [])
             if value not in values:
                 values.append(value)

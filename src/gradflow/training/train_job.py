@@ -262,13 +262,15 @@ def advance(
 
 def publish(job: Job, runs: Sequence[Run], progress: Progress, results: Path) -> None:
     """Write the logs of `runs`."""
-    made_by = joined(progress.made_by)
     for run in runs:
         log = results / job.log_path(run)
         remove_asides(log.parent, log.name)
         displace_log(job, run, results)  # Snakemake may have restored it since this job was trained
         spec = job.only(run).to_json()
-        metadata = made_by | {"spec": spec, "seconds": f"{progress.seconds:.3f}"}
+        metadata = joined(progress.made_by, job.run_name(run)) | {
+            "spec": spec,
+            "seconds": f"{progress.seconds:.3f}",
+        }
         rows = progress.rows[run]
         write_log(log, rows, metadata | log_notes(job, run, rows))
 

@@ -65,27 +65,23 @@ class NativeSteps:
         self._scale = batches.mean.numpy().reshape(-1), batches.std.numpy().reshape(-1)
         self._minibatches: dict[tuple[int, int], Minibatch] = {}
 
-    @property
-    def kernels(self) -> str:
-        """Which kernels the steps are made of, in a line."""
+    def kernels_of(self, stack: Stack) -> str:
+        """Which kernels the steps of a stack's networks are made of, in a line."""
         ways: dict[str, set[str]] = {}
         below: set[float] = set()
-        for stack in self.stacks:
-            for (role, layer), way in stack.shared.products.items():
-                inputs, outputs = stack.stack.layers[layer].shape[1:]
-                ways.setdefault(way, set()).add(f"{role} {shape_class(inputs, outputs)}")
-                if stack.stack.masks is not None:
-                    below.add(self.choice.sparse_below(inputs, outputs))
-        products = [
+        [native] = [one for one in self.stacks if one.stack is stack]
+        for (role, layer), way in native.shared.products.items():
+            inputs, outputs = stack.layers[layer].shape[1:]
+            ways.setdefault(way, set()).add(f"{role} {shape_class(inputs, outputs)}")
+            if stack.masks is not None:
+                below.add(self.choice.sparse_below(inputs, outputs))
+        said = [
             way if len(ways) == 1 else f"{way} ({', '.join(sorted(of))})"
             for way, of in sorted(ways.items())
         ]
-        sparse = (
-            [f"active weights alone below {'/'.join(f'{at:g}' for at in sorted(below))}"]
-            if below
-            else []
-        )
-        return "; ".join([*products, *sparse])
+        if below:
+            said.append(f"active weights alone below {'/'.join(f'{at:g}' for at in sorted(below))}")
+        return "; ".join(said)
 
     def train(
         self, drawn: Epoch, position: int, size: int, learning_rate: float, measure: bool
