@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -224,7 +223,7 @@ class Job:
         plain["settings"] = {
             key: value
             for key, value in vars(self.settings).items()
-            if value != _defaults(type(self.settings))[key]
+            if value != _defaults(self.settings)[key]
         }
         for name in ("data", "own"):
             if not plain[name]:
@@ -266,9 +265,14 @@ def superseded_path(path: str, spec: str) -> str:
     return f"{scale}/{SUPERSEDED}/{hashlib.sha256(spec.encode()).hexdigest()[:16]}/{rest}"
 
 
-@cache
-def _defaults(settings: Any) -> dict[str, Any]:  # a class of settings
-    return vars(settings())
+_DEFAULTS: dict[str, dict[str, Any]] = {}  # by the name of a class of settings
+
+
+def _defaults(settings: Settings) -> dict[str, Any]:
+    kind = type(settings)
+    if kind.__qualname__ not in _DEFAULTS:
+        _DEFAULTS[kind.__qualname__] = vars(kind())
+    return _DEFAULTS[kind.__qualname__]
 
 
 def own_parts(configuration: Configuration, settings: Settings) -> list[str]:
