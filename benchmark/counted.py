@@ -195,8 +195,8 @@ def count_step(job: Job, fused: bool = True) -> Count:
         for stack in stacks:
             train_step(
                 stack,
-                drawn[stack.columns],
-                labels[stack.columns],
+                drawn[stack.picks],
+                labels[stack.picks],
                 0.1,
                 precision=settings.precision,
                 probing=False,
