@@ -178,10 +178,16 @@ class Cohort:
     ) -> None:
         if self._drawn is None:
             raise RuntimeError("an epoch begins with its draws")
-        if self.native is not None and update_masks is None:
-            self.native.train(self._drawn, int(self._position), size, learning_rate, probing)
-            self._position += size
-            return
+        stacks = self.stacks
+        if self.native is not None:
+            # where masks move, their stack steps by autograd, whose gradients a rule looks at
+            stacks = [stack for stack in self.stacks if update_masks is not None and stack.masks]
+            others = [stack for stack in self.stacks if stack not in stacks]
+            position = int(self._position)
+            self.native.train(self._drawn, position, size, learning_rate, probing, others)
+            if not stacks:
+                self._position += size
+                return
         images, labels = self.batches.training(self._drawn, self._position + self._offsets[:size])
         self._replayer.side_by_side(
             [
@@ -195,7 +201,7 @@ class Cohort:
                     probing=probing,
                     update_masks=update_masks,
                 )
-                for stack in self.stacks
+                for stack in stacks
             ]
         )
         self._position += size

@@ -21,7 +21,7 @@ from gradflow.training.optimizers import StackedOptimizer
 from gradflow.training.run_log import MEASURES
 
 
-@dataclass
+@dataclass(eq=False)  # one and the same, never alike
 class Stack:
     """Networks of one shape, trained as one. Every tensor stays where it is while it trains."""
 

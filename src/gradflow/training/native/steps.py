@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -84,12 +85,19 @@ class NativeSteps:
         return "; ".join(said)
 
     def train(
-        self, drawn: Epoch, position: int, size: int, learning_rate: float, measure: bool
+        self,
+        drawn: Epoch,
+        position: int,
+        size: int,
+        learning_rate: float,
+        measure: bool,
+        stacks: Sequence[Stack],
     ) -> None:
         """A step of every network, on the minibatch of its column at `position` of the epoch."""
         height, width = self.batches.train_images.shape[2:]
         order = drawn.order.numpy()
-        needed = sorted({column for stack in self.stacks for column in stack.columns})
+        chosen_stacks = [native for native in self.stacks if native.stack in stacks]
+        needed = sorted({column for stack in chosen_stacks for column in stack.columns})
         minibatches = {column: self._minibatch(column, size) for column in needed}
         for column, minibatch in minibatches.items():
             chosen = order[column, position : position + size]
@@ -102,7 +110,7 @@ class NativeSteps:
                 gather_augmented(
                     self._padded, labels, chosen, draws, height, width, *self._scale, *filled
                 )
-        for stack in self.stacks:
+        for stack in chosen_stacks:
             stack.train([minibatches[column] for column in stack.columns], learning_rate, measure)
 
     def probe(self, position: int, size: int, share: float) -> None:
