@@ -108,7 +108,9 @@ def test_images_need_not_be_square_and_classes_not_fit_a_byte(
 def test_a_cost_is_estimated_before_any_job() -> None:
     lion, adam = (make_job(name, "L2") for name in ("lion", "adam"))
     assert memory_mb(lion, "cpu") == memory_mb(adam, "cpu")
-    assert 0 < CostModel().seconds(lion, "cpu") < 2 * CostModel().seconds(adam, "cpu")
+    # of an optimizer of one's own the step goes by autograd, which costs a few times the compiled one
+    cost = CostModel().seconds(lion, "cpu")
+    assert CostModel().seconds(adam, "cpu") < cost < 10 * CostModel().seconds(adam, "cpu")
 
 
 @pytest.mark.parametrize(

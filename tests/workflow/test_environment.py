@@ -194,6 +194,7 @@ def test_a_lock_with_any_content_can_be_taken(
     lock.write_bytes(content)  # while it is held: the one that is refused reads it
     with pytest.raises(SystemExit, match="Another snakemake"):
         take_results_lock(True, lock.parent)
+    held.close()
 
 
 # --- bootstrap ------------------------------------------------------------------------------------
