@@ -9,6 +9,7 @@ for kind in KINDS.values():
             kind.name
         input:
             runs=study_tables,
+            origins=provenance_tables if kind.shape == "table" else [],
             script=f"{SCRIPTS}/draw.py",
             modules=modules_of("draw", kind.maker.partition(":")[0]),
             files=[str(HERE / "src" / "gradflow" / path) for path in kind.files],
@@ -28,7 +29,7 @@ for kind in KINDS.values():
         shell:  # without `kind`: the text is put together when a job runs, and the loop is over
             DRAW
             + " {input.script:q} {params.maker} --artifact {params.artifact:q} --runs {input.runs:q}"
-            " --files {output:q} 2> {log:q}"
+            " --origins {input.origins:q} --files {output:q} 2> {log:q}"
 
 
 FLOW = "results/{scale}/figures/flow_over_training/{variant}/{dataset}/{configuration}"

@@ -344,6 +344,14 @@ def study_tables(wildcards):
     return [f"results/{wildcards.scale}/studies/{study}.parquet" for study in studies]
 
 
+def provenance_tables(wildcards):
+    """What made the runs of these, for tables, which name mixtures."""
+    folder = f"results/{wildcards.scale}"
+    return [
+        f"{folder}/provenance/{Path(table).name}" for table in study_tables(wildcards)
+    ]
+
+
 def artifact_json(wildcards):
     """An artifact's definition at a scale, with what was planned for it."""
     grid, scale = drawn_from(wildcards.scale)

@@ -31,6 +31,9 @@ def main() -> int:
     )
     parser.add_argument("--runs", nargs="*", default=[], type=Path, help="study tables (Parquet)")
     parser.add_argument(
+        "--origins", nargs="*", default=[], type=Path, help="their provenance tables, for a table"
+    )
+    parser.add_argument(
         "--files",
         nargs="+",
         required=True,
@@ -39,7 +42,8 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     artifact = Artifact.from_json(arguments.artifact)
-    request = Request(artifact, json.loads(arguments.artifact), arguments.runs)
+    definition = json.loads(arguments.artifact)
+    request = Request(artifact, definition, arguments.runs, arguments.origins)
     module, _, function = arguments.maker.partition(":")
     try:
         made = getattr(import_module(module), function)(request)
@@ -54,8 +58,8 @@ def main() -> int:
         return 1
     files = {path.suffix: path for path in arguments.files}
     if ".csv" in files:
-        rows, page = made
         tables = import_module(TABLES)
+        rows, page = tables.with_mixtures(request, *made) if request.origins else made
         tables.write_csv(files[".csv"], rows)
         tables.write_html(files[".html"], page)
         tables.write_latex(files[".tex"], page)

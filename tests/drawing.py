@@ -17,7 +17,11 @@ PROGRAM = Path(__file__).parents[1] / "scripts" / "draw.py"
 
 
 def draw(
-    kind: str, artifact: dict[str, Any] | str, runs: Iterable[Path], path: Path
+    kind: str,
+    artifact: dict[str, Any] | str,
+    runs: Iterable[Path],
+    path: Path,
+    origins: Iterable[Path] = (),
 ) -> dict[str, Path]:
     """Draw an artifact of a kind.
 
@@ -26,6 +30,7 @@ def draw(
         artifact: its definition, as text where it is that of a plan.
         runs: study tables.
         path: of the files, without ending.
+        origins: provenance tables.
 
     Returns:
         The files by ending.
@@ -33,7 +38,7 @@ def draw(
     text = artifact if isinstance(artifact, str) else json.dumps(artifact)
     files = {ending: path.with_name(f"{path.name}.{ending}") for ending in KINDS[kind].endings}
     words = ["draw.py", KINDS[kind].maker, "--artifact", text, "--runs", *map(str, runs)]
-    words += ["--files", *map(str, files.values())]
+    words += ["--origins", *map(str, origins), "--files", *map(str, files.values())]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", words)
         assert runpy.run_path(str(PROGRAM))["main"]() == 0

@@ -22,6 +22,7 @@ from gradflow.study.config import load_config
 from gradflow.study.job import Job
 from gradflow.study.plan import Grid
 from gradflow.training.heartbeat import record_path
+from gradflow.training.run_log import read_log, write_log
 
 pytestmark = pytest.mark.workflow
 
@@ -223,6 +224,23 @@ def test_a_new_configuration_trains_alone_and_may_diverge(project: Project) -> N
         assert cells.loc["sgd", f"diverged_{architecture}"] == count
         assert cells.loc["adam", f"diverged_{architecture}"] == 0
     assert cells.loc["sgd", "n"] == 5
+
+
+@pytest.mark.slow
+def test_a_log_from_another_machine_is_named_by_its_table(project: Project) -> None:
+    log = runs_of(project)[0]
+    table = read_log(log)
+    said = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    write_log(log, table.to_pylist(), {**said, "device": "another CPU"})
+    before = (project.folder / TABLE).read_bytes()
+    output = project.make("smoke")
+    assert "train_mlp" not in output and (project.folder / TABLE).read_bytes() == before
+    cells = pd.read_csv(project.results / "smoke" / "tables" / "table4.csv")
+    [mixture] = cells["mixture"]
+    assert "(9 runs)" in mixture and "another CPU (1 runs)" in mixture
+    page = (project.results / "smoke" / "tables" / "table4.html").read_text()
+    assert f"Not all runs were made alike. {mixture}." in page
+    assert not project.plan().counts
 
 
 # --- interruptions --------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ class Request:
     artifact: Artifact
     definition: dict[str, Any]  # the artifact's whole entry in the config, resolved
     paths: list[Path]  # of study tables
+    origins: list[Path] = field(default_factory=list)  # of their provenance tables
 
     def runs(self) -> pd.DataFrame:
         """One row per run of the artifact (`runs.summarise_runs`)."""

@@ -20,6 +20,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from gradflow.analysis.levels import LEVEL, significant
+from gradflow.analysis.mixtures import mixtures
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import (
     Artifact,
@@ -280,6 +281,13 @@ def correlation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact
             note += f"; up to {undefined} left out of a cell, as theirs is undefined"
         notes.append(note + ".")
     return Page(artifact.title, texts, styles, tuple(note for note in notes if note), scale=False)
+
+
+def with_mixtures(request: Request, cells: pd.DataFrame, page: Page) -> tuple[pd.DataFrame, Page]:
+    """Name what of a table's runs was not made alike: of each row in a column `mixture`, of all in a note."""
+    of_all, of_rows = mixtures(request, cells)
+    notes = (*page.notes, f"Not all runs were made alike. {of_all}.") if of_all else page.notes
+    return cells.assign(mixture=of_rows), dataclasses.replace(page, notes=notes)
 
 
 def write_csv(path: Path, cells: pd.DataFrame) -> None:
