@@ -20,6 +20,7 @@ from gradflow.study.config import load_config
 from gradflow.study.job import Job
 from gradflow.study.plan import Grid
 from gradflow.training.run_log import read_log
+from gradflow.training.train_job import KERNELS
 from gradflow.workflow import warm
 
 # The training script as it is, but for how often it keeps a checkpoint and a moment at which it may
@@ -121,9 +122,16 @@ def warm_trainer(folder: Path) -> Iterator[Trainer]:
 
 
 def with_data(project: Project, results: Path) -> Path:
-    """A results folder with a finished project's data alone."""
+    """A results folder with a finished project's data and choice of kernels alone."""
     shutil.copytree(project.results / "data", results / "data")
+    share_kernels(project.results, results)
     return results
+
+
+def share_kernels(chosen: Path, results: Path) -> None:
+    """Let jobs of a results folder take the kernels of another: each chooses by its own measurements else."""
+    if (chosen / KERNELS).exists():  # without a compiler there is no choice
+        shutil.copy2(chosen / KERNELS, results / KERNELS)
 
 
 def rows_of(log: Path) -> str:

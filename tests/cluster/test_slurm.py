@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cluster import slurm
+from faults import share_kernels
 from project import STUDY, Project, new_project, tiny, wait_for
 
 EPOCHS = 60
@@ -61,17 +62,25 @@ def longer(raw: dict[str, object]) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """The end state of a run on this machine that nothing disturbs."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that was made on this machine and that nothing disturbs."""
     project = new_project(tmp_path_factory.mktemp("undisturbed") / "project", longer)
     project.make(TABLE4)
-    return end_state(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def undisturbed(finished: Project) -> dict[str, object]:
+    """Its end state."""
+    return end_state(finished)
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
+def project(finished: Project, tmp_path: Path) -> Iterator[Project]:
     """A project of the test's own, on a path with a space; its SLURM jobs and trainers end with the test."""
     project = new_project(tmp_path / "a project", longer)
+    project.results.mkdir()
+    share_kernels(finished.results, project.results)
     yield project
     for job in jobs(project):
         subprocess.run(["scancel", "--signal=KILL", "--full", job], check=False)

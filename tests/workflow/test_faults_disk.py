@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from faults import Trainer, job_of, leftovers, one_table, rows_of, state_of, with_data
+from faults import (
+    Trainer,
+    job_of,
+    leftovers,
+    one_table,
+    rows_of,
+    share_kernels,
+    state_of,
+    with_data,
+)
 from project import Project, new_project
 
 from gradflow.study.job import Job
@@ -118,6 +127,7 @@ def test_a_results_folder_that_cannot_be_written(
     assert "Traceback" not in output
     assert project.plan().counts["train_mlp"] == 1  # to look is allowed
     subprocess.run(["mount", "-o", "remount,rw", str(project.results)], check=True)
+    share_kernels(undisturbed.results, project.results)
     project.make("smoke")
     assert state_of(project.results) == state_of(undisturbed.results)
 

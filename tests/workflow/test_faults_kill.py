@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from faults import Trainer, job_of, leftovers, one_table, rows_of, state_of, waiting, with_data
+from faults import (
+    Trainer,
+    job_of,
+    leftovers,
+    one_table,
+    rows_of,
+    share_kernels,
+    state_of,
+    waiting,
+    with_data,
+)
 from project import SNAKEMAKE, STUDY, Project, copy_of, environment, new_project, wait_for
 
 from gradflow.study.job import Job
@@ -250,7 +260,7 @@ def test_snakemake_killed_with_and_without_its_trainers(finished: Project, tmp_p
     """At twenty moments: at ten its trainers live on, at ten they are killed with it."""
     expected = state_of(finished.results)
     project = copy_of(finished, tmp_path / "project")
-    begin_anew(project)
+    begin_anew(project, finished)
     said, killed = tmp_path / "output", 0
     for attempt, moment in enumerate(random_moments(20, 0, 2)):
         with said.open("w") as output:
@@ -274,7 +284,7 @@ def test_snakemake_killed_with_and_without_its_trainers(finished: Project, tmp_p
         )  # nothing half-written, nothing else
         if ended == 0:
             assert state_of(project.results) == expected
-            begin_anew(project)
+            begin_anew(project, finished)
     project.make("smoke")
     assert killed >= 4
     assert state_of(project.results) == expected
@@ -295,7 +305,9 @@ def test_killed_while_data_were_fetched(finished: Project, tmp_path: Path) -> No
     assert state_of(project.results) == state_of(finished.results)
 
 
-def begin_anew(project: Project) -> None:
+def begin_anew(project: Project, finished: Project) -> None:
     kill(trainers(project))
     shutil.rmtree(project.results)
+    project.results.mkdir()
+    share_kernels(finished.results, project.results)
     shutil.rmtree(project.folder / ".snakemake")
