@@ -12,7 +12,7 @@ for kind in KINDS.values():
             origins=provenance_tables if kind.shape == "table" else [],
             script=f"{SCRIPTS}/draw.py",
             modules=modules_of("draw", kind.maker.partition(":")[0]),
-            files=[str(HERE / "src" / "gradflow" / path) for path in kind.files],
+            files=[str(HERE / "src" / "gradflow" / path) for path in kind.reads],
         output:
             **drawn_files(kind),
         log:

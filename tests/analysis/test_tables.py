@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -47,29 +46,33 @@ TABLE1 = Artifact("table1", "Table 1", "paper", seeds=SEEDS, percents=PERCENTS)
 
 
 class Cells(HTMLParser):
-    """The rows of a page's table, each a list of its cells' text, headings included, and the styles by cell id."""
+    """The rows of a page's table, each a list of its cells' text, headings included, and styles by row and column."""
 
     def __init__(self, page: str):
         super().__init__()
         self.rows: list[list[str]] = []
-        self.ids: dict[str, str] = {}
+        self.styles: dict[tuple[int, int], str] = {}
+        self.scopes: list[str | None] = []
+        self.place = (-1, -1)
+        self.body = False
         self.inside = False
         self.feed(page)
         self.close()
-        found = re.findall(r"((?:#T_cells_\w+(?:, )?)+) \{([^}]*)\}", page)
-        self.styles = {
-            name.strip(" #"): " ".join(css.split())
-            for names, css in found
-            for name in names.split(",")
-        }
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.body = self.body or tag == "tbody"
         if tag == "tr":
             self.rows.append([])
+            self.place = (self.place[0] + self.body, -1)
         self.inside = self.inside or tag in ("td", "th")
         if tag in ("td", "th"):
             self.rows[-1].append("")
-            self.ids[dict(attributes).get("id") or ""] = ""
+        if tag == "th":
+            self.scopes.append(dict(attributes).get("scope"))
+        if tag == "td":
+            self.place = (self.place[0], self.place[1] + 1)
+            if style := dict(attributes).get("style"):
+                self.styles[self.place] = style
 
     def handle_endtag(self, tag: str) -> None:
         self.inside = self.inside and tag not in ("td", "th")
@@ -170,10 +173,10 @@ def test_significance_page(rows: pd.DataFrame, tmp_path: Path) -> None:
     assert page.rows[3][3] == f"{p_values[2, 2]:.3f} (n=12)"
     assert page.rows[3][4] == "– (n=0)"
     for row, column in np.ndindex(3, 3):
-        css = page.styles[f"T_cells_row{row}_col{column}"]
+        css = page.styles[row, column]
         assert f"background-color: {colour(p_values[row, column])};" in css
         assert ("bold" in css) == (p_values[row, column] < 0.05)
-    assert "T_cells_row0_col3" not in page.styles
+    assert (0, 3) not in page.styles
     assert f"Digits: {len(runs)} runs of 5 epochs." in document
     assert "at chance accuracy: 0 dense, 15 sparse." in document
 
@@ -361,12 +364,13 @@ def test_correlation_table(rows: pd.DataFrame, tmp_path: Path) -> None:
     write_html(tmp_path / "table1.html", page)
     write_latex(tmp_path / "table1.tex", page)
     parsed = Cells((tmp_path / "table1.html").read_text(encoding="utf-8"))
-    assert parsed.rows[0][2:] == ["Sparse", "Dense"]
+    assert parsed.rows[0][1:] == ["Sparse", "Dense"]
+    assert parsed.scopes == [*["colgroup"] * 2, *["col"] * 4, *(["rowgroup", *["row"] * 4] * 2)]
     assert parsed.rows[2][:2] == ["Digits", "‖g‖1"] and parsed.rows[6][0] == "Fashion-MNIST"
     assert parsed.rows[5][:2] == ["EGF2", f"{expected.mean_abs_kendall_tau:.3f}"]
     for column in range(4):  # bold: the best of each block
         block = [float(parsed.rows[2 + row][-4 + column]) for row in range(4)]
-        bold = [f"T_cells_row{row}_col{column}" in parsed.styles for row in range(4)]
+        bold = [(row, column) in parsed.styles for row in range(4)]
         assert next(value for value, is_bold in zip(block, bold, strict=True) if is_bold) == max(
             block
         )

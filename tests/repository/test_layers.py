@@ -17,6 +17,7 @@ PACKAGE = SOURCE / "gradflow"
 # named stands on its package's step.
 STEPS = (
     ("text", "files"),
+    ("pages",),
     ("study",),
     ("data",),
     ("effective_weights",),

@@ -8,7 +8,6 @@ Table 4 and its like (p-values of sparse against dense) by `significance_cells`,
 from __future__ import annotations
 
 import dataclasses
-import html
 import itertools
 import math
 import re
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from gradflow.analysis.html_table import html_table
 from gradflow.analysis.levels import LEVEL, significant
 from gradflow.analysis.mixtures import mixtures
 from gradflow.analysis.request import Request
@@ -33,6 +33,7 @@ from gradflow.analysis.runs import (
 )
 from gradflow.analysis.stats import Correlation, SignedRankTest, mean_absolute_tau, signed_rank_test
 from gradflow.files import replacing
+from gradflow.pages import write_page
 from gradflow.study import labels
 from gradflow.training.run_log import MEASURES
 
@@ -299,44 +300,9 @@ def write_csv(path: Path, cells: pd.DataFrame) -> None:
 def write_html(path: Path, page: Page) -> None:
     """Write a self-contained page: the table, its legend and its notes."""
     text = page.texts["html"]
-    styler = _styler(page, "html").set_table_attributes('class="results"')
-    table = styler.to_html(doctype_html=False) if text.size else "<p>No finished runs.</p>"
-    legend = ""
-    if page.scale:
-        swatches = "".join(
-            f'<span style="background-color: {colour(p)}">{p:g}</span>'
-            for p in (0, 0.25, 0.5, 0.75, 1)
-        )
-        legend = f'<p class="legend">S &gt; D {swatches} S ≤ D</p>\n'
-    title = html.escape(page.title)
-    notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in page.notes)
-    document = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ font-family: sans-serif; font-size: 13px; color: black; background: white; margin: 2em; }}
-h1 {{ font-size: 1.2em; }}
-p {{ max-width: 75em; }}
-table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }}
-thead tr:last-child th {{ border-bottom: 1px solid; }}
-th, td {{ padding: 0.3em 0.5em; font-weight: normal; }}
-td {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
-td small {{ font-size: 0.8em; }}
-th.row_heading {{ text-align: left; vertical-align: top; }}
-.legend span {{ display: inline-block; padding: 0.2em 0.8em; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-{table}
-{legend}{notes}
-</body>
-</html>
-"""
-    with replacing(path) as aside:
-        aside.write_text(document, encoding="utf-8")
+    table = html_table(text, page.styles) if text.size else ""
+    swatches = [(p, colour(p)) for p in (0, 0.25, 0.5, 0.75, 1)]
+    write_page(path, "gradflow.analysis", "table.html", page=page, table=table, swatches=swatches)
 
 
 def write_latex(path: Path, page: Page) -> None:
@@ -348,7 +314,7 @@ def write_latex(path: Path, page: Page) -> None:
         kind: dict[str, Any] = {"clines": "skip-last;data"}
         if page.long:
             kind = {"environment": "longtable", "caption": caption}
-        tabular = _styler(page, "latex").to_latex(
+        tabular = _latex_styler(page).to_latex(
             convert_css=True, column_format=page.latex_columns, hrules=True, multicol_align="c", multirow_align="t",
             **kind,
         )  # fmt: skip
@@ -399,11 +365,10 @@ def p_value_text(cell: dict[Any, Any], target: Target) -> str:
     return text if cell["n"] == cell["planned"] else f"{text} (n={cell['n']})"
 
 
-def _styler(page: Page, target: Target) -> Styler:
-    text = page.texts[target]
-    # a fixed uuid, since a random one would change the file at each run
+def _latex_styler(page: Page) -> Styler:
+    text = page.texts["latex"]
     styles = pd.DataFrame(page.styles.to_numpy(), index=text.index, columns=text.columns)
-    return Styler(text, uuid="cells", cell_ids=False).apply(lambda _: styles, axis=None)
+    return Styler(text).apply(lambda _: styles, axis=None)
 
 
 _LATEX = str.maketrans(

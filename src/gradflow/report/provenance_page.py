@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from gradflow.analysis.runs import about
-from gradflow.report.pages import write_page
+from gradflow.pages import write_page
 from gradflow.report.provenance import read_study
 from gradflow.text import duration
 from gradflow.training.run_log import LIBRARIES
@@ -34,7 +34,7 @@ def write_provenance(path: Path, folder: Path, studies: Sequence[str], config: s
             versions.setdefault(row["versions"], []).append(row["study"])
     text = yaml.safe_dump(json.loads(config), sort_keys=False, default_flow_style=None, width=100)
     write_page(
-        path, "provenance.html", scale=folder.name, studies=rows, config=text, versions=versions,
+        path, "gradflow.report", "provenance.html", scale=folder.name, studies=rows, config=text, versions=versions,
         versions_differ=len(versions) > 1,
     )  # fmt: skip
 

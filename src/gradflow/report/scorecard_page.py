@@ -9,9 +9,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from gradflow.analysis.levels import levels_sentence
+from gradflow.pages import write_page
 from gradflow.paper.verdict_rules import FAR, NEAR
 from gradflow.paper.wording import COLOURS, MARKS
-from gradflow.report.pages import write_page
 from gradflow.report.scaling import WHOLE_STUDY
 from gradflow.report.scorecard import CLAIM, SCALED, STUDY, TABLE, title_of
 
@@ -37,7 +37,7 @@ def write_scorecard(path: Path, rows: pd.DataFrame, scale: str, runs: int) -> No
         if (count := sum(row["verdict"] == verdict for row in parts[CLAIM]))
     }
     write_page(
-        path, "scorecard.html", scale=scale, finished=f"{finished:,}", planned=f"{planned:,}", shared=runs < finished,
+        path, "gradflow.report", "scorecard.html", scale=scale, finished=f"{finished:,}", planned=f"{planned:,}", shared=runs < finished,
         counts=counts, claims=parts[CLAIM], tables=parts[TABLE], studies=parts[STUDY], scaled=_grouped(parts[SCALED]),
         verdict_cell=_verdict_cell, near=f"{100 * NEAR:g}", far=f"{100 * FAR:g}", levels=levels_sentence(),
     )  # fmt: skip

@@ -49,11 +49,17 @@ class Kind:
         return ENDINGS[self.folder]
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """What its script reads beside study tables, below src/gradflow."""
+        return (*self.files, *(TEMPLATES if self.shape == "table" else ()))
+
+    @property
     def maker(self) -> str:
         """Module and function, as `scripts/draw.py` takes them."""
         return f"gradflow.{self.module}:{self.name}"
 
 
+TEMPLATES = tuple(f"analysis/templates/{name}.html" for name in ("table", "cells"))
 ENDINGS = {"tables": ("csv", "html", "tex"), "figures": ("pdf", "png")}
 
 _P_VALUES = ("paper/published_numbers/pvalues.csv",)
