@@ -2,7 +2,7 @@
 
 No GPU is asked, and nothing is measured. `python -m benchmark.counted` prints the table of
 docs/performance.md, and with --write puts it there. An operation reads each input and writes each output once; it takes whichever
-is longer, moving or computing, at the rates of `cost.RATES`. Caches, launches and kernels that do
+is longer, moving or computing, at the rates of `work.RATES`. Caches, launches and kernels that do
 not reach these rates are left out, so a step takes at least this long.
 """
 
@@ -31,11 +31,11 @@ from gradflow.networks.build import Group  # noqa: E402
 from gradflow.networks.mlp import StackedMLP  # noqa: E402
 from gradflow.networks.wide_resnet import WideResNet  # noqa: E402
 from gradflow.study.config import load_config  # noqa: E402
-from gradflow.study.cost import RATES, stacks_of  # noqa: E402
 from gradflow.study.job import PAPER_OPTIMIZERS, Job  # noqa: E402
 from gradflow.study.plan import plan_study  # noqa: E402
 from gradflow.study.shapes import mlp_layer_shapes, wide_resnet_layers  # noqa: E402
 from gradflow.study.sizes import shape_of  # noqa: E402
+from gradflow.study.work import RATES, stacks_of  # noqa: E402
 from gradflow.training.stack import Stack, make_stack  # noqa: E402
 from gradflow.training.step import train_step  # noqa: E402
 

@@ -45,9 +45,10 @@ from benchmark.plain_loops import (
 from benchmark.roofline import floor_us, measured_rates
 from benchmark.turns import LONGEST_CYCLE, Contender, Engine, Plain, free_mb
 from gradflow.data.store import ImageData, load_dataset
-from gradflow.study.cost import IMPORTS_MB, Rates, gpu_memory_mb, memory_mb
 from gradflow.study.job import Job, Run, probe_epochs
+from gradflow.study.memory import IMPORTS_MB, gpu_memory_mb, memory_mb
 from gradflow.study.sizes import shape_of
+from gradflow.study.work import Rates
 from gradflow.training.made_by import made_here
 from gradflow.training.train_job import prepare
 

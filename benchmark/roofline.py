@@ -15,15 +15,10 @@ from functools import cache, partial
 import torch
 
 from gradflow.networks.batched_product import stacked_product
-from gradflow.study.cost import (
-    STATES,
-    Rates,
-    Work,
-    pass_work,
-    stacks_of,
-)
 from gradflow.study.job import Job
+from gradflow.study.memory import STATES
 from gradflow.study.sizes import float_size, shape_of
+from gradflow.study.work import Rates, Work, pass_work, stacks_of
 
 LARGE = 2**30  # bytes of a copy on a GPU: far more than its caches hold
 CPU_BYTES = (2**18, 2**28)  # the least and the most that are copied on a CPU

@@ -15,7 +15,8 @@ from snakemake.utils import update_config
 
 from gradflow.study.config import ConfigError, load_config
 from gradflow.study import own
-from gradflow.study.cost import CostModel, memory_mb, planned_device
+from gradflow.study.cost import CostModel, planned_device
+from gradflow.study.memory import memory_mb
 from gradflow.study.datasets import SHAPES
 from gradflow.study.config_file import check_config_file, typed
 from gradflow.study.kinds import KINDS

@@ -38,8 +38,8 @@ from benchmark.roofline import PRODUCTS, _product_rate, step_floor
 from gradflow.data.store import ImageData, fetch_dataset
 from gradflow.flow import measure_gradient_flow
 from gradflow.networks.batched_product import stacked_product
-from gradflow.study import cost
 from gradflow.study.job import Configuration, Job, Run, Settings, probe_epochs
+from gradflow.study.work import RATES, Rates, stacks_of
 
 SPARSE = Run("sparse", 50)
 
@@ -303,7 +303,7 @@ def test_the_floor_is_that_of_the_design(
     """Megabytes and microseconds (at 3.0 TB/s) as they were computed apart from this code, for the engine's design."""
     work = step_floor(job_of(dataset, width, optimizer))
     assert (work.product_bytes + work.other_bytes) / 1e6 == pytest.approx(megabytes, rel=0.03)
-    assert 1e6 * work.computing(cost.RATES["cuda"], "tf32") == pytest.approx(us, rel=0.03)
+    assert 1e6 * work.computing(RATES["cuda"], "tf32") == pytest.approx(us, rel=0.03)
 
 
 def test_the_floor_of_a_small_network_by_hand() -> None:
@@ -315,7 +315,7 @@ def test_the_floor_of_a_small_network_by_hand() -> None:
     assert (
         work.other_bytes == 4 * 3 * 370 + 100 * 64 * 5
     )  # gradient, weight, weight; a byte in, a float out
-    rates = cost.Rates(bandwidth=1e6, flops={"float32": 1e6}, launch=1.0, overlaps=True)
+    rates = Rates(bandwidth=1e6, flops={"float32": 1e6}, launch=1.0, overlaps=True)
     assert work.computing(rates, "float32") == pytest.approx((work.flops + work.other_bytes) / 1e6)
 
 
@@ -341,7 +341,7 @@ def test_stacks_have_their_size_and_probe_at_each_cycle() -> None:
     for networks in STACKS:
         stacked = stack_job(job, networks, cycle=4)
         assert len(stacked.runs) == networks
-        assert len(cost.stacks_of(stacked)) == (6 if networks == COHORT else 1)
+        assert len(stacks_of(stacked)) == (6 if networks == COHORT else 1)
         assert probe_epochs(stacked.epochs) == list(range(0, 41, 4))
 
 

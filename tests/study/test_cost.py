@@ -13,21 +13,13 @@ import pytest
 from plain import make_data, make_job, make_wide_resnet_job, train_cohort
 from project import GRADFLOW, ROOT, environment, new_project
 
-from gradflow.study import cost, shapes
-from gradflow.study.cost import (
-    CostModel,
-    checkpoint_bytes,
-    disk_bytes,
-    memory_mb,
-    planned_device,
-    record_job,
-    records,
-    stacks_of,
-    weighted_median,
-    work_of,
-)
+from gradflow.study import shapes, work
+from gradflow.study.cost import CostModel, Factor, planned_device, weighted_median
+from gradflow.study.finished_jobs import record_job, records
 from gradflow.study.job import PAPER_OPTIMIZERS, Configuration, Job, Settings
+from gradflow.study.memory import checkpoint_bytes, disk_bytes, memory_mb
 from gradflow.study.sizes import epochs_of
+from gradflow.study.work import stacks_of, work_of
 from gradflow.training.magnitude_pruning import pretraining_epochs
 from gradflow.workflow.job_list import read_job_list
 
@@ -78,7 +70,7 @@ def test_work_of_a_small_mlp_by_hand() -> None:
     )  # 1437 images of 64 pixels in 3 minibatches
     (stack,) = stacks_of(job)
     assert [layer.weights for layer in stack.layers] == [64 * 5, 5 * 10]
-    epoch = cost.step_work(job, stack, images=1437, steps=3)
+    epoch = work.step_work(job, stack, images=1437, steps=3)
     # the first layer forward and for its own gradient, the second one also for the gradient of its
     # inputs
     assert epoch.flops == 1437 * 2 * (2 * 320 + 3 * 50)
@@ -105,18 +97,18 @@ def test_the_floor_of_the_performance_page() -> None:
     for optimizer, megabytes in (("sgd", 963), ("adam", 1574)):
         job = paper_job(optimizer, architectures=("dense",), percents=(100,))
         (stack,) = stacks_of(job)
-        step = cost.step_work(job, stack, images=128, steps=1)
+        step = work.step_work(job, stack, images=128, steps=1)
         assert stack.weights == pytest.approx(38.1e6, rel=0.01)
         assert (step.product_bytes + step.other_bytes) / 1e6 == pytest.approx(megabytes, rel=0.1)
 
 
 def test_layers_are_those_that_are_trained() -> None:
     theirs = shapes.mlp_layer_shapes(3072, 923, 4, 100)
-    assert [layer.weights for layer in cost.mlp_layers(3072, 923, 4, 100)] == shapes.capacity(
+    assert [layer.weights for layer in work.mlp_layers(3072, 923, 4, 100)] == shapes.capacity(
         theirs
     )
     for depth, factor in ((10, 1), (16, 4), (28, 10)):
-        ours = cost.image_layers(depth, factor, (3, 32, 32), 100)
+        ours = work.image_layers(depth, factor, (3, 32, 32), 100)
         theirs = shapes.wide_resnet_layers(depth, factor, 3, 100)
         assert [layer.weights for layer in ours] == shapes.capacity(
             [layer.shape for layer in theirs]
@@ -190,7 +182,7 @@ def test_finished_jobs_correct_the_prediction(tmp_path: Path) -> None:
     for factor in (3.0, 2.0, 1.9):
         record_job(tmp_path, job, job.runs, factor * training, "cuda")
     model = CostModel.of_results(tmp_path)
-    assert model.factor("mlp", "cuda") == cost.Factor(pytest.approx(2.0, rel=1e-6), 3)
+    assert model.factor("mlp", "cuda") == Factor(pytest.approx(2.0, rel=1e-6), 3)
     assert model.seconds(job, "cuda") - plain.seconds(job, "cuda") == pytest.approx(
         training, rel=1e-6
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 
-from gradflow.study.cost import gpu_memory_mb, runs_that_fit
 from gradflow.study.job import Configuration, Job
+from gradflow.study.memory import gpu_memory_mb, runs_that_fit
 
 FIVE = (10, 30, 50, 70, 90)
 

@@ -22,8 +22,9 @@ from gradflow.study.choices import (
     minibatch_mistake,
     regularization_mistakes,
 )
-from gradflow.study.cost import CostModel, disk_bytes, memory_mb
+from gradflow.study.cost import CostModel
 from gradflow.study.job import REGULARIZATIONS, Job, Settings
+from gradflow.study.memory import disk_bytes, memory_mb
 from gradflow.training.cohort import Cohort
 from gradflow.training.run_log import read_log, write_log
 

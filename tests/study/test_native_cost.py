@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from gradflow.study import cpu_speed, native_cost
-from gradflow.study.cost import CostModel, record_job, training_seconds, work_of
+from gradflow.study.cost import CostModel, training_seconds
 from gradflow.study.cpu_speed import ASSUMED, CpuRates, cpu_name, cpu_rates, measured_rates
+from gradflow.study.finished_jobs import record_job
 from gradflow.study.job import Configuration, Job, Settings
 from gradflow.study.native_cost import is_native, native_seconds
+from gradflow.study.work import work_of
 
 ENDLESS = 1e30
 # each makes all other work free

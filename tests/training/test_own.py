@@ -12,9 +12,10 @@ from plain import DEVICE, make_job
 from gradflow.data.store import DataError, fetch_dataset, load_dataset
 from gradflow.networks.activations import make_activation
 from gradflow.study import own
-from gradflow.study.cost import CostModel, memory_mb
+from gradflow.study.cost import CostModel
 from gradflow.study.datasets import SHAPES, DatasetShape
 from gradflow.study.job import Job, Settings, own_parts
+from gradflow.study.memory import memory_mb
 from gradflow.training.cohort import Cohort
 from gradflow.training.optimizers import StackedOptimizer
 from gradflow.training.train_job import prepare

@@ -15,7 +15,8 @@ from types import ModuleType
 import pytest
 from project import ROOT, wait_for
 
-from gradflow.study.cost import CostModel, records
+from gradflow.study.cost import CostModel
+from gradflow.study.finished_jobs import records
 from gradflow.workflow import warm
 from gradflow.workflow.lock import take_results_lock
 

@@ -12,7 +12,7 @@ from gradflow.files import lock, lock_path
 from gradflow.networks.build import active_at
 from gradflow.networks.masks import magnitude_mask
 from gradflow.networks.wide_resnet import WideResNet
-from gradflow.study.cost import record_job
+from gradflow.study.finished_jobs import record_job
 from gradflow.study.job import Job, Run, superseded_path
 from gradflow.training.checkpoint import (
     CheckpointError,

@@ -22,8 +22,9 @@ import torch
 from gradflow.data.store import DamagedDataError, DataError, ImageData, load_dataset
 from gradflow.files import lock, lock_path, remove_asides
 from gradflow.study import own
-from gradflow.study.cost import GPU_CONTEXT_MB, gpu_memory_mb, record_job, runs_that_fit
+from gradflow.study.finished_jobs import record_job
 from gradflow.study.job import Job, Run
+from gradflow.study.memory import GPU_CONTEXT_MB, gpu_memory_mb, runs_that_fit
 from gradflow.training.checkpoint import (
     CheckpointError,
     Progress,

@@ -26,8 +26,9 @@ from pathlib import Path
 from types import FrameType
 
 from gradflow.files import replacing
-from gradflow.study.cost import DeviceType, planned_device, training_seconds
+from gradflow.study.cost import planned_device, training_seconds
 from gradflow.study.job import Job
+from gradflow.study.work import DeviceType
 from gradflow.workflow.attempts import JOB, STOPPED, recorded
 from gradflow.workflow.commands import load_scripts_and_kernels
 from gradflow.workflow.warm import Run

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradflow.files import is_locked, lock_path
-from gradflow.study.cost import CostModel, DeviceType, planned_device
+from gradflow.study.cost import CostModel, planned_device
 from gradflow.study.job import Job
 from gradflow.study.plan import Grid
 from gradflow.study.sizes import epochs_of
+from gradflow.study.work import DeviceType
 from gradflow.training.heartbeat import Position, read_checkpoint_position, read_position
 from gradflow.workflow.attempts import ENDING, Failure, read_failure
 from gradflow.workflow.missing import State, is_pretrained, run_states
