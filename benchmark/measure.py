@@ -35,13 +35,7 @@ from pathlib import Path
 import torch
 
 from benchmark.cases import COHORT, FIVE, Case, stack_job
-from benchmark.plain_loops import (
-    DeviceLoop,
-    ImageLoop,
-    PlainLoop,
-    image_loaders,
-    plain_network,
-)
+from benchmark.plain_loops import DeviceLoop, ImageLoop, PlainLoop, image_loaders, plain_network
 from benchmark.roofline import floor_us, measured_rates
 from benchmark.turns import LONGEST_CYCLE, Contender, Engine, Plain, free_mb
 from gradflow.data.store import ImageData, load_dataset

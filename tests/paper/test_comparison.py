@@ -24,7 +24,8 @@ from gradflow.paper.agreement import (
     permuted_agreement,
     seeds_to_decide,
 )
-from gradflow.paper.comparison import Runs, mean_rows, p_value_rows, pairs_of_cells, read_runs
+from gradflow.paper.cells import Runs, pairs_of_cells, read_runs
+from gradflow.paper.comparison import mean_rows, p_value_rows
 from gradflow.paper.permutation_null import PERMUTATIONS, correlation_rows, correlations_of, tau_b
 from gradflow.paper.published import distinct_p_values, load_correlations, load_means, load_p_values
 from gradflow.paper.verdict_rules import agreement_verdict

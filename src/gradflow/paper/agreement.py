@@ -24,21 +24,9 @@ from gradflow.analysis.rounding_noise import rounding_noise
 from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.signed_ranks import EXACT_PAIRS, tails_of_rows
 from gradflow.analysis.stats import DECIMALS, MINIMUM, bootstrap_interval, signed_rank_test
-from gradflow.analysis.tables import Page
-from gradflow.paper.comparison import (
-    CELL,
-    Runs,
-    cell_index,
-    differences_of,
-    home_tables,
-    long_page,
-    number,
-    p_value_style,
-    pairs_of_cells,
-    read_runs,
-    with_interval,
-    yes_no,
-)
+from gradflow.analysis.tables import Page, p_value_style
+from gradflow.paper.cells import CELL, Runs, differences_of, home_tables, pairs_of_cells, read_runs
+from gradflow.paper.long_pages import cell_index, long_page, number, with_interval, yes_no
 from gradflow.paper.published import BEST, PublishedPValue, distinct_p_values, load_p_values
 
 Floats = NDArray[np.floating[Any]]

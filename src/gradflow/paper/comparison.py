@@ -9,29 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
 from gradflow.analysis.levels import EVEN, LEVEL, significant
 from gradflow.analysis.request import Request
-from gradflow.analysis.runs import (
-    PAIR_KEY,
-    Artifact,
-    extent,
-    pair_twins,
-    read_rows,
-    select,
-    summarise_runs,
-)
+from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.stats import MINIMUM, signed_rank_test
-from gradflow.analysis.tables import Page, colour
+from gradflow.analysis.tables import Page, p_value_style
+from gradflow.paper.cells import CELL, Runs, differences_of, home_tables, pairs_of_cells, read_runs
+from gradflow.paper.long_pages import cell_index, long_page, number, with_interval, yes_no
 from gradflow.paper.published import (
     PublishedMean,
     PublishedPValue,
@@ -43,82 +32,7 @@ from gradflow.paper.published import (
 from gradflow.study import labels
 from gradflow.study.datasets import SHAPES
 
-CELL = ["hidden_layers", "learning_rate", "optimizer", "regularization", "activation"]
 FLAGS = ["diverged_dense", "diverged_sparse", "collapsed_dense", "collapsed_sparse"]
-
-
-@dataclass(frozen=True)
-class Runs:
-    """The runs of an artifact, a row each as `summarise_runs` gives them, as a whole and by study."""
-
-    together: pd.DataFrame  # a run that several studies share is there once
-    by_study: dict[str, pd.DataFrame]
-
-
-def read_runs(paths: Iterable[Path], artifact: Artifact) -> Runs:
-    """Read study tables for an artifact; the ReLU runs of Table 6b, say, are in the study of Table 6a too.
-
-    Raises:
-        ValueError: a file is no study table, or the artifact's `where` names no column.
-    """
-    rows = select(read_rows(paths), artifact)
-    by_study = {str(study): summarise_runs(of_study) for study, of_study in rows.groupby("study")}
-    return Runs(summarise_runs(rows), by_study)
-
-
-def pairs_of_cells(published: Sequence[PublishedPValue], runs: Runs) -> list[pd.DataFrame]:
-    """The pairs of twins that each published cell is about, as `pair_twins` gives them, without rows where none are.
-
-    A cell is found by its data set (the one that a study is about, whatever stands in for it),
-    hidden layers, learning rate, optimizer, regularization and activation. Where the paper says
-    only that the regularization is the best, our study for that table decides it.
-
-    Raises:
-        ValueError: that study has several regularizations for an optimizer and activation.
-    """
-    key = ["stands_for", *CELL]
-    open_key = [column for column in key if column != "regularization"]
-    together = pair_twins(runs.together)
-    found = dict(iter(together.groupby(key)))
-    in_study = {
-        (study, *name): pairs
-        for study, of_study in runs.by_study.items()
-        for name, pairs in pair_twins(of_study).groupby(open_key)
-    }
-    cells = []
-    for cell in published:
-        place = (cell.dataset, cell.hidden_layers, cell.learning_rate, cell.optimizer)
-        study = cell.best_study
-        if study is None:
-            pairs = found.get((*place, cell.regularization, cell.activation))
-        else:
-            pairs = in_study.get((study, *place, cell.activation))
-        if pairs is not None and pairs["regularization"].nunique() > 1:
-            several = ", ".join(sorted(set(pairs["regularization"])))
-            raise ValueError(
-                f"study {study}: {cell.optimizer}, {cell.activation} has several regularizations, {several}"
-            )
-        cells.append(
-            (together.iloc[:0] if pairs is None else pairs).sort_values(PAIR_KEY, ignore_index=True)
-        )
-    return cells
-
-
-def differences_of(pairs: pd.DataFrame) -> NDArray[np.floating[Any]]:
-    """Sparse minus dense final test accuracy of each pair, shape [n], in percentage points."""
-    difference = pairs["test_accuracy_sparse"].astype(float) - pairs["test_accuracy_dense"].astype(
-        float
-    )
-    return difference.to_numpy()
-
-
-def home_tables(published: Sequence[PublishedPValue]) -> list[str]:
-    """The table that each cell is counted in: the largest that prints it, the first of equally large ones."""
-    sizes: dict[str, int] = {}
-    for cell in published:
-        for table in cell.tables:
-            sizes[table] = sizes.get(table, 0) + 1
-    return [max(cell.tables, key=lambda table: sizes[table]) for cell in published]
 
 
 def compare_p_values(request: Request) -> tuple[pd.DataFrame, Page]:
@@ -348,83 +262,3 @@ def mean_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
         notes,
         scale=False,
     )
-
-
-def long_page(
-    title: str,
-    index: pd.Index,
-    lines: Sequence[dict[str, str]],
-    styles: Sequence[dict[str, str]],
-    notes: tuple[str, ...],
-    scale: bool = True,
-) -> Page:
-    """A page with a line a cell; `styles` names CSS for some columns of each line."""
-    plain = pd.DataFrame(list(lines), index=index)
-    css = pd.DataFrame(
-        [{column: style.get(column, "") for column in lines[0]} for style in styles], index=index
-    )
-    latex = plain.map(_latex_cell)
-    latex.columns = pd.Index([_latex_cell(name) for name in plain.columns])
-    latex.index = index.map(lambda names: tuple(_latex_cell(name) for name in names))
-    return Page(title, {"html": plain, "latex": latex}, css, notes, scale=scale, long=True)
-
-
-def cell_index(rows: pd.DataFrame) -> pd.Index:
-    """The row headings of cells: tables, data set, learning rate, regularization or activation, optimizer."""
-    return pd.MultiIndex.from_tuples(
-        [
-            (
-                row["tables"].replace(" ", ", "),
-                f"{labels.label('dataset', row['dataset'])}, {row['learning_rate']:g}",
-                labels.label("activation", row["activation"])
-                if "3c" in row["tables"] or row["regularization"] == "best"
-                else labels.label("regularization", row["regularization"]),
-                labels.label("optimizer", row["optimizer"]),
-            )
-            for row in rows.to_dict("records")
-        ]
-    )
-
-
-def p_value_style(p_value: float) -> str:
-    """CSS of a cell with a p-value: its colour, and bold at or below 0.05."""
-    if math.isnan(p_value):
-        return ""
-    return f"background-color: {colour(p_value)};" + (
-        " font-weight: bold;" if significant(p_value) else ""
-    )
-
-
-def number(value: float, decimals: int, signed: bool = False) -> str:
-    """A number as tables show it; – where it is undefined."""
-    if not math.isfinite(value):
-        return "–"
-    return f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
-
-
-def with_interval(value: float, low: float, high: float) -> str:
-    """A value with its interval, for example `+1.2 [−0.3, +2.0]`."""
-    text = number(value, 1, signed=True)
-    return (
-        text
-        if math.isnan(low)
-        else f"{text} [{number(low, 1, signed=True)}, {number(high, 1, signed=True)}]"
-    )
-
-
-def yes_no(value: bool | None) -> str:
-    """`yes`, `no`, or – where there is nothing to compare."""
-    return "–" if value is None else "yes" if value else "no"
-
-
-def _latex_cell(text: str) -> str:
-    for plain, escaped in (
-        ("–", "--"),
-        ("−", "$-$"),
-        (">", "$>$"),
-        ("≤", r"$\le$"),
-        ("|", r"$|$"),
-        ("κ", r"$\kappa$"),
-    ):
-        text = text.replace(plain, escaped)
-    return text

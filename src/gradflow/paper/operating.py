@@ -25,7 +25,7 @@ from gradflow.paper.claims.parts import VERDICTS
 from gradflow.paper.claims.simulation import Design, SimulatedEvidence
 from gradflow.paper.claims.verdicts import CHECKS
 from gradflow.paper.claims.worlds import WORLDS, World
-from gradflow.paper.comparison import long_page
+from gradflow.paper.long_pages import long_page
 from gradflow.paper.operating_tables import table_rows
 from gradflow.paper.published import distinct_p_values, load_p_values
 

@@ -23,8 +23,9 @@ from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.stats import MINIMUM, bootstrap_interval
 from gradflow.analysis.tables import COLUMN_ARCHITECTURES, TARGETS, Page
 from gradflow.analysis.width_null import scaled_signs
+from gradflow.paper.cells import Runs, read_runs
 from gradflow.paper.claims.correlations import margin_of, margin_part
-from gradflow.paper.comparison import Runs, long_page, number, read_runs, yes_no
+from gradflow.paper.long_pages import long_page, number, yes_no
 from gradflow.paper.published import PublishedCorrelation, load_correlations
 from gradflow.study import labels
 from gradflow.training.run_log import MEASURES
