@@ -97,7 +97,10 @@ _KINDS = (
     Kind("compare_correlations", "paper.permutation_null", "table", "comparison", _PUBLISHED),
     Kind("compare_means", "paper.comparison", "table", "comparison", _PUBLISHED),
     Kind("agreement_table", "paper.agreement", "table", "comparison", _PUBLISHED),
-    Kind("effect_table", "paper.agreement", "table", "comparison", _PUBLISHED),
+    Kind(
+        "effect_table", "paper.agreement", "table", "comparison", _PUBLISHED,
+        runs="every variant",
+    ),
     Kind(
         "check_claims", "paper.claims.verdicts", "table", "comparison",
         (*_PUBLISHED, "paper/claims/claims.yaml"), model="any",
