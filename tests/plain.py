@@ -225,7 +225,9 @@ def assert_rows_agree(actual: dict[str, Any], expected: dict[str, Any], rtol: fl
         if isinstance(value, float) or (isinstance(value, list) and isinstance(value[0], float)):
             # few parameters besides weights, as slopes, may have a gradient that is as good as zero
             whole = expected.get(column.removeprefix("other_"), 0.0)
-            assert_close(actual[column], value, rtol, what, whole if isinstance(whole, float) else 0.0)
+            assert_close(
+                actual[column], value, rtol, what, whole if isinstance(whole, float) else 0.0
+            )
         else:
             assert actual[column] == value, what
 

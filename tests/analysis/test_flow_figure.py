@@ -89,6 +89,7 @@ def test_nothing_finished_and_no_table(tmp_path: Path) -> None:
         read_configuration(tmp_path / "bad.parquet", "paper", "digits", CONFIGURATION)
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 def test_the_target_needs_the_study_and_names_what_is_not_trained(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project", tiny)

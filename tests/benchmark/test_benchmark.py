@@ -545,8 +545,13 @@ def test_a_small_benchmark_writes_its_table_and_figure(tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (("--precisions", "tf32"), "--precisions tf32 needs a CUDA device"),
-        (("--seconds", 0), "--seconds is 0; it must be more than 0"),
-        (("--workers", -1), "--workers is -1; it must be 0 or more"),
+        *(
+            pytest.param(*given, marks=pytest.mark.slow)
+            for given in (
+                (("--seconds", 0), "--seconds is 0; it must be more than 0"),
+                (("--workers", -1), "--workers is -1; it must be 0 or more"),
+            )
+        ),
     ],
     ids=["precision", "seconds", "workers"],
 )
@@ -559,6 +564,7 @@ def test_a_bad_option_gets_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_misspelt_network_is_refused() -> None:
     done = run_script("--networks", "quik")
     assert done.returncode == 2

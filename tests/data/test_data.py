@@ -536,9 +536,10 @@ def test_images_are_averaged_down(side: int, smaller: int) -> None:
         assert after.dtype == torch.uint8
         assert after.shape == (len(before), 3, smaller, smaller)
         # every pixel as smaller x smaller points, of which each averaged pixel takes side x side
-        points = before.double().repeat_interleave(smaller, -1).repeat_interleave(smaller, -2)
-        exact = F.avg_pool2d(points, side)
-        assert (after - exact).abs().max() <= 0.5 + 1e-9
+        some = [*range(5), *range(1020, len(before))]  # images are averaged 1,024 at a time
+        points = before[some].double().repeat_interleave(smaller, -1)
+        exact = F.avg_pool2d(points.repeat_interleave(smaller, -2), side)
+        assert (after[some] - exact).abs().max() <= 0.5 + 1e-9
     pixels = small.train_images.double()
     torch.testing.assert_close(small.mean, pixels.mean((0, 2, 3)), rtol=1e-12, atol=0)
     torch.testing.assert_close(small.std, pixels.std((0, 2, 3), correction=0), rtol=1e-9, atol=0)

@@ -575,6 +575,7 @@ def test_flow_of_a_pruned_network_is_that_after_pruning() -> None:
     assert runs.loc["magnitude", LOWEST] == 1
 
 
+@pytest.mark.slow
 def test_page_tells_the_verdict_by_word_mark_and_colour(tmp_path: Path) -> None:
     claims = load_claims()
     runs = changed(

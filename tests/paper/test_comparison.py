@@ -455,7 +455,10 @@ class TestEffects:
         assert effects.loc[effects["p_value"].isna(), "decided"].isna().all()
 
 
-@pytest.mark.parametrize("given", ["all", "one study", "no runs"])
+@pytest.mark.parametrize(
+    "given",
+    ["one study", *(pytest.param(given, marks=pytest.mark.slow) for given in ("all", "no runs"))],
+)
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts(
     script: str,

@@ -46,6 +46,7 @@ def test_masks(tmp_path: Path) -> None:
     assert live == sorted(live) and live[0] < 90 and live[-1] == 100
 
 
+@pytest.mark.slow
 def test_gradient_flow(tmp_path: Path) -> None:
     rows = [
         [float(value) for value in line.split()] for line in printed("gradient_flow", tmp_path)[1:]
@@ -57,6 +58,7 @@ def test_gradient_flow(tmp_path: Path) -> None:
         assert norm > sum(layer**2 for layer in layers) ** 0.5  # masked weights have gradients too
 
 
+@pytest.mark.slow
 def test_comparison(tmp_path: Path) -> None:
     first, _, _, *rows = printed("comparison", tmp_path)
     found = re.fullmatch(

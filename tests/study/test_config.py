@@ -567,6 +567,7 @@ def double(container: Any, key: Any, draw: Callable[[Any], Any]) -> None:
 MUTATIONS = st.sampled_from([drop, replace, misspell, double])
 
 
+@pytest.mark.slow
 @settings(
     max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )

@@ -196,6 +196,7 @@ def assert_fused_agrees(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
             assert_rows_agree(ours, expected, rtol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["tf32", "float32"])  # by product, and by gradient
 @pytest.mark.parametrize("optimizer", PAPER_OPTIMIZERS)
 def test_fused_steps_train_as_others(
@@ -208,6 +209,7 @@ def test_fused_steps_train_as_others(
     assert_fused_agrees(job, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "activation"), [("momentum", "relu"), ("rmsprop", "swish")])
 def test_a_wide_resnet_fused(
     optimizer: str, activation: str, monkeypatch: pytest.MonkeyPatch

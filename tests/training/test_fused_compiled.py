@@ -52,6 +52,7 @@ for tile in (UPDATE_TILE, {"BLOCK_I": 128, "BLOCK_O": 128, "BLOCK_B": 32}):
 """
 
 
+@pytest.mark.slow
 def test_the_heaviest_kernel_fits_and_a_larger_tile_would_not() -> None:
     ours, larger = (line.split() for line in run("-c", COMPARE).splitlines())
     assert int(ours[0]) <= 255 and ours[1:] == ["0", "wgmma"]

@@ -80,6 +80,7 @@ def test_activations_schedules_short_probes_precisions_and_moving_masks(
     assert_same_cohort(*both_ways(make_job("adam", "DA_BN", percents=THREE, **change), monkeypatch))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_fused_updates(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Epochs 11 and later of 13 are not all probed: their steps update in one kernel."""

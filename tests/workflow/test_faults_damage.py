@@ -140,6 +140,7 @@ def project(undisturbed: Project, tmp_path: Path) -> Project:
     return copy_of(undisturbed, tmp_path / "project")
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_of_the_data_or_its_manifest_is_believed(
     undisturbed: Project, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_no_flipped_bit_of_the_data_or_its_manifest_is_believed(
         assert found == 40 or file == manifest
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_of_a_study_table_is_believed(project: Project) -> None:
     table = project.folder / TABLE
     for content in flips(table, 200):

@@ -98,6 +98,7 @@ def stopped_in_training(jobs: Sequence[Job], results: Path, number: signal.Signa
     return output
 
 
+@pytest.mark.slow
 def test_a_split_run_equals_an_unsplit_one(machine: Path, tmp_path: Path) -> None:
     """Cut before anything began, then while it trains."""
     jobs = [small_job(seed, epochs=100) for seed in (0, 1)]
@@ -117,6 +118,7 @@ def test_a_split_run_equals_an_unsplit_one(machine: Path, tmp_path: Path) -> Non
     assert not list(machine.glob("smoke/state/**/*.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_leaves_the_others_to_finish(machine: Path) -> None:
     broken = small_job(seed=5, train_images=2000)
     code, output = run([broken, small_job()], machine)
@@ -166,6 +168,7 @@ def alive(process: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_two_runners_of_one_list_train_each_job_once(machine: Path) -> None:
     jobs = [small_job(seed, epochs=20) for seed in (0, 1)]
     both = [
@@ -177,6 +180,7 @@ def test_two_runners_of_one_list_train_each_job_once(machine: Path) -> None:
     assert len(costs) == 2  # a line a trained job
 
 
+@pytest.mark.slow
 def test_it_needs_torch_numpy_pyarrow_and_safetensors_alone(machine: Path, tmp_path: Path) -> None:
     """As on a machine without the workflow's other packages."""
     absent = (

@@ -14,6 +14,7 @@ from gradflow.workflow.planning import Planner, TargetError
 from gradflow.workflow.target_list import target_list
 
 
+@pytest.mark.slow
 def test_every_target_is_listed_with_its_cost(tmp_path: Path) -> None:
     grid = Grid(read_config(ROOT / "config.yaml"))
     text = target_list(grid, tmp_path, "cuda")

@@ -246,6 +246,7 @@ def test_a_log_from_another_machine_is_named_by_its_table(project: Project) -> N
 # --- interruptions --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_snakemake_at_a_time_and_a_killed_one_locks_nobody_out(project: Project) -> None:
     def long(raw: dict[str, Any]) -> None:
         raw["scales"]["smoke"]["seeds"] = [1]
@@ -286,6 +287,7 @@ def train(job: Job, results: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_stopped_trainer_goes_on_to_the_same_numbers(finished: Project, tmp_path: Path) -> None:
     edited: dict[str, Any] = yaml.safe_load((finished.folder / "config.yaml").read_text())
     study_of(edited)["epochs"] = 100
