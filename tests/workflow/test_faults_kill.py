@@ -247,11 +247,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
         lambda raw: raw["scales"]["smoke"]["studies"][STUDY].update(epochs=40, seeds=[0, 1])
     )
     source = project.folder / "src" / "gradflow" / "training" / "train_job.py"
-    text = source.read_text()
-    for old, new in (("SECONDS = 300.0", "SECONDS = 0.1"), ("SHARE = 0.015", "SHARE = 1e9")):
-        assert f"CHECKPOINT_{old}" in text
-        text = text.replace(f"CHECKPOINT_{old}", f"CHECKPOINT_{new}")
-    source.write_text(text)
+    often = source.read_text() + "\nCHECKPOINT_SECONDS, CHECKPOINT_SHARE = 0.1, 1e9\n"
+    assert often.count("CHECKPOINT_SECONDS") > 2 and often.count("CHECKPOINT_SHARE") > 2
+    source.write_text(often)
     project.make("smoke")
     return project
 

@@ -54,11 +54,14 @@ def pretend(job: Job, missing: list[Run], results: Path, *_: Any) -> Progress:
     rows = {
         run: [
             {"seed": job.seed, "epochs": job.epochs, "epoch": 0, "l2": job.settings.l2,
-             "architecture": run.architecture, "width_percent": run.percent}
+             "architecture": run.architecture, "width_percent": run.percent, "diverged": False,
+             "total_weights": [9], "active_weights": [9]}
         ]
         for run in missing
     }  # fmt: skip
-    return Progress(job.to_json(), job.epochs, 0, job.epochs, 1.0, rows, devices=["a CPU"])
+    return Progress(
+        job.to_json(), job.epochs, 0, job.epochs, 1.0, rows, made_by=[{"device": "a CPU"}]
+    )
 
 
 def command(grid: Grid, results: Path) -> None:

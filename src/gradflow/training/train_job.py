@@ -46,9 +46,8 @@ from gradflow.training.weights import weights_path, write_weights
 
 KERNELS = "kernels.json"  # in the results folder: what was chosen by measuring, see `native.choice`
 CHECKPOINT_SECONDS = 300.0  # between two checkpoints, at least
-CHECKPOINT_SHARE = (
-    0.015  # of the time may go into writing them: large cohorts on slow disks save less often
-)
+# of the time may go into writing them: large cohorts on slow disks save less often
+CHECKPOINT_SHARE = 0.015
 
 
 class Stopped(Exception):
