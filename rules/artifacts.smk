@@ -26,10 +26,11 @@ for kind in KINDS.values():
         params:
             artifact=artifact_json,
             maker=kind.maker,
+            variants="--every-variant" if kind.runs == "every variant" else "",
         shell:  # without `kind`: the text is put together when a job runs, and the loop is over
             DRAW
             + " {input.script:q} {params.maker} --artifact {params.artifact:q} --runs {input.runs:q}"
-            " --origins {input.origins:q} --files {output:q} 2> {log:q}"
+            " --origins {input.origins:q} {params.variants} --files {output:q} 2> {log:q}"
 
 
 FLOW = "results/{scale}/figures/flow_over_training/{variant}/{dataset}/{configuration}"

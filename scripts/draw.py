@@ -34,6 +34,9 @@ def main() -> int:
         "--origins", nargs="*", default=[], type=Path, help="their provenance tables, for a table"
     )
     parser.add_argument(
+        "--every-variant", action="store_true", help="its kind takes runs of all variants"
+    )
+    parser.add_argument(
         "--files",
         nargs="+",
         required=True,
@@ -43,7 +46,9 @@ def main() -> int:
     arguments = parser.parse_args()
     artifact = Artifact.from_json(arguments.artifact)
     definition = json.loads(arguments.artifact)
-    request = Request(artifact, definition, arguments.runs, arguments.origins)
+    request = Request(
+        artifact, definition, arguments.runs, arguments.origins, arguments.every_variant
+    )
     module, _, function = arguments.maker.partition(":")
     try:
         made = getattr(import_module(module), function)(request)

@@ -38,6 +38,7 @@ def draw(
     text = artifact if isinstance(artifact, str) else json.dumps(artifact)
     files = {ending: path.with_name(f"{path.name}.{ending}") for ending in KINDS[kind].endings}
     words = ["draw.py", KINDS[kind].maker, "--artifact", text, "--runs", *map(str, runs)]
+    words += ["--every-variant"] if KINDS[kind].runs == "every variant" else []
     words += ["--origins", *map(str, origins), "--files", *map(str, files.values())]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", words)

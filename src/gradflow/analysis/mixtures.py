@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import RUN_KEY, SHARED, read_rows, select
-from gradflow.study.kinds import KINDS
 from gradflow.training.run_log import LIBRARIES, PROVENANCE_SCHEMA
 
 # what all runs of a table have in common, where nothing is mixed, by the word for it
@@ -81,7 +80,7 @@ def mixtures(request: Request, cells: pd.DataFrame) -> tuple[str, list[str]]:
     if not mixture(origins):  # nearly always: no study table need be read for it
         return "", [""] * len(cells)
     rows = read_rows(request.paths)
-    if KINDS[request.definition["kind"]].runs == "variant":
+    if not request.every_variant:
         rows = select(rows, request.artifact)
     runs = rows.drop_duplicates(RUN_KEY)[TELLING].merge(origins, on=RUN_KEY, how="inner")
     return mixture(runs), _of_rows(cells, runs)

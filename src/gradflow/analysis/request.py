@@ -20,6 +20,7 @@ class Request:
     definition: dict[str, Any]  # the artifact's whole entry in the config, resolved
     paths: list[Path]  # of study tables
     origins: list[Path] = field(default_factory=list)  # of their provenance tables
+    every_variant: bool = False  # whether the kind takes runs of all variants
 
     def runs(self) -> pd.DataFrame:
         """One row per run of the artifact (`runs.summarise_runs`)."""
