@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT / "src"))
 from benchmark.cases import NETWORKS, PRECISIONS, REGULARIZATIONS, STACKS, make_cases  # noqa: E402
 from benchmark.measure import Measurement  # noqa: E402
 from gradflow.data.sources import DataError  # noqa: E402
-from gradflow.study.config import ConfigError, load_config  # noqa: E402
+from gradflow.study.config import ConfigError  # noqa: E402
+from gradflow.study.config_checks import load_config  # noqa: E402
 from gradflow.study.job import PAPER_OPTIMIZERS  # noqa: E402
 
 

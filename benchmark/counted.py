@@ -30,7 +30,7 @@ from benchmark.roofline import step_floor  # noqa: E402
 from gradflow.networks.build import Group  # noqa: E402
 from gradflow.networks.mlp import StackedMLP  # noqa: E402
 from gradflow.networks.wide_resnet import WideResNet  # noqa: E402
-from gradflow.study.config import load_config  # noqa: E402
+from gradflow.study.config_checks import load_config  # noqa: E402
 from gradflow.study.job import PAPER_OPTIMIZERS, Job  # noqa: E402
 from gradflow.study.plan import plan_study  # noqa: E402
 from gradflow.study.shapes import mlp_layer_shapes, wide_resnet_layers  # noqa: E402

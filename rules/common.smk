@@ -13,7 +13,8 @@ from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import update_config
 
-from gradflow.study.config import ConfigError, load_config
+from gradflow.study.config import ConfigError
+from gradflow.study.config_checks import load_config
 from gradflow.study import own
 from gradflow.study.cost import CostModel, planned_device
 from gradflow.study.memory import memory_mb
@@ -21,7 +22,7 @@ from gradflow.study.datasets import SHAPES
 from gradflow.study.config_file import check_config_file, typed
 from gradflow.study.kinds import KINDS
 from gradflow.study.names import artifact_groups, report_target
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 from gradflow.workflow import slurm_watch, warm
 from gradflow.workflow.commands import load_scripts_and_kernels
 from gradflow.workflow.draw import load_libraries

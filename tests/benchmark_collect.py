@@ -26,10 +26,11 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
-from gradflow.study.config import load_config  # noqa: E402
+from gradflow.study.config_checks import load_config  # noqa: E402
+from gradflow.study.grid import Grid  # noqa: E402
 from gradflow.study.job import PROBES, Job, Run, dense_width  # noqa: E402
 from gradflow.study.kinds import KINDS  # noqa: E402
-from gradflow.study.plan import Grid, Plan  # noqa: E402
+from gradflow.study.plan import Plan  # noqa: E402
 from gradflow.training.run_log import MEASURES, SCHEMA  # noqa: E402
 
 SCALE = "paper"

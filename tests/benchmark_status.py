@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmark_collect import ROOT, SCALE, write_logs
 
 from gradflow.study.config_file import read_config
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 
 TARGET_SECONDS = 5
 

@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow.parquet as pq
 from project import ROOT, STUDY, Project, environment, tiny
 
-from gradflow.study.config import load_config
+from gradflow.study.config_checks import load_config
+from gradflow.study.grid import Grid
 from gradflow.study.job import Job
-from gradflow.study.plan import Grid
 from gradflow.training.run_log import read_log
 from gradflow.training.train_job import KERNELS
 from gradflow.workflow import warm

@@ -45,7 +45,7 @@ def plan(arguments: argparse.Namespace) -> None:
     """
     from gradflow.study.config import ConfigError
     from gradflow.study.config_file import read_config
-    from gradflow.study.plan import Grid
+    from gradflow.study.grid import Grid
     from gradflow.workflow.job_list import write_job_list
     from gradflow.workflow.planning import Planner
 
@@ -67,7 +67,7 @@ def status(arguments: argparse.Namespace) -> None:
     """
     from gradflow.study.config import ConfigError
     from gradflow.study.config_file import read_config
-    from gradflow.study.plan import Grid
+    from gradflow.study.grid import Grid
     from gradflow.workflow.status import scale_status, scales_with_results
     from gradflow.workflow.status_report import report
 

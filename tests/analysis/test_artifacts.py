@@ -21,9 +21,9 @@ from test_tables import Cells
 from gradflow.analysis import figures
 from gradflow.paper.published import PUBLISHED
 from gradflow.study import labels
-from gradflow.study.config import load_config
+from gradflow.study.config_checks import load_config
+from gradflow.study.grid import Grid
 from gradflow.study.kinds import KINDS
-from gradflow.study.plan import Grid
 from gradflow.training.run_log import MEASURES
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from gradflow.data.store import ImageData
-from gradflow.study.config import ConfigError, load_config
+from gradflow.study.config import ConfigError
+from gradflow.study.config_checks import load_config
 from gradflow.study.job import Configuration, Settings
 from gradflow.twins import tensor_data, train_twins
 

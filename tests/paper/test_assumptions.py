@@ -14,9 +14,9 @@ import yaml
 from drawing import draw
 
 from gradflow.paper.assumptions import ASSUMPTIONS
-from gradflow.study.config import load_config
+from gradflow.study.config_checks import load_config
+from gradflow.study.grid import Grid
 from gradflow.study.job import Settings
-from gradflow.study.plan import Grid
 
 ROOT = Path(__file__).parents[2]
 ENTRIES: list[dict[str, Any]] = yaml.safe_load(ASSUMPTIONS.read_text(encoding="utf-8"))

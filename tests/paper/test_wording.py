@@ -12,7 +12,7 @@ from gradflow.paper.claims.parts import VERDICTS, Verdict
 from gradflow.paper.wording import COLOURS, MARKS, Data, said, word
 from gradflow.report.reference import read_reference
 from gradflow.study.config_file import read_config
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 
 ROOT = Path(__file__).parents[2]
 REDUCED = {"cifar10": "40 of 1,000 epochs", "fashion_mnist": "6 of 500 epochs"}

@@ -14,8 +14,8 @@ from project import GRADFLOW, ROOT, STUDY, Project, environment, new_project
 from study_tables import make_table_of_plan, write_study_table
 
 from gradflow.report.reference import ReferenceError, kept_scales, read_reference
-from gradflow.study.config import load_config
-from gradflow.study.plan import Grid
+from gradflow.study.config_checks import load_config
+from gradflow.study.grid import Grid
 
 STUDIES = (STUDY, "fashion_mnist_initialisation")
 KEPT = ROOT / "results" / "reference"

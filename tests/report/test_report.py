@@ -17,8 +17,8 @@ from study_tables import make_table_of_plan
 
 from gradflow.report import captions
 from gradflow.report.provenance import planned_rows
-from gradflow.study.config import load_config
-from gradflow.study.plan import Grid
+from gradflow.study.config_checks import load_config
+from gradflow.study.grid import Grid
 from gradflow.training.run_log import PROVENANCE_SCHEMA, STUDY_SCHEMA
 
 ARTIFACTS = (

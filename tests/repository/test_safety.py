@@ -16,7 +16,8 @@ from small_cifar import SmallCifar
 
 from gradflow.data import cifar
 from gradflow.data.store import DataError, fetch_dataset
-from gradflow.study.config import ConfigError, load_config
+from gradflow.study.config import ConfigError
+from gradflow.study.config_checks import load_config
 from gradflow.study.config_file import check_config_file
 
 OWNED = "owned"  # the file that an attack would leave

@@ -18,12 +18,14 @@ from hypothesis import strategies as st
 from project import environment
 
 from gradflow.study import job as job_module
-from gradflow.study.config import ConfigError, load_config, max_width_of, settings_of
+from gradflow.study.config import ConfigError, max_width_of, settings_of
+from gradflow.study.config_checks import load_config
 from gradflow.study.datasets import SHAPES
+from gradflow.study.grid import Grid
 from gradflow.study.job import Configuration, Job, Settings, dense_width
 from gradflow.study.kinds import KINDS
 from gradflow.study.names import artifact_groups, report_target
-from gradflow.study.plan import Grid, Plan, plan_study
+from gradflow.study.plan import Plan, plan_study
 from gradflow.workflow.target_names import rule_names
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from project import ROOT, Project, new_project, tiny
 from snakemake.common.configfile import _load_configfile
 
-from gradflow.study.config import ConfigError, load_config
+from gradflow.study.config import ConfigError
+from gradflow.study.config_checks import load_config
 from gradflow.study.config_file import check_config_file
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 
 SMALL: dict[str, Any] = Project(ROOT).config()
 tiny(SMALL)

@@ -23,7 +23,8 @@ from plain import (
 )
 from torch import Tensor
 
-from gradflow.study.config import ConfigError, load_config
+from gradflow.study.config import ConfigError
+from gradflow.study.config_checks import load_config
 from gradflow.study.job import Job, Run, Settings
 from gradflow.training.checkpoint import read_progress, restore_checkpoint, save_checkpoint
 from gradflow.training.cohort import Cohort

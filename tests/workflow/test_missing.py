@@ -20,10 +20,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from project import STUDY, TABLE, Project, copy_of
 
 from gradflow.analysis.collect import collect_runs
-from gradflow.study.config import load_config
+from gradflow.study.config_checks import load_config
 from gradflow.study.config_file import read_config
+from gradflow.study.grid import Grid
 from gradflow.study.job import Job, Run
-from gradflow.study.plan import Grid
 from gradflow.training import train_job as training
 from gradflow.training.checkpoint import Progress
 from gradflow.training.run_log import read_log

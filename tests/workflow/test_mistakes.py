@@ -13,7 +13,7 @@ import pytest
 from project import GRADFLOW, ROOT, SNAKEMAKE, STUDY, Project, environment, new_project
 
 from gradflow.study.config_file import read_config
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 from gradflow.workflow.mistakes import MistakeError, check_settings
 from gradflow.workflow.target_names import wrong_target
 

@@ -17,7 +17,7 @@ from project import GRADFLOW, ROOT, STUDY, Project, environment, new_project, ti
 
 from gradflow.files import is_locked, lock
 from gradflow.study.config_file import read_config
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 from gradflow.text import duration
 from gradflow.training.heartbeat import RECORD_SECONDS, ProgressRecord, read_position
 from gradflow.training.run_log import write_log

@@ -9,7 +9,7 @@ import pytest
 from project import ROOT, new_project
 
 from gradflow.study.config_file import read_config
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 from gradflow.workflow.planning import Planner, TargetError
 from gradflow.workflow.target_list import target_list
 

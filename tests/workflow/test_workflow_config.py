@@ -11,9 +11,10 @@ import yaml
 from project import ROOT, STUDY, Project, new_project
 from snakemake.utils import update_config
 
-from gradflow.study.config import ConfigError, load_config
+from gradflow.study.config import ConfigError
+from gradflow.study.config_checks import load_config
 from gradflow.study.config_file import read_config
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 from gradflow.workflow.planning import TargetError, resolve
 
 BLOCK = yaml.safe_load((ROOT / "config.yaml").read_text())["studies"][STUDY]["blocks"][0]

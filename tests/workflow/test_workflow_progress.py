@@ -16,7 +16,7 @@ import pytest
 from project import ROOT, SNAKEMAKE, STUDY, TABLE, Project, environment, new_project, tiny
 
 from gradflow.study.config_file import read_config
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 from gradflow.training.heartbeat import ProgressRecord
 from gradflow.workflow.progress import Step, WorkflowProgress
 

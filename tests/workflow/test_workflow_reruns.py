@@ -18,9 +18,9 @@ import pytest
 import yaml
 from project import ROOT, STUDY, TABLE, Project, copy_of, environment, new_project, tiny, wait_for
 
-from gradflow.study.config import load_config
+from gradflow.study.config_checks import load_config
+from gradflow.study.grid import Grid
 from gradflow.study.job import Job
-from gradflow.study.plan import Grid
 from gradflow.training.heartbeat import record_path
 from gradflow.training.run_log import read_log, write_log
 

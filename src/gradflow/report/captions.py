@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradflow.study.grid import Grid
 from gradflow.study.kinds import KINDS
-from gradflow.study.plan import Grid
 
 if TYPE_CHECKING:
     import pandas as pd

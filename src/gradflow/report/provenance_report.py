@@ -11,8 +11,8 @@ from typing import Any
 
 from gradflow.report.provenance import Provenance, Source
 from gradflow.study.config import Config
+from gradflow.study.grid import Grid
 from gradflow.study.job import Job
-from gradflow.study.plan import Grid
 from gradflow.text import COLUMNS, count, duration
 from gradflow.training.run_log import LIBRARIES
 

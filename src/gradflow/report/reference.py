@@ -22,9 +22,11 @@ from typing import Any
 import yaml
 
 from gradflow.files import lock, remove_asides
-from gradflow.study.config import Config, ConfigError, load_config
+from gradflow.study.config import Config, ConfigError
+from gradflow.study.config_checks import load_config
+from gradflow.study.grid import Grid
 from gradflow.study.job import ENGINE_VERSION, Run
-from gradflow.study.plan import Grid, Plan
+from gradflow.study.plan import Plan
 from gradflow.study.reductions import FULL
 
 NAME = "reference"  # the folder below results/, and the target

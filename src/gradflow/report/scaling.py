@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 
+from gradflow.study.grid import Grid
 from gradflow.study.kinds import KINDS
-from gradflow.study.plan import Grid
 from gradflow.study.reductions import FULL, facts
 
 WHOLE_STUDY = "whole study"

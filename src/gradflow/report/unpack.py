@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from gradflow.report.reference import SOURCES, STUDIES, kept_folder
 from gradflow.study.config import Config
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 from gradflow.training.run_log import LIBRARIES, RUN_COLUMNS, SCHEMA, write_log
 
 SAID: tuple[str, ...] = (

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from gradflow.study.choices import ConfigError
-from gradflow.study.config import Config, load_config
+from gradflow.study.config import Config
+from gradflow.study.config_checks import load_config
 
 CODE = "__use_yte__"  # Snakemake hands a file with this key to a template engine that runs Python
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gradflow.report.reference import NAME as REFERENCE
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 from gradflow.training.device_name import check_device_here, device_name
 from gradflow.workflow.target_names import wrong_target
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gradflow.study.cost import CostModel
+from gradflow.study.grid import Grid
 from gradflow.study.job import Job
 from gradflow.study.kinds import KINDS
 from gradflow.study.memory import disk_bytes
 from gradflow.study.names import artifact_groups
-from gradflow.study.plan import Grid
 from gradflow.study.work import DeviceType
 from gradflow.text import count, nearest
 from gradflow.workflow.missing import comes_back, is_pretrained, unfinished_runs

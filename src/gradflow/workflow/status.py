@@ -12,8 +12,8 @@ from pathlib import Path
 
 from gradflow.files import is_locked, lock_path
 from gradflow.study.cost import CostModel, planned_device
+from gradflow.study.grid import Grid
 from gradflow.study.job import Job
-from gradflow.study.plan import Grid
 from gradflow.study.sizes import epochs_of
 from gradflow.study.work import DeviceType
 from gradflow.training.heartbeat import Position, read_checkpoint_position, read_position

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gradflow.report.reference import NAME as REFERENCE
+from gradflow.study.grid import Grid
 from gradflow.study.kinds import KINDS
 from gradflow.study.labels import label
-from gradflow.study.plan import Grid
 from gradflow.study.work import DeviceType
 from gradflow.text import COLUMNS, in_hours
 from gradflow.workflow.planning import Planner, Sum, TargetError

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from gradflow.study.grid import Grid
 from gradflow.study.kinds import ENDINGS, KINDS
 from gradflow.study.names import artifact_groups, report_target
-from gradflow.study.plan import Grid
 from gradflow.text import listed, nearest_name
 
 PAGES = ("scorecard.csv", "scorecard.html", "provenance.html", "report.html")
