@@ -109,3 +109,12 @@ def test_a_run_that_studies_share_counts_once(tmp_path: Path) -> None:
             pa.Table.from_pandas(runs(), schema=PROVENANCE_SCHEMA, preserve_index=False), path
         )
     assert len(read_origins(paths)) == len(runs())
+
+
+def test_a_table_that_was_kept_before_these_columns_tells_what_it_knows(tmp_path: Path) -> None:
+    path = tmp_path / "old.parquet"
+    old = runs().drop(columns=["step", "kernels", "threads"]).assign(kernel="one")
+    pq.write_table(pa.Table.from_pandas(old, preserve_index=False), path)
+    origins = read_origins([path])
+    assert set(origins["device"]) == {"a CPU (AVX2)"} and origins["threads"].isna().all()
+    assert mixture(origins) == ""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import RUN_KEY, SHARED, read_rows, select
-from gradflow.training.run_log import LIBRARIES, PROVENANCE_SCHEMA
+from gradflow.training.run_log import LIBRARIES
 
 # what all runs of a table have in common, where nothing is mixed, by the word for it
 ALIKE = {
@@ -35,12 +35,12 @@ def read_origins(paths: Sequence[Path]) -> pd.DataFrame:
     """What made each run, a row a run: `RUN_KEY`, and the columns of ALIKE and OF_A_NETWORK.
 
     Args:
-        paths: of provenance tables; runs that several studies share make one row.
+        paths: of provenance tables; runs that several studies share make one row. What one that was
+            kept long ago does not tell is missing.
     """
     wanted = [*RUN_KEY, *ALIKE, *OF_A_NETWORK]
     tables = [
-        pq.read_table(path, partitioning=None).cast(PROVENANCE_SCHEMA).select(wanted).to_pandas()
-        for path in paths
+        pq.read_table(path, partitioning=None).to_pandas().reindex(columns=wanted) for path in paths
     ]
     if not tables:
         return pd.DataFrame(columns=wanted)
