@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from gradflow.study.config import Config
 from gradflow.study.job import PROBES, Job, Optimizer, Regularization
-from gradflow.study.plan import plan_study
+from gradflow.study.resolve import plan_study
 
 # of which job in config.yaml a network is: scale and study
 NETWORKS = {

@@ -32,7 +32,7 @@ from gradflow.networks.mlp import StackedMLP  # noqa: E402
 from gradflow.networks.wide_resnet import WideResNet  # noqa: E402
 from gradflow.study.config_checks import load_config  # noqa: E402
 from gradflow.study.job import PAPER_OPTIMIZERS, Job  # noqa: E402
-from gradflow.study.plan import plan_study  # noqa: E402
+from gradflow.study.resolve import plan_study  # noqa: E402
 from gradflow.study.shapes import mlp_layer_shapes, wide_resnet_layers  # noqa: E402
 from gradflow.study.sizes import shape_of  # noqa: E402
 from gradflow.study.work import RATES, stacks_of  # noqa: E402

@@ -5,7 +5,9 @@
 
 rule collect_runs:
     input:
-        logs_of,
+        logs=logs_of,
+        script=f"{SCRIPTS}/collect_runs.py",
+        modules=modules_of("collect_runs"),
     output:
         table="results/{scale}/studies/{study}.parquet",
         provenance="results/{scale}/provenance/{study}.parquet",
@@ -17,7 +19,7 @@ rule collect_runs:
     params:
         plan=lambda wildcards: GRID.plan(wildcards.scale, wildcards.study).to_json(),
     shell:
-        run_script("collect_runs")
-        + " --plan {params.plan:q} --output {output.table:q} --provenance {output.provenance:q}"
+        python("collect_runs")
+        + " {input.script:q} --plan {params.plan:q} --output {output.table:q} --provenance {output.provenance:q}"
         + (" --partial" if CONFIG.partial else "")
         + " 2> {log:q}"

@@ -29,7 +29,7 @@ from gradflow.paper.operating import (
 from gradflow.paper.operating_tables import table_rows
 from gradflow.paper.published import distinct_p_values, load_p_values
 from gradflow.study.config_file import read_config
-from gradflow.study.plan import plan_study
+from gradflow.study.resolve import plan_study
 
 ROOT = Path(__file__).parents[2]
 LIGHT = [claim for claim in WORLDS if claim not in HEAVY]

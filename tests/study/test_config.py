@@ -25,7 +25,8 @@ from gradflow.study.grid import Grid
 from gradflow.study.job import Configuration, Job, Settings, dense_width
 from gradflow.study.kinds import KINDS
 from gradflow.study.names import artifact_groups, report_target
-from gradflow.study.plan import Plan, plan_study
+from gradflow.study.plan import Plan
+from gradflow.study.resolve import plan_study
 from gradflow.workflow.target_names import rule_names
 
 ROOT = Path(__file__).parents[2]

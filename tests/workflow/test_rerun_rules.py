@@ -26,7 +26,8 @@ TABLES = {"significance_table", "compare_p_values"}
 FIGURES = {"plot_by_width", "plot_activations"}
 PAGES = {"scorecard", "describe_runs"}  # of the scale as a whole
 FROM_RUNS = {*TABLES, *PAGES, "plot_by_width"}
-TRAINED = {"train_mlp", "collect_runs", *FROM_RUNS}
+COLLECTED = {"collect_runs", *FROM_RUNS}
+TRAINED = {"train_mlp", *COLLECTED}
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ EDITS = [
         NOTHING,
     ),
     Edit("the script of training", append("scripts/train_mlp.py", LINE), NOTHING),
-    Edit("the script that collects", append("scripts/collect_runs.py", LINE), NOTHING),
+    Edit("the script that collects", append("scripts/collect_runs.py", LINE), COLLECTED),
+    Edit("how logs are collected", append(f"{SOURCE}/analysis/collect.py", LINE), COLLECTED),
     Edit("threads", substitute("rules/train.smk", "threads: 1", "threads: 2"), NOTHING),
     Edit(
         "resources",
@@ -147,7 +149,8 @@ EDITS = [
         {*TABLES, "scorecard"},
     ),
     Edit("a statistic", append(f"{SOURCE}/analysis/stats.py", LINE), {*TABLES, "scorecard"}),
-    Edit("how a plan is told", append(f"{SOURCE}/study/plan.py", LINE), PAGES),
+    Edit("what a plan is", append(f"{SOURCE}/study/plan.py", LINE), COLLECTED),
+    Edit("how plans are looked up", append(f"{SOURCE}/study/grid.py", LINE), {"scorecard"}),
     Edit("how durations are written", append(f"{SOURCE}/text.py", LINE), PAGES),
     Edit(
         "the page of provenance",

@@ -14,8 +14,9 @@ from gradflow.study.config import ArtifactEntry, Config, settings_of
 from gradflow.study.job import Job, dense_width
 from gradflow.study.kinds import KINDS
 from gradflow.study.labels import label
-from gradflow.study.plan import Plan, plan_study
+from gradflow.study.plan import Plan
 from gradflow.study.reductions import FULL, in_words
+from gradflow.study.resolve import plan_study
 
 OF_CAPTIONS = ("train_images", "initialisation", "precision")
 
