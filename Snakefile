@@ -21,6 +21,7 @@ include: "rules/captions.smk"
 include: "rules/report.smk"
 include: "rules/artifacts.smk"
 include: "rules/benchmark.smk"
+include: "rules/run.smk"
 
 
 rule all:
@@ -74,19 +75,3 @@ for group, artifacts in artifact_groups(CONFIG.artifacts).items():
             group
         input:
             [path for artifact in artifacts for path in files_of("paper", artifact)],
-
-
-onstart:
-    if workflow.is_main_process:
-        forget_failures(workflow.dag)
-    watch_over_slurm()
-    start_warm_servers()
-    start_progress()
-
-
-onsuccess:
-    PROGRESS.stop()
-
-
-onerror:
-    finish_what_is_there()

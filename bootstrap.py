@@ -35,8 +35,9 @@ def main(command):
             "gradflow needs Python 3.11 or newer; this is %d.%d. Try: python3.11 bootstrap.py"
             % sys.version_info[:2]
         )
-    if not command:
-        sys.exit(__doc__)
+    if not command or command[0] in ("-h", "--help"):
+        print(__doc__.strip())
+        sys.exit(not command)
     if os.path.basename(command[0]) == "snakemake":
         mistake = snakemake_mistake(command[1:])
         if mistake:
@@ -51,6 +52,7 @@ def main(command):
     with alone():
         if read(STAMP) != wanted or not whole():
             make(wanted)
+        install_ours()
     os.environ["PATH"] = BIN + os.pathsep + os.environ.get("PATH", "")
     os.environ["VIRTUAL_ENV"] = VENV
     name_caches()
@@ -215,7 +217,7 @@ def make(wanted):
         ):  # then each start would compile all that it imports: three seconds of snakemake's
             uv.append("--compile-bytecode")
         subprocess.run([*uv, "--python", os.path.join(BIN, "python"), LOCK], check=True)
-        install_command()
+        install_ours()
     except subprocess.CalledProcessError as error:
         sys.exit(
             "The environment could not be made (see above; it needs the package index); the same command tries again. "
@@ -227,15 +229,28 @@ def make(wanted):
         stamp.write(wanted)
 
 
-def install_command():
-    """Put the command `gradflow` into the environment; it runs the library as it lies in src/."""
+def install_ours():
+    """Put the command `gradflow` into the environment, and src/ on its path, where Snakemake looks for its plugins."""
     command = os.path.join(BIN, "gradflow")
-    with open(command, "w") as file:
-        # by sh, as pip does it: the path of an interpreter after #! can hold no spaces
-        python = shlex.quote(os.path.join(BIN, "python"))
-        file.write("#!/bin/sh\n'''exec' %s \"$0\" \"$@\"\n' '''\nimport sys\n" % python)
-        file.write("sys.path.insert(0, %r)\n%s\n" % (os.path.join(HERE, "src"), LAUNCH))
-    os.chmod(command, 0o755)
+    # by sh, as pip does it: the path of an interpreter after #! can hold no spaces
+    python = shlex.quote(os.path.join(BIN, "python"))
+    source = os.path.join(HERE, "src")
+    write(
+        command,
+        "#!/bin/sh\n'''exec' %s \"$0\" \"$@\"\n' '''\nimport sys\n" % python
+        + "sys.path.insert(0, %r)\n%s\n" % (source, LAUNCH),
+        0o755,
+    )
+    for packages in glob.glob(os.path.join(VENV, "lib", "python*", "site-packages")):
+        write(os.path.join(packages, "gradflow.pth"), source + "\n", 0o644)
+
+
+def write(path, text, mode):
+    """Write a file, unless it holds the text already: an environment may be shared, or read-only."""
+    if read(path) != text:
+        with open(path, "w") as file:
+            file.write(text)
+        os.chmod(path, mode)
 
 
 def requirement(name):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import update_config
 
@@ -28,13 +27,12 @@ from gradflow.workflow.commands import load_scripts_and_kernels
 from gradflow.workflow.draw import load_libraries
 from gradflow.workflow.mistakes import (
     FORCED_TRAINING,
+    Answers,
     MistakeError,
-    answer_mistakes,
     check_settings,
 )
 from gradflow.workflow.after_failure import (
-    Listener,
-    conclude,
+    draw_what_is_there,
     forget_failures,
     partial_command,
     same_settings,
@@ -47,7 +45,10 @@ from gradflow.report.reference import KEEP, ReferenceError, kept_scales, read_re
 from gradflow.workflow.imported_files import imported_files
 from gradflow.workflow.target_list import target_list
 from gradflow.workflow.target_names import rule_names
-from gradflow.workflow.progress import Step, WorkflowProgress
+from gradflow.workflow.display import settle, show_run
+from gradflow.workflow.events import Events
+from gradflow.workflow.progress import Progress, Step
+from gradflow.workflow.run_end import Run, last_lines
 from gradflow.workflow.lock import HELD, take_results_lock
 from gradflow.workflow.missing import study_state, unfinished_runs
 
@@ -81,8 +82,11 @@ if "help" in sys.argv[1:]:
     print(target_list(GRID, Path("results"), planned_device(elsewhere=False)))
     sys.exit(0)
 
+EVENTS, PROGRESS = Events(), []
 if workflow.is_main_process:
-    answer_mistakes(logger, GRID)
+    DISPLAY = show_run(
+        workflow, EVENTS, Answers(GRID).answer, lambda: last_lines_of_this_run()
+    )
 LOCK = take_results_lock(workflow.is_main_process, Path("results"))
 if LOCK is not None:
     try:
@@ -90,9 +94,6 @@ if LOCK is not None:
         check_settings(limits.cores, limits.nodes, workflow.local_exec)
     except MistakeError as error:
         sys.exit(str(error))
-PROGRESS, LISTENER = WorkflowProgress(), Listener()
-if workflow.is_main_process:
-    logger.addHandler(LISTENER)
 COSTS = CostModel.of_results(Path("results"))
 DEVICE = planned_device(elsewhere=not workflow.local_exec)
 # what profiles/gpu says of this machine's GPUs, for the trainer; a resource, so that it never trains anything again
@@ -366,72 +367,3 @@ def modules_of(script, *modules):
     return [
         file for file in imported_files(FOLDERS, path, *modules) if file != str(path)
     ]
-
-
-def start_warm_servers():
-    """Jobs of this machine fork from processes that have imported what they need; a cluster's import it themselves."""
-    if not CONDA:  # its packages are not this process's
-        warm.start(warm.DRAWER, load_libraries, HERE / "src")
-        if workflow.local_exec and not CONFIG.partial:
-            warm.start(warm.TRAINER, load_scripts_and_kernels, HERE / "src")
-
-
-# how to look up what a training rule's job trains
-TRAINERS = {
-    "train_mlp": find_job(),
-    "train_wide_resnet": find_job("{architecture}-d{density}"),
-    "pretrain_wide_resnet": find_pretraining,
-    "prune_and_finetune": find_job("magnitude-d{density}"),
-}
-
-
-def planned_steps():
-    """What this snakemake is going to run, by its number there."""
-    for job in workflow.dag.needrun_jobs():
-        number, name = workflow.dag.jobid(job), job.rule.name
-        if name in TRAINERS:
-            trained = TRAINERS[name](job.wildcards)
-            pretraining = name == "pretrain_wide_resnet"
-            seconds = COSTS.seconds(trained, DEVICE, pretraining)
-            yield number, Step(trained.key, seconds, trained, pretraining)
-        else:
-            yield number, Step(" ".join([name, *job.wildcards]))
-
-
-def watch_over_slurm():
-    """Beside the SLURM executor, which forgets its jobs when SLURM does not answer."""
-    plugin = getattr(workflow, "_executor_plugin", None)
-    if workflow.is_main_process and getattr(plugin, "name", "") == "slurm":
-        settings = workflow.executor_settings
-        interval = workflow.remote_execution_settings.seconds_between_status_checks
-        slurm_watch.watch_slurm(slurm_watch.say)
-        for sentence in slurm_watch.preflight(
-            settings.status_command, interval, Path("results")
-        ):
-            slurm_watch.say(sentence)
-
-
-def start_progress():
-    """Where this process alone draws or prints: nothing on a cluster's nodes, nor where quiet is asked for."""
-    output, resources = workflow.output_settings, workflow.resource_settings
-    if workflow.is_main_process and not output.quiet:
-        at_once = resources.cores if workflow.local_exec else resources.nodes
-        steps = dict(planned_steps())
-        details = output.printshellcmds or output.verbose
-        PROGRESS.start(logger, steps, Path("results"), at_once or 1, details)
-
-
-def finish_what_is_there():
-    """After a failure: every table and figure from the runs that exist, then which jobs failed and why."""
-    PROGRESS.stop()
-    if not CONFIG.partial:
-        command = partial_command(what_is_asked(workflow), is_training)
-        conclude(LISTENER, steps_of(workflow.dag), command)
-
-
-def is_training(target):
-    """Whether a target is a rule that trains or fetches, or a file of one."""
-    folders = ("runs", "pretrained", "data")
-    return target in (*TRAINERS, "fetch_dataset") or any(
-        f"/{folder}/" in target for folder in folders
-    )

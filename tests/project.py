@@ -115,7 +115,7 @@ class Project:
 
     def plan(self, target: str = "smoke") -> Planned:
         """What `snakemake -n` would run."""
-        return parse_plan(self.make("-n", target))
+        return parse_plan(self.make("-n", target, "--quiet", "host"))
 
 
 def environment(folder: Path | None = None) -> dict[str, str]:

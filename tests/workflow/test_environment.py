@@ -324,3 +324,29 @@ def test_what_bootstrap_passes_on(
         assert Path(seen["XDG_CACHE_HOME"]).is_dir()
     else:
         assert "XDG_CACHE_HOME" not in seen
+
+
+def test_bootstrap_lets_snakemake_find_the_plugin(tmp_path: Path) -> None:
+    """In an environment of another time too, and once."""
+    module = make_environment(tmp_path)
+    module.install_ours()
+    path = tmp_path / ".venv/lib/python3.11/site-packages/gradflow.pth"
+    assert path.read_text() == f"{tmp_path}/src\n"
+    assert os.access(tmp_path / ".venv/bin/gradflow", os.X_OK)
+    path.chmod(0o444)
+    before = path.stat()
+    module.install_ours()
+    assert path.stat() == before
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_bootstrap_prints_help_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    module = load_bootstrap(tmp_path)
+    monkeypatch.setattr(module, "make", lambda _: pytest.fail("an environment was made"))
+    with pytest.raises(SystemExit) as end:
+        module.main([option])
+    assert not end.value.code
+    assert "python3 bootstrap.py snakemake quick" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []

@@ -16,8 +16,9 @@ from project import STUDY, Project, new_project, tiny, wait_for
 from snakemake.cli import get_argument_parser, parse_config
 
 from gradflow.study.config_file import typed
-from gradflow.workflow.after_failure import Asked, Listener, partial_command
+from gradflow.workflow.after_failure import Asked, partial_command
 from gradflow.workflow.attempts import record_path
+from gradflow.workflow.events import Events
 
 pytestmark = pytest.mark.workflow
 
@@ -270,24 +271,24 @@ def error(number: int, rule: str, log: Path, indent: bool = False) -> logging.Lo
 
 
 def test_a_job_that_was_tried_again_and_finished_has_not_failed(tmp_path):
-    listener = Listener()
+    events = Events()
     for record in (error(3, "train_mlp", tmp_path / "a"), event("job_finished", job_id=3)):
-        listener.emit(record)
-    assert listener.failures() == []
-    listener.emit(error(3, "train_mlp", tmp_path / "a"))
-    listener.emit(error(3, "train_mlp", tmp_path / "a"))
-    assert len(listener.failures()) == 1
+        events.note(record)
+    assert events.failures() == []
+    events.note(error(3, "train_mlp", tmp_path / "a"))
+    events.note(error(3, "train_mlp", tmp_path / "a"))
+    assert len(events.failures()) == 1
 
 
 def test_failures_of_a_group_are_those_that_left_a_record(tmp_path):
     momentum, adam = tmp_path / "momentum.log", tmp_path / "adam.log"
-    listener = Listener()
+    events = Events()
     for number, log in enumerate((momentum, adam)):
         log.write_text("planted failure\n" if log is momentum else "resumed at epoch 1 of 2\n")
-        listener.emit(error(number, "train_mlp", log, indent=True))
-    assert len(listener.failures()) == 2  # nothing tells them apart
+        events.note(error(number, "train_mlp", log, indent=True))
+    assert len(events.failures()) == 2  # nothing tells them apart
     record_path(momentum).write_text(json.dumps({"rule": "train_mlp", "code": 1}))
-    assert [str(failure) for failure in listener.failures()] == [
+    assert [str(failure) for failure in events.failures()] == [
         f"train_mlp: planted failure\n    log: {momentum}"
     ]
 
@@ -298,9 +299,9 @@ def test_failures_of_a_group_are_those_that_left_a_record(tmp_path):
 )
 def test_what_did_not_run_is_counted(tmp_path, finished, failed, left):
     """1 and 2 train, 3 trains for nobody, 4 collects 1 and 2."""
-    listener = Listener()
+    events = Events()
     for number in finished:
-        listener.emit(event("job_finished", job_id=number))
+        events.note(event("job_finished", job_id=number))
     for number in failed:
-        listener.emit(error(number, "train_mlp", tmp_path / str(number)))
-    assert listener.left_out({1: [], 2: [], 3: [], 4: [1, 2]}) == left
+        events.note(error(number, "train_mlp", tmp_path / str(number)))
+    assert events.left_out({1: [], 2: [], 3: [], 4: [1, 2]}) == left

@@ -1,4 +1,4 @@
-"""What happens when a workflow ends before its last job: artifacts from the runs that exist, and what failed.
+"""What happens when jobs of a workflow fail: artifacts from the runs that exist.
 
 Free of torch and pandas, because Snakemake imports it at every start.
 """
@@ -6,7 +6,6 @@ Free of torch and pandas, because Snakemake imports it at every start.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -15,73 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradflow.workflow.attempts import Failure, forget, note_killed, read_failure
+from gradflow.workflow.attempts import forget
 from gradflow.workflow.lock import HELD
 
-INTERRUPTED = "Terminating processes on user request"  # snakemake's words for Ctrl-C
 PARTIAL = "partial"  # the setting of config.yaml
-AGAIN = "The same command goes on, half-trained jobs from their checkpoints."
-
-
-class Listener(logging.Handler):
-    """Keeps book of what began, failed and finished, by Snakemake's events; `--quiet` hides none of them from it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.failed: dict[int, Failure] = {}
-        self.of_groups: set[int] = set()  # jobs of failed groups, of which some may have finished
-        self.finished: set[int] = set()
-        self.interrupted = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Note an event."""
-        said = record.__dict__
-        match said.get("event"):
-            case "job_error":
-                number, logs = said["jobid"], said.get("log") or []
-                self.failed[number] = Failure(said["rule_name"], str(logs[0]) if logs else "")
-                if said.get("indent"):
-                    self.of_groups.add(number)
-                if logs:
-                    note_killed(Path(logs[0]))
-            case "job_finished":
-                number = said["job_id"]
-                self.finished.add(number)
-                self.failed.pop(number, None)  # it was tried again
-        if str(record.msg).startswith(INTERRUPTED):
-            self.interrupted = True
-
-    def failures(self) -> list[Failure]:
-        """The failed jobs with what their records tell, each once though it was tried again.
-
-        Of a failed group (jobs that a cluster was sent as one) those that left a record; all that
-        are not finished where none did, since nothing tells them apart.
-        """
-        told = {
-            number: read_failure(Path(one.log)) for number, one in self.failed.items() if one.log
-        }
-        known = any(told.get(number) for number in self.of_groups)
-        return [
-            told.get(number) or one
-            for number, one in self.failed.items()
-            if number not in self.of_groups or told.get(number) or not known
-        ]
-
-    def left_out(self, steps: Mapping[int, Collection[int]]) -> int:
-        """How many steps neither ran nor wait for one that failed.
-
-        Args:
-            steps: what each step that was to run waits for, in an order in which they can run.
-        """
-        stopped, left = set(self.failed), 0
-        for number, needed in steps.items():
-            if number in self.finished or number in self.failed:
-                continue
-            if stopped.isdisjoint(needed):
-                left += 1
-            else:
-                stopped.add(number)
-        return left
 
 
 @dataclass(frozen=True)
@@ -177,43 +113,16 @@ def same_settings(config_files: Iterable[Path], config: Mapping[str, Any]) -> li
     ]
 
 
-def conclude(
-    listener: Listener, steps: Mapping[int, Collection[int]], command: list[str] | None
-) -> None:
-    """Make what can be made, and say what happened; the caller holds the results folder, exit codes are left to it.
+def draw_what_is_there(command: list[str]) -> None:
+    """Make the artifacts of the runs that exist; the caller holds the results folder.
 
     Args:
-        listener: of the run that did not end well.
-        steps: what each of its steps waits for (`Listener.left_out`).
-        command: makes the artifacts of the runs that exist (`partial_command`).
+        command: as `partial_command` gives it.
     """
-    done = f"{len(listener.finished):,} of {len(steps):,} jobs are finished"
-    failed = listener.failures()
-    if listener.interrupted:
-        say(f"\nInterrupted. Finished runs are kept ({done}).\n{AGAIN}")
-        return
-    if not failed:
-        say(f"\nStopped before the end. Finished runs are kept ({done}).\n{AGAIN}")
-        return
-    if command is not None:
-        say("\nSome jobs failed. Making every table and figure from the runs that are finished.")
-        made = subprocess.run(command, env={**os.environ, HELD: str(os.getpid())}, check=False)
-        if made.returncode:
-            say("Not all of them could be made; see above.")
-    say(f"\n{summary(failed, listener.left_out(steps), done)}")
-    for failure in failed:
-        say(f"  {failure}")
-    say(
-        "After mending the cause, the same command runs only what is missing and what depends on it."
-    )
-
-
-def summary(failed: Sequence[Failure], left_out: int, done: str) -> str:
-    """The line before the failed jobs."""
-    jobs = f"{len(failed)} failed {'job' if len(failed) == 1 else 'jobs'}"
-    if left_out:
-        return f"{jobs}, and {left_out:,} that did not run; {done} and kept:"
-    return f"{jobs}; everything else is finished and kept:"
+    say("\nSome jobs failed. Making every table and figure from the runs that are finished.")
+    made = subprocess.run(command, env={**os.environ, HELD: str(os.getpid())}, check=False)
+    if made.returncode:
+        say("Not all of them could be made; see above.")
 
 
 def say(text: str) -> None:

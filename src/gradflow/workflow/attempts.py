@@ -45,11 +45,16 @@ class Failure:
     @property
     def last_line(self) -> str:
         """The last line of its log, empty where there is none."""
-        try:
-            lines = Path(self.log).read_text(errors="replace").split("\n")
-        except OSError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return next(iter(last_lines_of(self.log, 1)), "")
+
+
+def last_lines_of(log: str, number: int) -> list[str]:
+    """The last lines of a log that say something, the last one last; none where it cannot be read."""
+    try:
+        lines = Path(log).read_text(errors="replace").split("\n")
+    except OSError:
+        return []
+    return [line.strip() for line in lines if line.strip()][-number:]
 
 
 def record_path(log: Path) -> Path:

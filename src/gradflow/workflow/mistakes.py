@@ -1,7 +1,7 @@
 """A person's mistakes that Snakemake finds itself, answered in a sentence in place of its own words.
 
-Snakemake reports them through its log, so one filter there sees them all, and a start without a
-mistake costs nothing. `target_names` knows the targets, `config_sentences` the configuration,
+Snakemake reports them through its log, so `display`, which shows it, sees them all, and a start
+without a mistake costs nothing. `target_names` knows the targets, `config_sentences` the configuration,
 `device_name` the device; what is wrong before Snakemake reads any file of ours, bootstrap.py
 answers.
 """
@@ -65,11 +65,10 @@ def check_settings(cores: int | None, jobs: int | None, runs_here: bool) -> None
         )
 
 
-class Answers(logging.Filter):
+class Answers:
     """Replaces Snakemake's words on a mistake, and leaves out its idle lines, which its log file has."""
 
     def __init__(self, grid: Grid):
-        super().__init__()
         self._answers: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
             (NO_RULE, lambda found: wrong_target(grid, REFERENCE, found[1])),
             (NOT_MADE, _not_made),
@@ -81,7 +80,7 @@ class Answers(logging.Filter):
             ),
         )
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def answer(self, record: logging.LogRecord) -> bool:
         """Change a record with a mistake; false for what is left out."""
         if getattr(record, "event", None) == STARTED or NO_BACKUP.match(str(record.msg)):
             return False
@@ -99,10 +98,3 @@ def _not_made(found: re.Match[str]) -> str:
     return (
         f"{found[1]} is not made yet; snakemake {report} makes what is missing and then the report"
     )
-
-
-def answer_mistakes(logger: logging.Logger, grid: Grid) -> None:
-    """Let Snakemake's own handler for the terminal answer mistakes."""
-    for handler in logger.handlers:
-        if handler.name == "DefaultStreamHandler":
-            handler.addFilter(Answers(grid))
