@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gradflow.study.cost import DeviceType
+from gradflow.study.work import DeviceType
 from gradflow.text import count, duration, in_hours
 from gradflow.workflow.attempts import Failure
 from gradflow.workflow.events import Events
