@@ -31,7 +31,6 @@ from gradflow.paper.claims.evidence import (
     LOW,
     LOWEST,
     NON_EWMA,
-    PRUNED_EGF,
     SPREAD,
     WITH_BN,
     WITHOUT_BN,
@@ -45,7 +44,7 @@ from gradflow.paper.claims.p_values import (
     nr_favours_sparse_table,
     published_p_values,
 )
-from gradflow.paper.claims.parts import Finding, signed_rank_part
+from gradflow.paper.claims.parts import Finding, seeds_part, signed_rank_part
 from gradflow.paper.claims.verdicts import (
     CHECKS,
     COLUMNS,
@@ -128,7 +127,7 @@ def neutral_runs() -> pd.DataFrame:
     runs = pd.DataFrame(rows)
     for measure in MEASURES:
         runs[f"mean_{measure}"] = 1.0
-    runs[SPREAD] = runs[LOWEST] = runs[PRUNED_EGF] = 1.0
+    runs[SPREAD] = runs[LOWEST] = 1.0
     # small, different in every run, and fixed: the pairs neither tie nor lean to a side
     noise = np.random.default_rng(7)
     columns = [
@@ -137,7 +136,6 @@ def neutral_runs() -> pd.DataFrame:
         *(f"mean_{measure}" for measure in MEASURES),
         SPREAD,
         LOWEST,
-        PRUNED_EGF,
     ]
     for column in columns:
         runs[column] *= 1 + 0.002 * noise.standard_normal(len(runs))
@@ -173,8 +171,6 @@ def better(points: float, **wanted: object) -> World:
 def flow(factor: float, column: str = "mean_egf_l2", **wanted: object) -> World:
     def change(runs: pd.DataFrame) -> pd.DataFrame:
         runs.loc[where(runs, **wanted), column] *= factor
-        if column == "mean_egf_l2":  # of whole runs, and of their pruned phase
-            runs.loc[where(runs, **wanted), PRUNED_EGF] *= factor
         return runs
 
     return change
@@ -545,6 +541,29 @@ def test_diverged_runs_take_the_outermost_rank() -> None:
     assert signed_rank_part("part", [1.0, 1.0, 1.0, 1.0], "points", "rises").state == "missing"
 
 
+def test_three_seeds_that_diverged_alike_are_no_certainty() -> None:
+    values = [[-500.0, -499.0, -500.0], [-500.0, -499.0, -500.0]]
+    part = seeds_part("part", values, "EGF ratio", "falls", broken=[True, False])
+    assert part.holds[0] == pytest.approx(1 / 8) and "by rank" in part.text
+    assert part.holds[1] < 0.001
+
+
+def test_one_seed_says_what_it_cannot_separate() -> None:
+    finding = CHECKS["wrn-l2-hurts-adaptive"](
+        made(without(model="wide_resnet", seed=[1, 2]))
+    ).finding()
+    assert finding.verdict == "not run"
+    assert finding.explanation.count("cannot be told from luck") == 1
+
+
+def test_what_diverged_has_no_relation_of_its_own() -> None:
+    """Chance accuracy and an infinite EGF are how a diverged run is logged."""
+    names = {"optimizer": "adam", "regularization": ["L2", "DA", "L2_BN"], "model": "mlp"}
+    broken = made(flow(np.inf, **names), better(-25, **names))
+    parts = CHECKS["ewma-high-egf-is-bad"](broken).parts
+    assert abs(parts[0].effect[0]) < 0.2 and not parts[0].held[0]
+
+
 def test_spread_and_lowest_egf_over_the_probes() -> None:
     rows = make_study_table(
         ["adam"], ["NR"], percents=[10], seeds=[0], epochs=4, diverged=[("adam", "sparse", 0)]
@@ -562,16 +581,17 @@ def test_spread_and_lowest_egf_over_the_probes() -> None:
 
 
 def test_flow_of_a_pruned_network_is_that_after_pruning() -> None:
-    """Dense for half of its epochs: the whole run's mean stays, beside the pruned phase's."""
+    """Dense for half of its epochs: what tables and figures take is of the pruned phase alone."""
     rows = make_study_table(
         ["adam"], ["BN"], model="wide_resnet", percents=[5], seeds=[0], epochs=5,
         architectures=("sparse", "magnitude"),
     )  # fmt: skip
     rows["egf_l2"] = [4.0, 4.0, 1.0, 2.0, 3.0] * 2
     runs = summarise_with_probes(rows).set_index("architecture")
-    assert runs["mean_egf_l2"].tolist() == pytest.approx([2.8, 2.8])
-    assert runs.loc["magnitude", PRUNED_EGF] == pytest.approx(2)
-    assert runs.loc["sparse", PRUNED_EGF] == pytest.approx(2.8)
+    assert runs["whole_mean_egf_l2"].tolist() == pytest.approx([2.8, 2.8])
+    assert runs.loc["magnitude", "mean_egf_l2"] == pytest.approx(2)
+    assert runs.loc["magnitude", "geometric_mean_egf_l2"] == pytest.approx(6 ** (1 / 3))
+    assert runs.loc["sparse", "mean_egf_l2"] == pytest.approx(2.8)
     assert runs.loc["magnitude", LOWEST] == 1
 
 

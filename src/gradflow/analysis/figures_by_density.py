@@ -25,7 +25,6 @@ from gradflow.analysis.figures import (
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact
 from gradflow.study import labels
-from gradflow.training.run_log import MEASURES
 
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 
@@ -53,11 +52,6 @@ def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
         raise ValueError(f"artifact {artifact.name}: architectures must be dense and one other")
     density = runs["density_percent"].where(runs["architecture"] != "dense", 100)
     runs = runs.assign(density=density)
-    # gradient flow of a pruned network, not of the dense one that all densities begin as
-    pruned = runs["architecture"] == "magnitude"
-    for measure in MEASURES:
-        after = runs[f"pruned_mean_{measure}"]
-        runs[f"mean_{measure}"] = runs[f"mean_{measure}"].mask(pruned, after)
     runs = runs[runs["architecture"].isin(artifact.architectures) & runs["density"].notna()]
     runs = runs[(runs["architecture"] == "dense") | (runs["density"] < 100)]
     if runs.empty:

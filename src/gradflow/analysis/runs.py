@@ -34,8 +34,8 @@ SHARED = [
     "l2", "batch_size", "initialisation", "dense_width", "max_width", "epochs",
 ]  # fmt: skip
 FINAL = ["epoch", "train_loss", "test_loss", "test_accuracy", "diverged", "collapsed"]
-# Of magnitude-pruned runs over the probes after pruning: before, one dense network serves every density.
-PRUNED_MEASURES = [f"pruned_mean_{measure}" for measure in MEASURES]
+# The averages of a run's measures; see `summarise_runs`.
+MEANS = [f"{mean}_{measure}" for mean in ("mean", "whole_mean") for measure in MEASURES]
 LOGGED_MEASURES = [*MEASURES, *(f"minibatch_{measure}" for measure in MEASURES)]
 
 _SCALAR_COLUMNS = [column.name for column in STUDY_SCHEMA if not pa.types.is_list(column.type)]
@@ -165,10 +165,10 @@ def summarise_runs(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A frame with RUN_KEY and SHARED; FINAL of the run's last row (losses in nats, accuracy in
         percent); and for each of the four measures, at the probe and over the epoch's minibatches,
-        `mean_*` (arithmetic, the paper's) and `geometric_mean_*` over the probe epochs, and of the
-        probe's measures `pruned_mean_*`, for magnitude pruning over the epochs after it alone. A
-        non-finite measure makes its mean +inf, and a non-finite loss is +inf: such a run keeps its
-        place, at the worst rank.
+        `mean_*` (arithmetic, the paper's) and `geometric_mean_*` over the probe epochs. Those of a
+        magnitude-pruned run begin with pruning, since one dense network serves every density before;
+        of the probe's measures `whole_mean_*` has all of them. A non-finite measure makes its mean
+        +inf, and a non-finite loss is +inf: such a run keeps its place, at the worst rank.
     """
     rows = rows.drop_duplicates([*RUN_KEY, "epoch"]).sort_values([*RUN_KEY, "epoch"], kind="stable")
     last = rows.drop_duplicates(RUN_KEY, keep="last")
@@ -177,17 +177,18 @@ def summarise_runs(rows: pd.DataFrame) -> pd.DataFrame:
         runs[loss] = _worst_if_not_finite(runs[loss])
     runs[["diverged", "collapsed"]] = runs[["diverged", "collapsed"]].astype(bool)
 
-    measures = rows[LOGGED_MEASURES].apply(_worst_if_not_finite)
+    logged = rows[LOGGED_MEASURES].apply(_worst_if_not_finite)
     run = rows.groupby(RUN_KEY, dropna=False, sort=False).ngroup().to_numpy()
+    whole = logged[list(MEASURES)].groupby(run).mean()
+    # pruned after half of the epochs (Section 4.3)
+    before = (rows["architecture"] == "magnitude") & (rows["epoch"] < np.maximum(1, rows["epochs"] // 2))  # fmt: skip
+    measures = logged.where(~before)
     arithmetic = measures.groupby(run).mean()
     with np.errstate(divide="ignore"):  # log 0 is -inf and gives a geometric mean of 0
         geometric = measures.apply(np.log).groupby(run).mean().apply(np.exp)
     geometric = geometric.where(np.isfinite(arithmetic), np.inf)
-    # pruned after half of the epochs (Section 4.3)
-    before = (rows["architecture"] == "magnitude") & (rows["epoch"] < np.maximum(1, rows["epochs"] // 2))  # fmt: skip
-    pruned = measures[list(MEASURES)].where(~before).groupby(run).mean().add_prefix("pruned_mean_")
-    means = (arithmetic.add_prefix("mean_"), geometric.add_prefix("geometric_mean_"), pruned)
-    return pd.concat([runs, *means], axis=1)
+    means = {"mean_": arithmetic, "geometric_mean_": geometric, "whole_mean_": whole}
+    return pd.concat([runs, *(found.add_prefix(name) for name, found in means.items())], axis=1)
 
 
 def pair_twins(runs: pd.DataFrame) -> pd.DataFrame:

@@ -67,42 +67,47 @@ def bn_rule(published: Sequence[PublishedPValue]) -> NDArray[np.bool_]:
 
 def permuted_agreement(
     ours: NDArray[np.bool_], theirs: NDArray[np.bool_], places: Sequence[tuple[str, str, str]]
-) -> tuple[float, float]:
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
     """How probable at least, and at most, this agreement is if our table's rows and columns are in any order.
 
     The cells of a row share an optimizer and those of a column a regularization, so that they are
     no independent decisions: whole rows and whole columns are permuted, of each table by itself.
 
     Args:
-        ours: decisions, shape [n].
-        theirs: likewise.
+        ours: decisions, shape [n], or [n, B] of B studies.
+        theirs: likewise, [n].
         places: table, row and column of each.
 
     Returns:
-        Two p-values, of PERMUTATIONS random orders and the one at hand; NaN without decisions.
+        Two p-values (of each study), of PERMUTATIONS random orders and the one at hand; NaN without
+        decisions.
     """
     if not len(ours):
-        return math.nan, math.nan
+        return np.array(math.nan), np.array(math.nan)
     generator = np.random.default_rng(0)
-    permuted = np.zeros(PERMUTATIONS)
+    # the agreement in an order is linear in our decisions
+    weights, constant = np.zeros((PERMUTATIONS, len(ours))), np.zeros(PERMUTATIONS)
     for table in dict.fromkeys(place[0] for place in places):
         mine = [number for number, place in enumerate(places) if place[0] == table]
         rows, columns = (list(dict.fromkeys(places[i][axis] for i in mine)) for axis in (1, 2))
-        grids = np.full((2, len(rows), len(columns)), np.nan)
+        grid = np.full((len(rows), len(columns)), -1)
         for i in mine:
-            grids[:, rows.index(places[i][1]), columns.index(places[i][2])] = ours[i], theirs[i]
+            grid[rows.index(places[i][1]), columns.index(places[i][2])] = i
         row = generator.random((PERMUTATIONS, len(rows))).argsort(axis=1)
         column = generator.random((PERMUTATIONS, len(columns))).argsort(axis=1)
-        moved = grids[0][row[:, :, None], column[:, None, :]]
-        there = ~(np.isnan(moved) | np.isnan(grids[1]))
+        moved = grid[row[:, :, None], column[:, None, :]]
+        there = (moved >= 0) & (grid >= 0)
         # where cells are missing, not every order compares as many
-        counts = there.sum(axis=(1, 2))
-        same = ((moved == grids[1]) & there).sum(axis=(1, 2))
-        permuted += same / np.maximum(counts, 1) * len(mine)
-    observed = float((ours == theirs).sum())
-    more = (1 + int((permuted >= observed - 1e-9).sum())) / (1 + PERMUTATIONS)
-    less = (1 + int((permuted <= observed + 1e-9).sum())) / (1 + PERMUTATIONS)
-    return more, less
+        share = len(mine) / np.maximum(there.sum(axis=(1, 2)), 1)
+        order, *place = there.nonzero()
+        published = theirs[grid[tuple(place)]]
+        np.add.at(weights, (order, moved[there]), np.where(published, 1, -1) * share[order])
+        np.add.at(constant, order, ~published * share[order])
+    permuted = weights @ ours + (constant[:, None] if ours.ndim > 1 else constant)
+    observed = (theirs == ours.T).sum(axis=-1)
+    more = (1 + (permuted >= observed - 1e-9).sum(axis=0)) / (1 + PERMUTATIONS)
+    less = (1 + (permuted <= observed + 1e-9).sum(axis=0)) / (1 + PERMUTATIONS)
+    return np.asarray(more), np.asarray(less)
 
 
 def agreement_table(request: Request) -> tuple[pd.DataFrame, Page]:
@@ -171,8 +176,8 @@ def agreement_rows(published: Sequence[PublishedPValue], runs: Runs) -> pd.DataF
                     "agreement": observed,
                     "expected": expected,
                     "kappa": kappa,
-                    "p_permuted": more,
-                    "p_permuted_less": less,
+                    "p_permuted": float(more),
+                    "p_permuted_less": float(less),
                     "rule_theirs": int((rule[there] == decided_theirs).sum()),
                     "rule_ours": int((rule[there] == decided).sum()),
                     **_spread("ceiling_agreement", resampled[:, 0]),

@@ -34,6 +34,8 @@ def ewma_high_egf_is_bad(evidence: Evidence) -> Decision:
     EWMA: holds if it is below zero by a permutation of the regularizations, the same for both
     optimizers. Others: holds if it is above -0.2 by a jackknife over the regularizations, since a
     tau nearer to zero, or positive, is no such relation; opposite if it is below. Both must hold.
+    A diverged run is compared with no other: that it has chance accuracy and an infinite EGF is how
+    it is logged, and no relation that was found.
     """
     parts = []
     for name, optimizers in (("EWMA", EWMA), ("others", NON_EWMA)):
@@ -71,14 +73,15 @@ def _signs(flow: Floats, accuracy: Floats, whole: Floats) -> tuple[Floats, Float
 
     Returns: two arrays of shape [B, optimizers x twins x units, regularizations, regularizations].
     """
+    values = np.where(np.isinf(flow), np.nan, [flow, accuracy])  # a diverged run is tied with all
 
     def of(values: Floats) -> Floats:
         flat = np.moveaxis(values, (2, 1), (0, -1))[:, whole]  # [B, chosen, regularizations]
-        signs = np.sign(np.nan_to_num(flat[..., :, None], posinf=1e300) - np.nan_to_num(flat[..., None, :], posinf=1e300))  # fmt: skip
+        signs = np.nan_to_num(np.sign(flat[..., :, None] - flat[..., None, :]))
         untied = np.maximum((signs**2).sum(axis=(-2, -1), keepdims=True), 1)
         return (signs / np.sqrt(untied)).astype(np.float32)
 
-    return of(flow), of(accuracy)
+    return of(values[0]), of(values[1])
 
 
 def _negative(name: str, signs: list[tuple[Floats, Floats]]) -> Part:

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from gradflow.analysis.levels import MIN_PAIRS, NEEDED
 from gradflow.analysis.runs import (
     FINAL,
-    PRUNED_MEASURES,
+    MEANS,
     RUN_KEY,
     SHARED,
     summarise_runs,
 )
 from gradflow.analysis.signed_ranks import tails_of_rows
 from gradflow.paper.claims.parts import Direction, Floats, Part, finite, missing, signed_rank_part
-from gradflow.training.run_log import MEASURES
 
 LOW, HIGH = 0.001, 0.1
 EWMA = ("adam", "rmsprop")
@@ -40,11 +39,10 @@ ARCHITECTURES = ("dense", "sparse", "magnitude")
 ACCURACY = "test_accuracy"
 LOSS = "test_loss"
 EGF = "mean_egf_l2"
-PRUNED_EGF = "pruned_mean_egf_l2"
 SPREAD = "spread_egf_l2"
 LOWEST = "lowest_egf_l2"
 UNITS = {
-    ACCURACY: "points", EGF: "EGF ratio", PRUNED_EGF: "EGF ratio", SPREAD: "spread ratio", LOWEST: "lowest EGF ratio",
+    ACCURACY: "points", EGF: "EGF ratio", SPREAD: "spread ratio", LOWEST: "lowest EGF ratio",
 }  # fmt: skip
 
 
@@ -205,8 +203,7 @@ def summarise_with_probes(rows: pd.DataFrame) -> pd.DataFrame:
     spread.
     """
     if rows.empty:
-        means = [*(f"mean_{measure}" for measure in MEASURES), *PRUNED_MEASURES]
-        return pd.DataFrame(columns=[*RUN_KEY, *SHARED, *FINAL, *means, SPREAD, LOWEST])
+        return pd.DataFrame(columns=[*RUN_KEY, *SHARED, *FINAL, *MEANS, SPREAD, LOWEST])
     runs = summarise_runs(rows)
     ordered = rows.drop_duplicates([*RUN_KEY, "epoch"]).sort_values(
         [*RUN_KEY, "epoch"], kind="stable"

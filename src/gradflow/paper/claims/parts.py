@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -36,6 +36,10 @@ Direction = Literal["rises", "falls"]
 Floats = NDArray[np.floating[Any]]
 Flags = NDArray[np.bool_]
 
+ONE_SEED = (
+    f"With fewer than {MIN_SEEDS} seeds an effect cannot be told from luck: the runs of a seed differ in density, "
+    "and those pruned by magnitude share one pretrained network, so that none repeats another."
+)
 BEYOND = 99.0  # stands for an infinite difference
 NAMED = 4  # parts or missing configurations that an explanation names
 MOST = 1000  # pairs of a test: beyond, no number is told
@@ -62,7 +66,7 @@ class Part:
     state: Literal["tested", "missing", "identity"] = "tested"
     counts: Flags | None = None
     explained: Flags | None = None
-    by: str = ""  # what explains it
+    by: str = ""  # what explains it, or what its few runs cannot separate
     parts: tuple[Part, ...] = field(default=(), repr=False)
 
     @property
@@ -139,6 +143,9 @@ class Decision:
             named = _list(lacking) if lacking else "nothing to compare"
             explanation = f"Not run: {len(lacking)} of {len(self.parts)} parts lack runs: {named}."
             statistic += f", {len(lacking)} missing"
+            explanation = " ".join(
+                [explanation, *dict.fromkeys(part.by for part in lacking if part.by)]
+            )
         else:
             told = [f"{words}: {_list(parts)}" for words, parts in groups.items() if parts]
             explanation = "; ".join(told)
@@ -224,31 +231,45 @@ def signed_rank_part(
     return Part(name, holds, opposite, effect, unit, n, direction=direction, text=text)
 
 
-def seeds_part(name: str, values: ArrayLike, unit: str, direction: Direction = "rises") -> Part:
+def seeds_part(
+    name: str,
+    values: ArrayLike,
+    unit: str,
+    direction: Direction = "rises",
+    broken: ArrayLike = False,
+) -> Part:
     """A part of one value a seed, by a one-sided t test: three seeds have no significant ranks.
+
+    Where runs diverged, ranks decide all the same. A mean with chance accuracy or infinite gradient
+    flow in it is far from normal, and three such means that happen to be alike look certain.
 
     Args:
         name: of the part.
         values: shape [B, seeds].
         unit: as in `signed_rank_part`.
         direction: likewise.
+        broken: bool [B], whether a run behind the values diverged.
     """
     sample = finite(values)
     n = sample.shape[1]
     if n < MIN_SEEDS:
         seeds = f"{n} seed" if n == 1 else f"{n} seeds"
-        text = f"{seeds} of {MIN_SEEDS}, and densities of a seed are no repetitions"
-        return _without(name, text, n)
+        return replace(_without(name, f"{seeds} of {MIN_SEEDS}", n), by=ONE_SEED)
+    effect = sample.mean(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
+        score = effect * np.sqrt(n) / sample.std(axis=1, ddof=1)
+    greater, less = (
+        np.nan_to_num(tail(score, n - 1), nan=1.0) for tail in (scipy.stats.t.sf, scipy.stats.t.cdf)
+    )
+    by_rank = np.broadcast_to(broken, len(sample))
+    if by_rank.any():
+        tails = tails_of_rows(sample)
         greater, less = (
-            np.nan_to_num(
-                scipy.stats.ttest_1samp(sample, 0, axis=1, alternative=side).pvalue, nan=1.0
-            )
-            for side in ("greater", "less")
+            np.where(by_rank, *two) for two in zip(tails, (greater, less), strict=True)
         )
     holds, opposite = (greater, less) if direction == "rises" else (less, greater)
-    effect = sample.mean(axis=1)
     text = f"{amount(effect[0], unit)}, p {holds[0]:.3f}, {n} seeds"
+    text += ", by rank since runs diverged" if by_rank[0] else ""
     return Part(name, holds, opposite, effect, unit, n, direction=direction, text=text)
 
 

@@ -4,6 +4,9 @@ A run's deviation has three parts: what all configurations share at a unit (data
 width, seed: initial weights, mask and minibatches are the same), what twins share, and its own. In
 the kept results sparse minus dense correlates by 0.12 between configurations, and a change of
 regularization by 0.30 between twins; here by 0.29 and 0.38, to be on the safe side.
+
+A run that diverges has what the logs give it: chance accuracy, and an infinite loss and gradient
+flow. Whether it does depends on its optimizer, rate and own luck, and not on what a claim compares.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.stats
 from numpy.typing import NDArray
 
 from gradflow.paper.claims.evidence import (
@@ -21,7 +25,6 @@ from gradflow.paper.claims.evidence import (
     EGF,
     LOSS,
     LOWEST,
-    PRUNED_EGF,
     SPREAD,
     Evidence,
     Place,
@@ -33,10 +36,12 @@ from gradflow.training.run_log import MEASURES
 SHARED, OF_TWINS = 0.2, 0.3  # shares of the variance
 RUN = float(np.sqrt(1 / (2 * (1 - OF_TWINS))))  # so that sparse minus dense has a deviation of 1
 # a deviation in the column's own unit: about what the kept results have
-SCALE = {ACCURACY: 1.0, LOSS: 0.03, SPREAD: 0.1, LOWEST: 0.05, PRUNED_EGF: 0.05}
+SCALE = {ACCURACY: 1.0, LOSS: 0.03, SPREAD: 0.1, LOWEST: 0.05}
 FLOW = 0.05  # likewise, of every measure's decimal logarithm
 MEASURES_SHARE = 0.8  # of the variance of a measure that all four have in common
 WIDTH = 5.0  # deviations from the narrowest to the widest
+CHANCE = -20.0  # points of accuracy below the others
+ALL_DIVERGE = 1 / 3  # of the optimizers that diverge; of the others' runs every second one
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,18 @@ class Design:
 class SimulatedEvidence(Evidence):
     """Studies of a design in a world; each number depends on `seed` and its own place alone."""
 
-    def __init__(self, design: Design, world: World, size: float, studies: int, seed: int = 0):
+    def __init__(
+        self,
+        design: Design,
+        world: World,
+        size: float,
+        studies: int,
+        seed: int | tuple[int, ...] = 0,
+    ):
         """Args: `size`: of the world's effects, in standard deviations; `studies`: B."""
         super().__init__(design.planned, studies)
-        self._design, self._world, self._size, self._seed = design, world, size, seed
+        self._design, self._world, self._size = design, world, size
+        self._seed = (seed,) if isinstance(seed, int) else seed
         self._noise: dict[tuple[object, ...], Floats] = {}
 
     def places(self) -> set[Place]:
@@ -107,7 +120,20 @@ class SimulatedEvidence(Evidence):
             values[:, 0, ~dense] = values[:, 1:, dense] = np.nan
         else:
             values = np.concatenate([values[:, :2], np.full_like(values[:, :1], np.nan)], axis=1)
+        if world.diverging:
+            worst = CHANCE if column == ACCURACY else np.inf
+            values = np.where(self._diverged(place) & ~np.isnan(values), worst, values)
         return values
+
+    def _diverged(self, place: Place) -> NDArray[np.bool_]:
+        """Which runs do: [B, architectures, units]."""
+        optimizer = "adam" if place.optimizer == "adamw" else place.optimizer
+        key = (place.model, place.stands_for, optimizer, place.rate, "diverges")
+        share = scipy.stats.norm.cdf(self._draw(key, (self.studies, 1, 1)))
+        some = share < self._world.diverging
+        all_of_them = share < self._world.diverging * ALL_DIVERGE
+        unlucky = self._of_run(place, "divergence") < 0
+        return np.asarray(all_of_them | some & unlucky)
 
     def _flow(self, place: Place, measure: str, percents: Floats) -> Floats:
         """A measure of gradient flow: what width gives, what all four share, its own, and what follows accuracy."""
@@ -161,6 +187,6 @@ class SimulatedEvidence(Evidence):
         """Standard normal numbers that are the same whenever they are asked for."""
         if key not in self._noise:
             place = zlib.crc32("/".join(map(str, key)).encode())
-            generator = np.random.default_rng([self._seed, place])
+            generator = np.random.default_rng([*self._seed, place])
             self._noise[key] = generator.standard_normal(shape, dtype=np.float32)
         return self._noise[key]

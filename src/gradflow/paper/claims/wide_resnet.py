@@ -2,10 +2,10 @@
 
 A value is a seed's: the mean over its densities, which share the pretrained network where they are
 pruned by magnitude, and are no repetitions of one another. A t test over seeds decides, since three
-seeds have no significant ranks; with one seed a claim is not run. All of a claim's parts must hold.
+seeds have no significant ranks; where a run diverged ranks decide all the same. With one seed a
+claim is not run. All of a claim's parts must hold.
 
-EGF of a magnitude-pruned network is that of its probes after pruning (`PRUNED_EGF`): before, the
-run is one and the same dense network at every density.
+EGF of a magnitude-pruned network is that of its probes after pruning (`runs.summarise_runs`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradflow.analysis.levels import NEEDED
 from gradflow.paper.claims.evidence import (
@@ -20,7 +21,6 @@ from gradflow.paper.claims.evidence import (
     ARCHITECTURES,
     EGF,
     LOWEST,
-    PRUNED_EGF,
     TWINS,
     UNITS,
     Evidence,
@@ -64,12 +64,12 @@ def wrn_swish_adamw(evidence: Evidence) -> Decision:
 def magnitude_like_random(evidence: Evidence) -> Decision:
     """Adam, BN to L2_BN and DA_BN to DA_L2_SC_BN: EGF rises and accuracy falls, with either pruning."""
     parts = []
-    for architecture, flow in (("magnitude", PRUNED_EGF), ("sparse", EGF)):
+    for architecture in ("magnitude", "sparse"):
         for before, after in (("BN", "L2_BN"), ("DA_BN", "DA_L2_SC_BN")):
             base, changed = (evidence.wide_resnet("adam", name) for name in (before, after))
             name = f"{architecture} {before} to {after}"
             only = (architecture,)
-            parts.append(_effect(evidence, f"{name} EGF", base, changed, flow, "rises", only))
+            parts.append(_effect(evidence, f"{name} EGF", base, changed, EGF, "rises", only))
             parts.append(_effect(evidence, f"{name} accuracy", base, changed, ACCURACY, "falls", only))  # fmt: skip
     return Decision(tuple(parts))
 
@@ -81,6 +81,7 @@ def magnitude_vanishing(evidence: Evidence) -> Decision:
     four regularizations. In the second half both are sparse.
     """
     ratios, lacking = [], []
+    broken: NDArray[np.bool_] = np.zeros(evidence.studies, bool)
     for optimizer in OPTIMIZERS:
         for regularization in REGULARIZATIONS:
             runs = evidence.values(evidence.wide_resnet(optimizer, regularization), LOWEST)
@@ -88,6 +89,7 @@ def magnitude_vanishing(evidence: Evidence) -> Decision:
                 runs[:, ARCHITECTURES.index(name)] for name in ("sparse", "magnitude")
             )
             of_seeds = _by_seed(evidence, change(sparse, magnitude, LOWEST)[:, None])
+            broken = broken | np.isinf([sparse, magnitude]).any(axis=(0, 2))
             pairs, planned = _counts(sparse, magnitude)
             if of_seeds.shape[1] and pairs >= NEEDED * planned:
                 ratios.append(of_seeds)
@@ -96,7 +98,8 @@ def magnitude_vanishing(evidence: Evidence) -> Decision:
     if lacking:
         return Decision((missing("random to magnitude", lacking=lacking),))
     name = "random to magnitude, lowest EGF falls"
-    return Decision((seeds_part(name, np.mean(ratios, axis=0), UNITS[LOWEST], "falls"),))
+    ratio = np.mean(ratios, axis=0)
+    return Decision((seeds_part(name, ratio, UNITS[LOWEST], "falls", broken),))
 
 
 def _effect(
@@ -117,7 +120,10 @@ def _effect(
     of_seeds = _by_seed(evidence, change(before, after, column))
     if not of_seeds.shape[1]:
         return missing(words)
-    return seeds_part(words, of_seeds, UNITS[column], direction)
+    # a diverged run has an infinite gradient flow, and no other mark
+    flow = [evidence.values(place, EGF)[:, chosen] for place in (base, changed)]
+    broken = np.isinf(flow).any(axis=(0, 2, 3))
+    return seeds_part(words, of_seeds, UNITS[column], direction, broken)
 
 
 def _counts(one: Floats, other: Floats) -> tuple[int, int]:
