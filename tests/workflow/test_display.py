@@ -15,7 +15,7 @@ from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.tests import TestLogHandlerBase
 
 from gradflow.study.config_file import read_config
-from gradflow.study.plan import Grid
+from gradflow.study.grid import Grid
 from gradflow.workflow import display as module
 from gradflow.workflow.display import Display
 from gradflow.workflow.events import Events
