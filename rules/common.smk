@@ -9,7 +9,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import update_config
 
 from gradflow.study.config import ConfigError
@@ -36,16 +35,15 @@ from gradflow.workflow.after_failure import (
     forget_failures,
     partial_command,
     same_settings,
-    steps_of,
-    what_is_asked,
 )
 from gradflow.workflow.attempts import JOB
 from gradflow.report.reference import NAME as REFERENCE
 from gradflow.report.reference import KEEP, ReferenceError, kept_scales, read_reference
+from gradflow.workflow.internals import Snakemake
 from gradflow.workflow.imported_files import imported_files
 from gradflow.workflow.target_list import target_list
 from gradflow.workflow.target_names import rule_names
-from gradflow.workflow.display import settle, show_run
+from gradflow.workflow.display import show_run
 from gradflow.workflow.events import Events
 from gradflow.workflow.progress import Progress, Step
 from gradflow.workflow.run_end import Run, last_lines
@@ -57,9 +55,10 @@ if re.search("[{}]", str(workflow.basedir)):
         f"The project lies in {workflow.basedir}; Snakemake takes braces in a path for wildcards, so rename the folder"
     )
 
+SNAKEMAKE = Snakemake(workflow)
 try:
-    for path in (Path("config.yaml"), *workflow.config_settings.configfiles):
-        check_config_file(Path(path))
+    for path in (Path("config.yaml"), *SNAKEMAKE.config_files):
+        check_config_file(path)
 except ConfigError as error:
     sys.exit(f"The configuration is wrong; nothing was started.\n{error}")
 
@@ -68,10 +67,10 @@ configfile: "config.yaml"
 
 
 # what --config names holds text alone below its first level
-update_config(config, typed(workflow.config_settings.config))
+update_config(config, typed(SNAKEMAKE.config))
 
 try:
-    CONFIG = load_config(config, rule_names(Path(workflow.main_snakefile)))
+    CONFIG = load_config(config, rule_names(SNAKEMAKE.snakefile))
     GRID = Grid(CONFIG)
     GRID.check()
 except (ConfigError, ValueError) as error:
@@ -83,30 +82,27 @@ if "help" in sys.argv[1:]:
     sys.exit(0)
 
 EVENTS, PROGRESS = Events(), []
-if workflow.is_main_process:
+if SNAKEMAKE.is_main:
     DISPLAY = show_run(
-        workflow, EVENTS, Answers(GRID).answer, lambda: last_lines_of_this_run()
+        SNAKEMAKE, EVENTS, Answers(GRID).answer, lambda: last_lines_of_this_run()
     )
-LOCK = take_results_lock(workflow.is_main_process, Path("results"))
+LOCK = take_results_lock(SNAKEMAKE.is_main, Path("results"))
 if LOCK is not None:
     try:
-        limits = workflow.resource_settings
-        check_settings(limits.cores, limits.nodes, workflow.local_exec)
+        check_settings(SNAKEMAKE.cores, SNAKEMAKE.jobs, SNAKEMAKE.runs_here)
     except MistakeError as error:
         sys.exit(str(error))
 COSTS = CostModel.of_results(Path("results"))
-DEVICE = planned_device(elsewhere=not workflow.local_exec)
+DEVICE = planned_device(elsewhere=not SNAKEMAKE.runs_here)
 # what profiles/gpu says of this machine's GPUs, for the trainer; a resource, so that it never trains anything again
-if "slots_per_gpu" in workflow.global_resources:
-    os.environ.setdefault(
-        "GRADFLOW_GPU_SLOTS", str(workflow.global_resources["slots_per_gpu"].value)
-    )
+slots = SNAKEMAKE.resource("slots_per_gpu")
+if slots is not None:
+    os.environ.setdefault("GRADFLOW_GPU_SLOTS", str(slots))
 HERE = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = HERE / "scripts"
 FOLDERS = (HERE / "src", HERE)  # of packages
 ENVIRONMENT = "../envs/gradflow.yaml"  # used with --software-deployment-method conda; otherwise snakemake's own
-CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-INTERPRETER = "python" if CONDA else shlex.quote(sys.executable)
+INTERPRETER = "python" if SNAKEMAKE.uses_conda else shlex.quote(sys.executable)
 # each job knows its rule and its log, beside which it leaves a record when it fails
 
 
@@ -141,8 +137,7 @@ wildcard_constraints:
 
 def settings_of_this_snakemake():
     """The options by which another one sees the same configuration, as a part of a shell command."""
-    settings = workflow.config_settings
-    text = shlex.join(same_settings(settings.configfiles, settings.config))
+    text = shlex.join(same_settings(SNAKEMAKE.config_files, SNAKEMAKE.config))
     return text.replace("{", "{{").replace("}", "}}")
 
 
@@ -217,44 +212,39 @@ def force_unfinished(scale, study):
 
     Of the studies that the targets need alone: Snakemake asks for a study's logs while it puts its jobs together.
     """
-    if workflow.is_main_process:
+    if SNAKEMAKE.is_main:
         lacking = study_state(GRID.plan(scale, study), Path("results"), CONFIG.partial)
         table = f"results/{scale}/studies/{study}.parquet"
         unfinished = [] if CONFIG.partial else lacking.unfinished
-        force([f"results/{path}" for path in unfinished])
+        SNAKEMAKE.force([f"results/{path}" for path in unfinished])
         if lacking.stale:
-            force([table])
+            SNAKEMAKE.force([table])
             if os.path.exists(table):
                 print(
                     f"{table} {lacking.stale}; it is collected again", file=sys.stderr
                 )
 
 
-def force(files):
-    """Let Snakemake make files anew if it plans to have them; nothing is touched, so that `-n` tells the same."""
-    workflow.dag.forcefiles.update(files)
-
-
 @cache
 def training_targets():
     """The logs that are targets themselves; and a sentence where training is forced."""
-    asked = workflow.dag_settings
-    if asked.forceall or TRAINERS.keys() & asked.forcerun:
+    if SNAKEMAKE.forces(TRAINERS):
         print(FORCED_TRAINING, file=sys.stderr)
-    return {os.path.normpath(target) for target in asked.targets if "/runs/" in target}
+    targets = SNAKEMAKE.targets
+    return {os.path.normpath(target) for target in targets if "/runs/" in target}
 
 
 def force_target(find):
     """An input function without files: a log that is a target itself is made as config.yaml has it now."""
 
     def force_stale(wildcards):
-        if workflow.is_main_process and training_targets():
+        if SNAKEMAKE.is_main and training_targets():
             job = find(wildcards)
             logs = {
                 f"results/{job.log_path(run)}"
                 for run in unfinished_runs(job, Path("results"))
             }
-            force(logs & training_targets())
+            SNAKEMAKE.force(logs & training_targets())
         return []
 
     return force_stale

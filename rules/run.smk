@@ -3,9 +3,9 @@
 
 def start_warm_servers():
     """Jobs of this machine fork from processes that have imported what they need; a cluster's import it themselves."""
-    if not CONDA:  # its packages are not this process's
+    if not SNAKEMAKE.uses_conda:  # its packages are not this process's
         warm.start(warm.DRAWER, load_libraries, HERE / "src")
-        if workflow.local_exec and not CONFIG.partial:
+        if SNAKEMAKE.runs_here and not CONFIG.partial:
             warm.start(warm.TRAINER, load_scripts_and_kernels, HERE / "src")
 
 
@@ -20,7 +20,7 @@ TRAINERS = {
 
 def step_of(job):
     """One of Snakemake's jobs, as the progress and the last lines tell of it."""
-    name = job.rule.name
+    name = job.rule
     if name in TRAINERS:
         trained = TRAINERS[name](job.wildcards)
         pretraining = name == "pretrain_wide_resnet"
@@ -28,22 +28,18 @@ def step_of(job):
         return Step(trained.key, seconds, trained, pretraining)
     artifact = job.wildcards.artifact if name in KINDS else ""
     words = [artifact] if artifact else [name, *job.wildcards]
-    return Step(" ".join(words), files=tuple(job.output), artifact=artifact)
+    return Step(" ".join(words), files=job.files, artifact=artifact)
 
 
 @cache
 def this_run():
     """What this snakemake was asked for and is going to run."""
-    dag = workflow.dag
-    steps = {
-        dag.jobid(job): step_of(job) for job in dag.needrun_jobs(exclude_finished=False)
-    }
     return Run(
-        asked=[str(path) for path in dag.derived_targetfiles],
-        steps=steps,
-        needs=steps_of(dag),
+        asked=SNAKEMAKE.target_files,
+        steps={job.number: step_of(job) for job in SNAKEMAKE.planned_jobs()},
+        needs=SNAKEMAKE.needs(),
         device=DEVICE,
-        dry=workflow.dryrun,
+        dry=SNAKEMAKE.is_dry,
     )
 
 
@@ -54,22 +50,18 @@ def last_lines_of_this_run():
 
 def watch_over_slurm():
     """Beside the SLURM executor, which forgets its jobs when SLURM does not answer."""
-    plugin = getattr(workflow, "_executor_plugin", None)
-    if workflow.is_main_process and getattr(plugin, "name", "") == "slurm":
-        settings = workflow.executor_settings
-        interval = workflow.remote_execution_settings.seconds_between_status_checks
+    settings = SNAKEMAKE.slurm()
+    if SNAKEMAKE.is_main and settings is not None:
         slurm_watch.watch_slurm(slurm_watch.say)
-        for sentence in slurm_watch.preflight(
-            settings.status_command, interval, Path("results")
-        ):
+        for sentence in slurm_watch.preflight(*settings, Path("results")):
             slurm_watch.say(sentence)
 
 
 def start_progress():
     """Where this process alone runs the workflow: nothing on a cluster's nodes."""
-    if workflow.is_main_process:
-        resources, run = workflow.resource_settings, this_run()
-        at_once = resources.cores if workflow.local_exec else resources.nodes
+    if SNAKEMAKE.is_main:
+        run = this_run()
+        at_once = SNAKEMAKE.cores if SNAKEMAKE.runs_here else SNAKEMAKE.jobs
         progress = Progress(run.steps, run.needs, EVENTS, Path("results"), at_once or 1)
         PROGRESS.append(progress)
         DISPLAY.start(progress)
@@ -77,10 +69,10 @@ def start_progress():
 
 def draw_after_failure():
     """After a failure: every table and figure from the runs that exist."""
-    settle(workflow)
+    SNAKEMAKE.settle()
     DISPLAY.stop()
     if EVENTS.failures() and not EVENTS.interrupted and not CONFIG.partial:
-        command = partial_command(what_is_asked(workflow), is_training)
+        command = partial_command(SNAKEMAKE.asked(), is_training)
         if command is not None:
             draw_what_is_there(command)
 
@@ -94,20 +86,20 @@ def is_training(target):
 
 
 onstart:
-    if workflow.is_main_process:
-        forget_failures(workflow.dag)
+    if SNAKEMAKE.is_main:
+        forget_failures(SNAKEMAKE.planned_jobs())
     watch_over_slurm()
     start_warm_servers()
     start_progress()
 
 
 onsuccess:
-    if workflow.is_main_process:
-        settle(workflow)
+    if SNAKEMAKE.is_main:
+        SNAKEMAKE.settle()
         DISPLAY.end_here()
 
 
 onerror:
-    if workflow.is_main_process:
+    if SNAKEMAKE.is_main:
         draw_after_failure()
         DISPLAY.end_here()

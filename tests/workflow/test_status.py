@@ -21,8 +21,8 @@ from gradflow.study.grid import Grid
 from gradflow.text import duration
 from gradflow.training.heartbeat import RECORD_SECONDS, ProgressRecord, read_position
 from gradflow.training.run_log import write_log
-from gradflow.workflow.after_failure import Listener
 from gradflow.workflow.attempts import JOB, KILLED, read_failure, record_path
+from gradflow.workflow.events import Events
 from gradflow.workflow.missing import State, log_state
 from gradflow.workflow.status import scale_status
 from gradflow.workflow.status_report import report
@@ -289,9 +289,9 @@ def test_what_a_job_leaves(tmp_path, work, send, code, message):
     if send:
         process.send_signal(send)
     assert process.wait(20) == code
-    listener = Listener()  # snakemake sees it fail
+    events = Events()  # snakemake sees it fail
     if code and message:
-        listener.emit(job_error(3, "a_rule", log))
+        events.note(job_error(3, "a_rule", log))
     failure = read_failure(log)
     assert (failure and (failure.rule, failure.message)) == (message and ("a_rule", message))
     assert record_path(log).exists() == bool(message)

@@ -16,9 +16,10 @@ from project import STUDY, Project, new_project, tiny, wait_for
 from snakemake.cli import get_argument_parser, parse_config
 
 from gradflow.study.config_file import typed
-from gradflow.workflow.after_failure import Asked, partial_command
+from gradflow.workflow.after_failure import partial_command
 from gradflow.workflow.attempts import record_path
 from gradflow.workflow.events import Events
+from gradflow.workflow.internals import Asked
 
 pytestmark = pytest.mark.workflow
 

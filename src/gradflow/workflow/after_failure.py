@@ -9,66 +9,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gradflow.workflow.attempts import forget
+from gradflow.workflow.internals import Asked, PlannedJob
 from gradflow.workflow.lock import HELD
 
 PARTIAL = "partial"  # the setting of config.yaml
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a snakemake was asked for, as it understood its command line."""
-
-    targets: Sequence[str]
-    until: Collection[str]
-    omit_from: Collection[str]
-    config_files: Sequence[Path]
-    config: Mapping[str, Any]  # of --config
-    snakefile: Path
-    cores: int
-    options: Sequence[str] = ()  # others that the result depends on
-
-
-def forget_failures(dag: Any) -> None:
+def forget_failures(jobs: Iterable[PlannedJob]) -> None:
     """What failed in an earlier attempt has not failed in this one yet."""
-    for job in dag.needrun_jobs():
-        for log in job.log:
-            forget(Path(log))
-
-
-def what_is_asked(workflow: Any) -> Asked:
-    """What a snakemake was asked for, from its `Workflow`."""
-    dag, settings = workflow.dag_settings, workflow.config_settings
-    resources, deployment = workflow.resource_settings, workflow.deployment_settings
-    methods = sorted(one.name.lower().replace("_", "-") for one in deployment.deployment_method)
-    prefix = os.path.abspath(deployment.conda_prefix or ".snakemake/conda")
-    return Asked(
-        targets=list(dag.targets),
-        until=sorted(dag.until),
-        omit_from=sorted(dag.omit_from),
-        config_files=list(settings.configfiles),
-        config=dict(settings.config),
-        snakefile=Path(workflow.main_snakefile),
-        cores=(resources.cores if workflow.local_exec else resources.local_cores) or 1,
-        options=["--software-deployment-method", *methods, "--conda-prefix", prefix]
-        if methods
-        else [],
-    )
-
-
-def steps_of(dag: Any) -> dict[int, set[int]]:
-    """What each job that was to run waits for, by Snakemake's numbers, in an order in which they can run."""
-    return {
-        dag.jobid(job): {dag.jobid(other) for other in dag.dependencies[job]}
-        for level in dag.toposorted()
-        for job in level
-        if dag.needrun(job)
-    }
+    for job in jobs:
+        for log in job.logs:
+            forget(log)
 
 
 def partial_command(asked: Asked, trained: Callable[[str], bool]) -> list[str] | None:

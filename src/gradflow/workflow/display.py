@@ -15,10 +15,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from gradflow.workflow.attempts import Failure, last_lines_of
 from gradflow.workflow.events import INTERRUPTED, Events
+from gradflow.workflow.internals import Snakemake
 from gradflow.workflow.progress import Progress, Step, bar
 from gradflow.workflow.status import STOPPED
 
@@ -215,25 +216,16 @@ class _Listener(logging.Handler):
 
 
 def show_run(
-    workflow: Any,
+    snakemake: Snakemake,
     events: Events,
     answer: Callable[[logging.LogRecord], bool],
     end: Callable[[], Sequence[str]],
 ) -> Display:
-    """Let a display show the run of a `Workflow`, through the logger plugin where it is there."""
-    manager, settings = workflow.logger_manager, workflow.output_settings
-    for handler in manager.get_log_handlers():
-        if hasattr(handler, "display"):
-            display = Display(settings, handler.plain, events, answer, end)
-            handler.display = display
-            return display
-    display = Display(settings, None, events, answer, end)
-    manager.logger.addHandler(_Listener(display))
+    """Let a display show a run, through the logger plugin where it is there."""
+    handler, settings = snakemake.own_handler(), snakemake.output_settings
+    display = Display(settings, handler.plain if handler else None, events, answer, end)
+    if handler:
+        handler.display = display
+    else:
+        snakemake.add_handler(_Listener(display))
     return display
-
-
-def settle(workflow: Any) -> None:
-    """Wait until plugins, which have a thread of their own, have seen all that was logged."""
-    listener = workflow.logger_manager.queue_listener
-    if listener is not None:
-        listener.queue.join()

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import sys
-from base64 import urlsafe_b64decode
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from gradflow.files import try_lock
+from gradflow.workflow.internals import remove_locks, trust_files
 
 HELD = (
     "GRADFLOW_RESULTS_LOCK"  # set for a snakemake that runs on behalf of one which holds the lock
@@ -61,21 +59,9 @@ def take_results_lock(main_process: bool, results: Path) -> IO[str] | None:
     lock.write(f"{os.getpid()} {socket.gethostname()}\n")
     lock.flush()
     # nobody else is alive, so a lock of Snakemake's own is a dead one's
-    shutil.rmtree(".snakemake/locks", ignore_errors=True)
-    _trust_data(Path(".snakemake/incomplete"))
+    remove_locks()
+    # Data files are whole once they are there. A marked one would be fetched again, and nothing else
+    # done: Snakemake does not look at the jobs behind one that it forces, and training, whose data
+    # are `ancient` inputs, is not drawn along either.
+    trust_files(f"{results}/data")
     return lock
-
-
-def _trust_data(marks: Path) -> None:
-    """Remove Snakemake's marks of an unfinished writer from data files, which are whole once they are there.
-
-    A marked file would be fetched again, and nothing else done: Snakemake does not look at the jobs
-    behind one that it forces, and training, whose data are `ancient` inputs, is not drawn along
-    either. A mark's path is the file's, in base64, cut into pieces.
-    """
-    for mark in marks.rglob("*"):
-        if mark.is_file():
-            name = "".join(part.removeprefix("@") for part in mark.relative_to(marks).parts)
-            with suppress(ValueError):  # not one of Snakemake's
-                if urlsafe_b64decode(name).startswith(b"results/data/"):
-                    mark.unlink()

@@ -14,9 +14,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from gradflow.workflow.internals import wrap_slurm_executor
 
 # Queries, one after the other, that do not know a job: a requeued one may miss one, and on a shared
 # file system files appear later than their job ends.
@@ -139,15 +140,16 @@ def min_job_age(ask: Callable[[], int | None]) -> Callable[[], int]:
 
 def watch_slurm(say: Callable[[str], None]) -> None:
     """Let a watch stand beside the SLURM executor of this process."""
-    plugin: Any = import_module("snakemake_executor_plugin_slurm")  # an extra
-    watch, ask = SlurmWatch(say), plugin.Executor.check_active_jobs
+    watch = SlurmWatch(say)
 
-    async def check_active_jobs(executor: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
-        async for job in watch.check(executor, ask, active_jobs):
-            yield job
+    def watching(ask: Callable[[Any, list[Any]], AsyncIterator[Any]]) -> Callable[..., Any]:
+        async def check_active_jobs(executor: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
+            async for job in watch.check(executor, ask, active_jobs):
+                yield job
 
-    plugin.Executor.check_active_jobs = check_active_jobs
-    plugin.get_min_job_age = min_job_age(plugin.get_min_job_age)
+        return check_active_jobs
+
+    wrap_slurm_executor(watching, min_job_age)
 
 
 # --- before anything is sent ----------------------------------------------------------------------
