@@ -1,9 +1,10 @@
 """A training step of an H100, counted: its operations on tensors without data, and what each moves and computes.
 
 No GPU is asked, and nothing is measured. `python -m benchmark.counted` prints the table of
-docs/performance.md, and with --write puts it there. An operation reads each input and writes each output once; it takes whichever
-is longer, moving or computing, at the rates of `work.RATES`. Caches, launches and kernels that do
-not reach these rates are left out, so a step takes at least this long.
+docs/performance.md, and with --write puts it there. An operation reads each input and writes each
+output once; it takes whichever is longer, moving or computing, at the peak of the data sheet. So
+does the floor (`roofline.step_floor`, that of a GPU), of the step as a whole. Caches, launches and
+kernels that stay below the peaks are left out, so a step takes at least this long.
 """
 
 from __future__ import annotations
@@ -35,11 +36,19 @@ from gradflow.study.job import PAPER_OPTIMIZERS, Job  # noqa: E402
 from gradflow.study.resolve import plan_study  # noqa: E402
 from gradflow.study.shapes import mlp_layer_shapes, wide_resnet_layers  # noqa: E402
 from gradflow.study.sizes import shape_of  # noqa: E402
-from gradflow.study.work import RATES, stacks_of  # noqa: E402
+from gradflow.study.work import Rates, stacks_of  # noqa: E402
 from gradflow.training.stack import Stack, make_stack  # noqa: E402
 from gradflow.training.step import train_step  # noqa: E402
 
 META = torch.device("meta")
+# of an H100 SXM5, by NVIDIA's data sheet, tensor cores without sparsity; tf32x3 is three TF32
+# products. Neither what kernels are assumed to reach nor what was counted has a part in them
+PEAK = Rates(
+    bandwidth=3.352e12,
+    flops={"float32": 66.9e12, "tf32": 494.7e12, "tf32x3": 494.7e12 / 3, "bf16": 989.4e12},
+    launch=0.0,
+    overlaps=True,
+)
 NETWORKS = {
     "Fashion-MNIST": ("paper", "fashion_mnist_low"),
     "CIFAR-100": ("paper", "cifar100_low"),
@@ -90,7 +99,7 @@ class Counter(TorchDispatchMode):
         flops = operations_of(func, args, kwargs, out)
         self.count.moved += moved
         self.count.flops += flops
-        self.count.seconds += max(moved / RATES["cuda"].bandwidth, flops / self.rate)
+        self.count.seconds += max(moved / PEAK.bandwidth, flops / self.rate)
         self.count.operations += bool(moved or flops)
         return out
 
@@ -184,7 +193,7 @@ def count_step(job: Job, fused: bool = True) -> Count:
     """A step of all networks of a job that measures nothing, on a full minibatch at hand as bytes."""
     shape, settings = shape_of(job), job.settings
     stacks = empty_stacks(job, fused)
-    counter = Counter(RATES["cuda"].flops[settings.precision])
+    counter = Counter(PEAK.flops[settings.precision])
     columns, batch = len(job.percents), settings.batch_size
     images = (columns, batch, shape.channels, shape.height, shape.width)
     pixels = torch.empty(images, dtype=torch.uint8, device=META)
@@ -215,7 +224,7 @@ class Cell:
     fused: bool
     megabytes: float  # a net-step
     us: float  # a net-step
-    floor_us: float  # a net-step; where one kernel does gradient and update, of such a step
+    floor_us: float  # a net-step
 
     @property
     def over(self) -> float:
@@ -231,8 +240,7 @@ def cell(network: str, template: Job, optimizer: str, precision: Any, fused: boo
         settings=dataclasses.replace(template.settings, precision=precision),
     )
     count, runs = count_step(job, fused), len(job.runs)
-    one_kernel = job.configuration.model == "mlp" and precision != "float32"
-    floor = step_floor(job, one_kernel).computing(RATES["cuda"], precision)
+    floor = step_floor(job, "cuda").computing(PEAK, precision)
     return Cell(
         network,
         optimizer,

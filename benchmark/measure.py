@@ -240,7 +240,7 @@ class Bench:
 
     def _step_seconds(self, job: Job, networks: int, rates: Rates) -> float:
         """The floor of one step of a stack."""
-        return floor_us(stack_job(job, networks), rates) * networks / 1e6
+        return floor_us(stack_job(job, networks), rates, self.device.type) * networks / 1e6
 
     def _contenders(
         self, job: Job, data: ImageData, steps: int, span: float, rates: Rates
@@ -366,7 +366,7 @@ class _Context:
             plain_run_us=plain[1],
             plain_device_us=plain_device[0],
             plain_device_run_us=plain_device[1],
-            floor_us=floor_us(job, self.rates),
+            floor_us=floor_us(job, self.rates, self.bench.device.type),
             peak_memory_mb=contender.peak_mb,
             build_seconds=contender.build_seconds,
             first_seconds=contender.first_extra,

@@ -301,7 +301,7 @@ def test_the_floor_is_that_of_the_design(
     dataset: str, width: int, optimizer: str, megabytes: int, us: int
 ) -> None:
     """Megabytes and microseconds (at 3.0 TB/s) as they were computed apart from this code, for the engine's design."""
-    work = step_floor(job_of(dataset, width, optimizer))
+    work = step_floor(job_of(dataset, width, optimizer), "cpu")
     assert (work.product_bytes + work.other_bytes) / 1e6 == pytest.approx(megabytes, rel=0.03)
     assert 1e6 * work.computing(RATES["cuda"], "tf32") == pytest.approx(us, rel=0.03)
 
@@ -309,13 +309,17 @@ def test_the_floor_is_that_of_the_design(
 def test_the_floor_of_a_small_network_by_hand() -> None:
     job = make_job("sgd", depth=1, percents=(50,), architectures=("dense",), max_width=10)
     job = dataclasses.replace(job, settings=Settings(batch_size=100))
-    work = step_floor(job)
-    assert work.flops == 100 * 2 * (2 * 320 + 3 * 50)
+    work, gpu = step_floor(job, "cpu"), step_floor(job, "cuda")
+    assert work.flops == gpu.flops == 100 * 2 * (2 * 320 + 3 * 50)
     assert work.product_bytes == 4 * ((2 * 320 + 3 * 50) + 100 * (2 * (64 + 5) + 3 * (5 + 10)))
     assert (
         work.other_bytes == 4 * 3 * 370 + 100 * 64 * 5
     )  # gradient, weight, weight; a byte in, a float out
+    # on a GPU the gradient is neither written nor read, and everything overlaps
+    assert gpu.product_bytes == work.product_bytes + work.other_bytes - 4 * 2 * 370
+    assert gpu.other_bytes == 0
     rates = Rates(bandwidth=1e6, flops={"float32": 1e6}, launch=1.0, overlaps=True)
+    assert gpu.computing(rates, "float32") == max(work.flops, gpu.product_bytes) / 1e6
     assert work.computing(rates, "float32") == pytest.approx((work.flops + work.other_bytes) / 1e6)
 
 
