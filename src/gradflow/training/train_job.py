@@ -304,6 +304,12 @@ def keep_freed_memory() -> None:
         allocator.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
+def is_of_gpu(error: RuntimeError) -> bool:
+    """Whether a GPU or a library of its failed; those of cuBLAS and cuDNN have no class of their own."""
+    classes = (torch.OutOfMemoryError, torch.AcceleratorError)
+    return isinstance(error, classes) or str(error).startswith(("CUDA ", "cuDNN "))
+
+
 def gpu_error(error: RuntimeError, job: Job) -> str:
     """One sentence for what a GPU could not do."""
     reason = str(error).strip().split("\n")[0].rstrip(".")

@@ -129,13 +129,11 @@ def load_scripts_and_kernels() -> Run:
 
 def run(train: Train, arguments: list[str]) -> int:
     """Train the job of a script's arguments."""
-    import torch
-
     from gradflow.data.store import DataError
     from gradflow.training.checkpoint import CheckpointError
     from gradflow.training.devices import training_device
     from gradflow.training.run_log import RunLogError
-    from gradflow.training.train_job import Stopped, gpu_error, prepare
+    from gradflow.training.train_job import Stopped, gpu_error, is_of_gpu, prepare
 
     parsed = parse(None, arguments)
     try:
@@ -145,7 +143,9 @@ def run(train: Train, arguments: list[str]) -> int:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return STOPPED
-    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+    except RuntimeError as error:
+        if not is_of_gpu(error):
+            raise
         print(gpu_error(error, parsed.job), file=sys.stderr)
         return 1
     except (CheckpointError, DataError, RunLogError, ValueError, OSError) as error:
