@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from plain import DEVICE
 
-from gradflow.networks.rectified_norm import launch_rectified
+from gradflow.networks.mlp import StackedBatchNorm
+from gradflow.networks.rectified_norm import launch_rectified, launch_rectified_back
 from gradflow.networks.wide_resnet import ProbeableBatchNorm
 
 LAYOUTS = (torch.channels_last, torch.contiguous_format)
@@ -44,6 +45,29 @@ def test_outputs_gradients_and_statistics_are_torchs(layout: torch.memory_format
     torch.testing.assert_close(ours.rectified(x), torch.relu(theirs(x)), rtol=1e-5, atol=1e-5)
 
 
+def test_activations_of_an_mlp_are_an_image_of_as_many_channels() -> None:
+    ours, theirs = (StackedBatchNorm(3, 6).to(DEVICE) for _ in range(2))
+    with torch.no_grad():
+        for norm in (ours, theirs):
+            norm.weight.copy_(torch.linspace(-1, 2, 18).view(3, 6))
+            norm.bias.copy_(torch.linspace(0.5, -0.5, 18).view(3, 6))
+    generator = torch.Generator().manual_seed(2)
+    for step in range(3):
+        lying = (3 * torch.randn(3, 6, 8, generator=generator) + 1).to(DEVICE)
+        x, twin = (lying.clone().requires_grad_() for _ in range(2))
+        upstream = torch.randn(3, 6, 8, generator=generator).to(DEVICE).mT
+        ours.update_statistics = theirs.update_statistics = step != 1  # a probe in between
+        out, expected = ours.rectified(x.mT), torch.relu(theirs(twin.mT))
+        out.backward(upstream)
+        expected.backward(upstream)
+        torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(x.grad, twin.grad, rtol=1e-4, atol=1e-5)
+        for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-4)
+        for own, other in zip(ours.buffers(), theirs.buffers(), strict=True):
+            torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_kernel(layout: torch.memory_format) -> None:
     pytest.importorskip("triton", reason="Triton comes with torch for CUDA")
@@ -54,5 +78,34 @@ def test_the_kernel(layout: torch.memory_format) -> None:
     launch_rectified(x, scale, shift, out)
     expected = F.relu(x * scale.view(-1, 1, 1) + shift.view(-1, 1, 1))
     torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6, equal_nan=True)
-    with pytest.raises(ValueError, match="both alike"):
+    with pytest.raises(ValueError, match="all alike"):
         launch_rectified(x, scale, shift, torch.empty(8, 6, 5, 5).mT)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("channels", [6, 40])  # a program adds up 32 at a time
+def test_the_kernels_of_the_gradient(layout: torch.memory_format, channels: int) -> None:
+    """Against torch's BatchNorm and ReLU in float64, over more places than a program adds up."""
+    pytest.importorskip("triton", reason="Triton comes with torch for CUDA")
+    generator = torch.Generator().manual_seed(1)
+    x, gradient = (
+        (3 * torch.randn(23, channels, 7, 7, generator=generator) + 1)
+        .to(DEVICE)
+        .contiguous(memory_format=layout)
+        for _ in range(2)
+    )
+    weight, bias = torch.linspace(-1, 2, channels), torch.linspace(1, -1, channels)
+    weight, bias = weight.to(DEVICE), bias.to(DEVICE)
+    variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+    inverse = (variance + 1e-5).rsqrt()
+    scale = weight * inverse
+    by_x, by_weight, by_bias = (torch.empty_like(t) for t in (x, weight, bias))
+    launch_rectified_back(
+        gradient, x, scale, bias - mean * scale, mean, inverse, by_x, by_weight, by_bias
+    )
+    twins = [t.double().requires_grad_() for t in (x, weight, bias)]
+    F.relu(F.batch_norm(twins[0], None, None, *twins[1:], True)).backward(gradient.double())
+    for ours, twin in zip((by_x, by_weight, by_bias), twins, strict=True):
+        torch.testing.assert_close(ours.double(), twin.grad, rtol=1e-4, atol=1e-3)
+    with pytest.raises(ValueError, match="all alike"):
+        launch_rectified_back(gradient.mT, x, scale, scale, mean, inverse, by_x, by_weight, by_bias)

@@ -96,17 +96,21 @@ def minibatch(images: int, seed: int, layout: str) -> tuple[Tensor, Tensor]:
     return found[0], found[1] / images
 
 
-@pytest.mark.parametrize("layout", ["batch-major", "feature-major"])
+@pytest.mark.parametrize(
+    ("layout", "precision"), [("batch-major", "float32"), ("feature-major", "tf32x3")]
+)
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("rule", PAPER_OPTIMIZERS)
-def test_product_mask_and_update_are_torch_optims(rule: str, masked: bool, layout: str) -> None:
+def test_product_mask_and_update_are_torch_optims(
+    rule: str, masked: bool, layout: str, precision: str
+) -> None:
     layer = Layer(rule, masked)
     for step, images in enumerate((40, 40, 40, 17)):  # the last minibatch is short
         x, g = minibatch(images, step, layout)
         layer.step += 1
         operations.launch_update_by_product(
             x, g, layer.weight, layer.state, layer.given, layer.step, rule, RATE, DECAY, ALPHA,
-            "tf32x3",
+            precision,
         )  # fmt: skip
         layer.twin_steps(torch.bmm(x.mT.double(), g.double()))
     layer.assert_agrees()
@@ -197,13 +201,14 @@ def assert_fused_agrees(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["tf32", "float32"])  # by product, and by gradient
+# BatchNorm is one with a ReLU, but where a skip comes between, and not with another activation
+@pytest.mark.parametrize(("precision", "activation"), [("tf32", "swish"), ("float32", "relu")])
 @pytest.mark.parametrize("optimizer", PAPER_OPTIMIZERS)
 def test_fused_steps_train_as_others(
-    optimizer: str, precision: str, monkeypatch: pytest.MonkeyPatch
+    optimizer: str, precision: str, activation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(
-        optimizer, "DA_L2_SC_BN", activation="swish", percents=(30, 70), precision=precision,
+        optimizer, "DA_L2_SC_BN", activation=activation, percents=(30, 70), precision=precision,
         epochs=13, l2_scope="weights",
     )  # fmt: skip
     assert_fused_agrees(job, monkeypatch)
@@ -247,9 +252,39 @@ def test_no_gradient_is_left_and_none_is_needed(monkeypatch: pytest.MonkeyPatch)
         assert all(other.grad is not None for other in stack.others)
 
 
+def test_a_gpu_where_no_kernel_can_be_made_trains_without_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A machine without a C compiler, say. Asked twice, it tries and tells once."""
+
+    def launch(*_: object) -> None:
+        raise RuntimeError("Failed to find C compiler.\nPlease specify one")
+
+    operations._triton_works.cache_clear()
+    monkeypatch.setattr(operations, "launch_product", launch)
+    monkeypatch.setattr(torch, "ones", lambda *shape, device: Tensor())
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device: Tensor())
+    gpu = torch.device("cuda")
+    assert not fused_wanted(make_job("adam", precision="float32"), gpu)
+    assert not operations.has_triton(gpu)
+    assert operations.has_triton(torch.device("cpu"))
+    operations._triton_works.cache_clear()
+    assert capsys.readouterr().err == (
+        "no Triton kernels here (Failed to find C compiler.); training without them, slower\n"
+    )
+
+
+def test_a_kernel_that_works_is_found() -> None:
+    """The interpreter's, on whatever device the tests have."""
+    operations._triton_works.cache_clear()
+    assert operations._triton_works(DEVICE)
+    operations._triton_works.cache_clear()
+
+
 def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     job = make_job("adam", precision="float32")
+    monkeypatch.setattr(operations, "_triton_works", lambda device: True)
     monkeypatch.delenv(SWITCH, raising=False)
     assert not fused_wanted(job, cpu) and fused_wanted(job, gpu)
     monkeypatch.setenv(SWITCH, "off")

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from gradflow.networks.activations import make_activation
 from gradflow.networks.batched_product import feature_major_product, stacked_product
+from gradflow.networks.rectified_norm import rectified_norm
 from gradflow.study.job import Configuration, Settings
 
+EPSILON, MOMENTUM = 1e-5, 0.1  # of BatchNorm, PyTorch's
 # of a layer's inputs [K, B, in] and its weights [K, in, out]
 Product = Callable[[Tensor, Tensor], Tensor]
 
@@ -57,6 +59,22 @@ class StackedBatchNorm(nn.Module):
         )
         return folded.view(batch, networks, width).transpose(0, 1)
 
+    def rectified(self, x: Tensor) -> Tensor:
+        """The ReLU of `forward`; of activations that lie as [K, width, B] in one pass, see `rectified_norm`."""
+        networks, batch, width = x.shape
+        if not self.training or x.dtype != torch.float32 or not x.mT.is_contiguous() or batch == 1:
+            return torch.relu(self.forward(x))
+        running = (self.running_mean.view(-1), self.running_var.view(-1))
+        out = rectified_norm(
+            x.mT.view(1, networks * width, batch, 1),
+            self.weight.view(-1),
+            self.bias.view(-1),
+            EPSILON,
+            running if self.update_statistics else None,
+            MOMENTUM,
+        )
+        return out.view(networks, width, batch).mT
+
 
 class StackedLayerNorm(nn.Module):
     """Layer normalisation of K networks: over the units of each input; epsilon is PyTorch's."""
@@ -99,26 +117,36 @@ class StackedMLP(nn.Module):
         self.skip_early = settings.skip_place == "before_activation"
         self.norm_early = settings.batchnorm_place == "before_activation"
         self.feature_major = False  # how activations lie in memory; true on a GPU
+        self.is_rectified = (
+            configuration.activation == "relu" and configuration.has("BN") and self.norm_early
+        )
+        self.rectify_at_once = False  # with BatchNorm; true on a GPU
 
     def forward(self, images: Tensor, product: Product | None = None) -> Tensor:
         """Logits [K, B, classes] of images [K, B, C, H, W]; `product` in the place of the layers' own."""
         if product is None:
             product = feature_major_product if self.feature_major else stacked_product
         hidden = [images.flatten(2)]  # hidden[l] is h_l; h_0 are the inputs
-        for index, activation in enumerate(self.activations):
-            z = product(hidden[-1], self.layers[index])
+        for index in range(len(self.activations)):
             skipped = hidden[self.skips[index + 1]] if index + 1 in self.skips else None
-            if self.norms and self.norm_early:
-                z = self.norms[index](z)
-            if skipped is not None and self.skip_early:
-                z = z + skipped
-            z = activation(z)
-            if self.norms and not self.norm_early:
-                z = self.norms[index](z)
-            if skipped is not None and not self.skip_early:
-                z = z + skipped
-            hidden.append(z)
+            hidden.append(self._hidden(index, product(hidden[-1], self.layers[index]), skipped))
         return product(hidden[-1], self.layers[-1])
+
+    def _hidden(self, index: int, z: Tensor, skipped: Tensor | None) -> Tensor:
+        """A hidden layer of its product z: normalised, skipped to and activated, in the order of the settings."""
+        norm = self.norms[index] if self.norms else None
+        early = skipped is not None and self.skip_early
+        if self.rectify_at_once and not early and isinstance(norm, StackedBatchNorm):
+            z = norm.rectified(z)
+        else:
+            if norm is not None and self.norm_early:
+                z = norm(z)
+            if skipped is not None and early:
+                z = z + skipped
+            z = self.activations[index](z)
+            if norm is not None and not self.norm_early:
+                z = norm(z)
+        return z if skipped is None or early else z + skipped
 
     def linear_paths(self, weights: list[Tensor]) -> Tensor:
         """Outputs [K, 1, classes] for inputs of one, without activations and BatchNorm; see `masks.live_weights`."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradflow.networks.activations import make_activation
-from gradflow.networks.rectified_norm import RectifiedNorm
+from gradflow.networks.rectified_norm import rectified_norm
 from gradflow.study.job import Configuration, Settings
 from gradflow.study.shapes import Layer
 
@@ -27,16 +27,12 @@ class ProbeableBatchNorm(nn.BatchNorm2d):
 
     def rectified(self, x: Tensor) -> Tensor:
         """The ReLU of `forward`; in training mode in one pass, see `rectified_norm`."""
-        mean_so_far, variance_so_far, share = self.running_mean, self.running_var, self.momentum
         if not self.training or x.dtype != torch.float32:
             return torch.relu(self.forward(x))
-        out, mean, variance = RectifiedNorm.apply(x, self.weight, self.bias, self.eps)
-        if self.update_statistics and mean_so_far is not None and variance_so_far is not None:
-            with torch.no_grad():
-                count = x.numel() // x.shape[1]
-                mean_so_far.lerp_(mean, share or 0.0)
-                variance_so_far.lerp_(variance * (count / (count - 1)), share or 0.0)
-        return out
+        running, mean, variance = None, self.running_mean, self.running_var
+        if self.update_statistics and mean is not None and variance is not None:
+            running = (mean, variance)
+        return rectified_norm(x, self.weight, self.bias, self.eps, running, self.momentum or 0.0)
 
 
 class WideResNet(nn.Module):

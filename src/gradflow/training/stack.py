@@ -169,11 +169,11 @@ def lie_as_gpus_like(network: Network, precision: str) -> None:
     last where tensor cores multiply, and as they come in IEEE float32, whose convolutions would
     each convert them.
     """
+    network.rectify_at_once = network.is_rectified and has_triton(network.layers[0].device)
     if isinstance(network, StackedMLP):
         network.feature_major = True
     else:
         network.lie_channels_last(precision in ("tf32", "bf16"))
-        network.rectify_at_once = network.is_rectified and has_triton()
 
 
 def place_mask(mask: Tensor, layer: Tensor) -> Tensor:

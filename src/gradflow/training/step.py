@@ -13,7 +13,7 @@ from torch import Tensor
 from gradflow.flow import EXPONENTS, GradientFlow, norm, norm_by_rows
 from gradflow.networks.mlp import StackedMLP
 from gradflow.study.job import Job
-from gradflow.training.fused.update import BY_PRODUCT, FusedUpdate
+from gradflow.training.fused.update import FusedUpdate
 from gradflow.training.stack import Stack, forget_gradients, gradient, probing_mode
 
 
@@ -78,7 +78,7 @@ def train_step(
     if stack.fused and not probing and update_masks is None:
         fused = FusedUpdate(stack.layers, stack.masks, stack.optimizer, learning_rate, precision)
     with mixed_products(images.device, precision):
-        if fused and precision in BY_PRODUCT and isinstance(stack.network, StackedMLP):
+        if fused and isinstance(stack.network, StackedMLP):
             logits = stack.network(images, fused)
         else:
             logits = stack.network(images)

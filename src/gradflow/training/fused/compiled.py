@@ -18,6 +18,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from gradflow.networks import rectified_norm, rectified_norm_kernel
 from gradflow.training.fused import kernels
 from gradflow.training.fused.operations import (
     ELEMENTS,
@@ -31,7 +32,10 @@ from gradflow.training.optimizers import STATE
 H100 = GPUTarget("cuda", 90, 32)
 SHARED_BYTES = 227 * 1024  # that a block may have
 FLOATS = ("learning_rate", "decay", "alpha")
-TENSORS = ("x", "g", "weight", "first", "second", "mask", "gradient", "left", "right", "out")
+TENSORS = (
+    *("x", "g", "weight", "first", "second", "mask", "gradient", "left", "right", "out"),
+    *("scale", "shift", "mean", "sums", "by_bias", "by_weight", "by_x"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def all_compiled() -> Iterator[Compiled]:
     # which strides are 1: of images [K, B, in] as they come, or of activations that lie [K, features, B]
     layouts = {"batch-major": {"x_i": 1, "g_o": 1}, "feature-major": {"x_b": 1, "g_b": 1}}
     for precision, rule, masked, (layout, ones) in product(
-        ("tf32", "tf32x3", "bf16"), STATE, (True, False), layouts.items()
+        PRECISIONS, STATE, (True, False), layouts.items()
     ):
         if not masked and rule != "adam":
             continue  # a load less than with a mask
@@ -119,11 +123,11 @@ def all_compiled() -> Iterator[Compiled]:
             "bf16" if precision == "bf16" else "fp32",
             WARPS,
         )
-    for rule in STATE:
+    for rule, masked in product(STATE, (True, False)):
         yield compiled(
-            f"{rule}, masked",
+            f"{rule}, {'masked' if masked else 'dense'}",
             kernels.update_by_gradient,
-            {"RULE": rule, "MASKED": True, **ELEMENTS},
+            {"RULE": rule, "MASKED": masked, **ELEMENTS},
             "fp32",
             4,
         )
@@ -137,6 +141,17 @@ def all_compiled() -> Iterator[Compiled]:
             "fp32",
             WARPS,
         )
+    norm, block = rectified_norm_kernel, {"BLOCK": rectified_norm.BLOCK}
+    for layout, run, step in (
+        ("channels last", {"run": 1}, {"channel_step": 1}),
+        ("as they come", {}, {"position_step": 1}),
+    ):
+        for kernel, given in (
+            (norm.rectified, {**block, **run}),
+            (norm.rectified_back_sums, {**rectified_norm.SUMS, **step}),
+            (norm.rectified_back, {**block, **run}),
+        ):
+            yield compiled(f"{kernel.__name__}, images {layout}", kernel, given, "fp32", 4)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ definition: a gradient by `torch.bmm`, a mask, an update function of torch.optim
 
 from __future__ import annotations
 
+import sys
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -31,9 +33,26 @@ _LIBRARY.define(f"update_by_gradient_(Tensor gradient, {_UPDATE}) -> ()")
 _LIBRARY.define("product_(Tensor left, Tensor right, Tensor(a!) out, str precision) -> ()")
 
 
-def has_triton() -> bool:
-    """Whether Triton is installed, as it is with torch for CUDA."""
-    return find_spec("triton") is not None
+def has_triton(device: torch.device) -> bool:
+    """Whether Triton is installed, as it is with torch for CUDA, and on a GPU also works."""
+    return find_spec("triton") is not None and (device.type != "cuda" or _triton_works(device))
+
+
+@cache
+def _triton_works(device: torch.device) -> bool:
+    """Try a kernel, which takes a C compiler; says so once where none can be made."""
+    try:
+        ones, out = torch.ones(1, 1, 1, device=device), torch.zeros(1, 1, 1, device=device)
+        launch_product(ones, ones, out, "float32")
+        works = out.item() == 1.0
+        reason = "a product is wrong"
+    except (
+        Exception
+    ) as error:  # Triton's are many: no compiler, no driver, a GPU that it does not know
+        works, reason = False, (str(error).splitlines() or [type(error).__name__])[0]
+    if not works:
+        print(f"no Triton kernels here ({reason}); training without them, slower", file=sys.stderr)
+    return works
 
 
 def update_by_product(

@@ -24,9 +24,6 @@ from gradflow.training.fused.operations import (
 from gradflow.training.optimizers import STATE, StackedOptimizer
 
 SWITCH = "GRADFLOW_FUSED"  # environment variable: auto (the default: on a GPU), on or off
-# precisions whose gradients tensor cores compute; in IEEE float32 cuBLAS does, and the update is a
-# pass of its own
-BY_PRODUCT = ("tf32", "tf32x3", "bf16")
 
 
 def fused_wanted(job: Job, device: torch.device) -> bool:
@@ -50,7 +47,7 @@ def fused_wanted(job: Job, device: torch.device) -> bool:
         or job.configuration.optimizer not in STATE
     ):
         return False
-    return device.type == "cuda" and has_triton() if wanted == "auto" else wanted == "on"
+    return device.type == "cuda" and has_triton(device) if wanted == "auto" else wanted == "on"
 
 
 @dataclass(frozen=True)
