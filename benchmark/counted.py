@@ -32,7 +32,8 @@ from gradflow.networks.build import Group  # noqa: E402
 from gradflow.networks.mlp import StackedMLP  # noqa: E402
 from gradflow.networks.wide_resnet import WideResNet  # noqa: E402
 from gradflow.study.config_checks import load_config  # noqa: E402
-from gradflow.study.job import PAPER_OPTIMIZERS, Job  # noqa: E402
+from gradflow.study.job import PAPER_OPTIMIZERS, Job, Regularization  # noqa: E402
+from gradflow.study.labels import label  # noqa: E402
 from gradflow.study.resolve import plan_study  # noqa: E402
 from gradflow.study.shapes import mlp_layer_shapes, wide_resnet_layers  # noqa: E402
 from gradflow.study.sizes import shape_of  # noqa: E402
@@ -54,9 +55,11 @@ NETWORKS = {
     "CIFAR-100": ("paper", "cifar100_low"),
     "Wide ResNet": ("paper", "wide_resnet_cifar100"),
 }
+# BatchNorm alone, which moves the most beside products, and all that the paper has at once
+WITH_NORM: tuple[Regularization, ...] = ("BN", "DA_L2_SC_BN")
 # that reorder nothing in memory, though their schema names no alias; and those that write no value
 FREE = {"_unsafe_view", "lift_fresh", "alias", "empty", "empty_like", "new_empty", "empty_strided"}
-WRITE_ONLY = {"copy_", "zero_", "fill_"}  # of what they change
+WRITE_ONLY = {"copy_", "zero_", "fill_", "rectified_back_"}  # of what they change
 GATHERS = {"index", "index_select"}  # read as much as they write, of a source of any size
 # read twice: statistics first, then the values
 TWICE = {
@@ -64,6 +67,7 @@ TWICE = {
     "_native_batch_norm_legit": ("input",),
     "_native_batch_norm_legit_no_training": (),
     "native_batch_norm_backward": ("grad_out", "input"),
+    "rectified_back_": ("gradient", "x"),
 }
 
 
@@ -94,7 +98,12 @@ class Counter(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         fused = func.overloadpacket.__name__.startswith("_fused_")  # torch has none without values
-        out = None if fused else func(*args, **kwargs)
+        out: Any = None if fused else func(*args, **kwargs)
+        if func.overloadpacket.__name__ == "convolution_backward":  # lies otherwise without values
+            out = tuple(
+                of if of is None else torch.empty_like(like)
+                for of, like in zip(out, (*args[1:3], None), strict=True)
+            )
         moved = bytes_moved(func, args, kwargs, out)
         flops = operations_of(func, args, kwargs, out)
         self.count.moved += moved
@@ -220,7 +229,7 @@ class Cell:
     network: str
     optimizer: str
     precision: str
-    stack: str  # the whole job, or its sparse networks alone
+    stack: str  # see `stack_name`
     fused: bool
     megabytes: float  # a net-step
     us: float  # a net-step
@@ -230,6 +239,18 @@ class Cell:
     def over(self) -> float:
         """The floor's multiple."""
         return self.us / self.floor_us
+
+
+def stack_name(job: Job) -> str:
+    """How many networks of an MLP's job step together, and which regularization they have, if any."""
+    configuration = job.configuration
+    if configuration.model == "wide_resnet":
+        return ""
+    sparse = " sparse" if job.architectures == ("sparse",) else ""
+    has = configuration.regularization
+    return f"K={len(job.runs)}{sparse}" + (
+        "" if has == "NR" else f", {label('regularization', has)}"
+    )
 
 
 def cell(network: str, template: Job, optimizer: str, precision: Any, fused: bool = True) -> Cell:
@@ -245,7 +266,7 @@ def cell(network: str, template: Job, optimizer: str, precision: Any, fused: boo
         network,
         optimizer,
         precision,
-        "sparse" if job.architectures == ("sparse",) else "job",
+        stack_name(job),
         fused,
         count.moved / 1e6 / runs,
         1e6 * count.seconds / runs,
@@ -254,7 +275,7 @@ def cell(network: str, template: Job, optimizer: str, precision: Any, fused: boo
 
 
 def templates() -> Iterator[tuple[str, Job]]:
-    """A job of each network without BatchNorm where it can be: K=10, K=5 sparse, and a Wide ResNet."""
+    """A job of each network: K=10, K=5 sparse and K=10 with BatchNorm, data augmentation, L2 and skips; a Wide ResNet."""
     config = load_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
     for network, (scale, study) in NETWORKS.items():
         jobs = plan_study(config, scale, study).jobs()
@@ -262,6 +283,11 @@ def templates() -> Iterator[tuple[str, Job]]:
         yield network, job
         if job.configuration.model == "mlp":
             yield network, dataclasses.replace(job, architectures=("sparse",))
+            for regularization in WITH_NORM:
+                configuration = dataclasses.replace(
+                    job.configuration, regularization=regularization
+                )
+                yield network, dataclasses.replace(job, configuration=configuration)
 
 
 def all_cells() -> Iterator[Cell]:
@@ -283,11 +309,7 @@ def tables(cells: Sequence[Cell]) -> str:
     for key in dict.fromkeys((c.network, c.stack, c.precision) for c in cells):
         own = {c.optimizer: c for c in cells if (c.network, c.stack, c.precision) == key}
         network, stack, precision = key
-        name = (
-            network
-            if network == "Wide ResNet"
-            else f"{network}, {'K=10' if stack == 'job' else 'K=5 sparse'}"
-        )
+        name = f"{network}, {stack}" if stack else network
         row = [f"{_short(c.us)} ({_short(c.megabytes)} MB, {c.over:.2f})" for c in own.values()]
         lines.append(f"| {name} | {precision} | {' | '.join(row)} |")
     return "\n".join(lines)

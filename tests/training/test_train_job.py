@@ -9,7 +9,7 @@ import pytest
 import torch
 from plain import DEVICE, make_data, make_job
 
-from gradflow.study.cost import gpu_memory_mb
+from gradflow.study.memory import gpu_memory_mb
 from gradflow.study.job import Job, Run
 from gradflow.training import train_job as training
 from gradflow.training.checkpoint import Progress, read_progress
