@@ -9,8 +9,8 @@ import pytest
 import torch
 from plain import DEVICE, make_data, make_job
 
-from gradflow.study.memory import gpu_memory_mb
 from gradflow.study.job import Job, Run
+from gradflow.study.memory import gpu_memory_mb
 from gradflow.training import train_job as training
 from gradflow.training.checkpoint import Progress, read_progress
 from gradflow.training.run_log import read_log
