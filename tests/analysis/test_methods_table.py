@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +11,15 @@ import pytest
 from drawing import draw
 from study_tables import make_study_table, write_study_table
 
-from gradflow.analysis.methods_table import COLUMNS, method_of
+from gradflow.analysis.figure_of_methods import figure_of_methods
+from gradflow.analysis.methods_table import (
+    COLUMNS,
+    method_cells,
+    method_of,
+    method_page,
+    with_first_flow,
+)
+from gradflow.analysis.runs import Artifact, read_rows
 
 CONFIGURATIONS = [
     {
@@ -64,6 +74,25 @@ def test_a_row_a_configuration_and_method(study: Path, tmp_path: Path, rows: pd.
 def test_a_figure(study: Path, tmp_path: Path) -> None:
     files = draw("plot_methods", ARTIFACT, [study], tmp_path / "f")
     assert files["png"].stat().st_size > 10_000
+
+
+def test_its_legend_covers_nothing_and_counts_all_runs(study: Path) -> None:
+    runs = with_first_flow(read_rows([study]))
+    artifact = Artifact.from_json(json.dumps(ARTIFACT))
+    figure = figure_of_methods(runs, artifact, ARTIFACT["variants"])
+    figure.savefig(io.BytesIO())
+    (legend,) = figure.legends
+    assert "180 of 240 planned runs" in legend.get_title().get_text().replace("\n", " ")
+    (part,) = figure.subfigs
+    assert legend.get_window_extent().y1 < part._supxlabel.get_window_extent().y0
+
+
+def test_the_marks_are_explained(study: Path, rows: pd.DataFrame) -> None:
+    dead = rows.assign(collapsed=rows["architecture"] == "sparse", stands_for="digits")
+    artifact = Artifact.from_json(json.dumps(ARTIFACT))
+    runs = with_first_flow(dead)
+    page = method_page(method_cells(runs, artifact, ARTIFACT["variants"]), runs, artifact)
+    assert any("‡" in note and "90 sparse" in note for note in page.notes)
 
 
 def test_a_method_is_what_its_variant_changes() -> None:

@@ -41,6 +41,7 @@ def figure_of_methods(
     runs = runs[runs["variant"].isin(list(known)) & runs["width_percent"].notna()]
     if runs.empty:
         return nothing_finished(artifact)
+    made_of = extent(runs, artifact)
     dense = (runs["architecture"] == "dense") & (runs["variant"] == artifact.variant)
     sparse = runs["architecture"] == "sparse"
     runs = runs.assign(line=runs["variant"].map(known).where(sparse, "dense"))[dense | sparse]
@@ -58,7 +59,8 @@ def figure_of_methods(
         width = TEXT_WIDTH
         figure = Figure(figsize=(width, 5.2))
         figure.suptitle(wrapped_title(artifact, width))
-        grid = figure.subplots(len(_PARTS), len(panels), sharex=True, sharey="row", squeeze=False)
+        part = figure.subfigures(1, 1)  # whose label of the axis stands above the legend
+        grid = part.subplots(len(_PARTS), len(panels), sharex=True, sharey="row", squeeze=False)
         for row, (column, name) in zip(grid, _PARTS, strict=True):
             row[0].set_ylabel(name)
             for axes, ((regularization, optimizer, rate), of_panel) in zip(
@@ -74,14 +76,14 @@ def figure_of_methods(
                     axes.set_title(
                         f"{regular}, {labels.label('optimizer', str(optimizer))} {rate:g}"
                     )
-        figure.supxlabel("dense width (% of the maximum)", fontsize=8)
+        part.supxlabel("dense width (% of the maximum)", fontsize=8)
         handles = [Line2D([], [], label=labels.method_label(name), **looks[name]) for name in names]
         legend = figure.legend(
             handles=handles,
             loc="outside lower center",
             ncols=min(len(handles), int(width / 1.3)),
             handlelength=3,
-            title=wrapped_note(extent(runs, artifact) + " Means over seeds.", width),
+            title=wrapped_note(made_of + " Means over seeds.", width),
         )
         legend.get_title().set_fontsize(7)
     return figure

@@ -16,7 +16,7 @@ import pandas as pd
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import RUN_KEY, Artifact, extent, pair_twins, read_rows, summarise_runs
 from gradflow.analysis.stats import configuration_taus, signed_rank_test
-from gradflow.analysis.tables import Page, p_value_style, p_value_text
+from gradflow.analysis.tables import Page, flag_notes, p_value_style, p_value_text
 from gradflow.study import labels
 
 COLUMNS = [
@@ -165,15 +165,16 @@ def method_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
     styles = pd.DataFrame("", index=index, columns=list(_SHOWN))
     for place, cell in enumerate(records):
         styles.iloc[place, _SHOWN.index("p")] = p_value_style(cell["p_value"])
-    notes = (
+    notes = [
         extent(runs, artifact),
         "Accuracy: final test accuracy of the sparse twins in percent; sparse - dense: median over the pairs of "
         "width and seed, with its Wilcoxon signed-rank p; - random: mean over the same runs with random masks; "
         "EGF - it: EGF as a criterion minus the method, likewise; EGF₂ first: at the first probe epoch, and beside it "
         "the mean over the probe epochs; τ: Kendall's correlation of EGF₂ first with final accuracy over widths and seeds.",
         "Random, magnitude and EGF keep the dense twin's count in each layer; ERK, SNIP, GraSP and SynFlow its total.",
-    )
-    return Page(artifact.title, texts, styles, notes, False)
+        *flag_notes(cells),
+    ]
+    return Page(artifact.title, texts, styles, tuple(notes), False)
 
 
 def _number(value: float, form: str) -> str:

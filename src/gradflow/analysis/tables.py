@@ -199,6 +199,17 @@ def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifac
         "p-value of the one-sided Wilcoxon signed-rank test of test accuracy, sparse (S) against dense (D), exact; "
         f"bold: at or below {LEVEL:g}; –: undefined (fewer than 3 pairs).",
     ]
+    notes += flag_notes(cells)
+    if column == "regularization":
+        notes.append(labels.abbreviations(cells[column]))
+    else:
+        notes += [regularizations_used(runs), labels.abbreviations(runs["regularization"])]
+    return Page(artifact.title, texts, styles, tuple(note for note in notes if note), scale=True)
+
+
+def flag_notes(cells: pd.DataFrame) -> list[str]:
+    """What the marks of `p_value_text` say, with the counts over all cells; nothing where there are none."""
+    notes = []
     for mark, flag, meaning in (
         ("†", "diverged", "diverged, kept at chance accuracy"),
         ("‡", "collapsed", "never left chance"),
@@ -206,11 +217,7 @@ def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifac
         dense, sparse = int(cells[f"{flag}_dense"].sum()), int(cells[f"{flag}_sparse"].sum())
         if dense + sparse:
             notes.append(f"{mark} Some runs {meaning}: {dense} dense, {sparse} sparse.")
-    if column == "regularization":
-        notes.append(labels.abbreviations(cells[column]))
-    else:
-        notes += [regularizations_used(runs), labels.abbreviations(runs["regularization"])]
-    return Page(artifact.title, texts, styles, tuple(note for note in notes if note), scale=True)
+    return notes
 
 
 def _published_note(cells: pd.DataFrame) -> str:
