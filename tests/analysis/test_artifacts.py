@@ -140,9 +140,15 @@ def check_correlations(table: pd.DataFrame, page: Cells) -> None:
     assert counted(table, columns) == counted(theirs, columns)
     assert page.rows[0][1:] == ["Sparse", "Dense"]
     assert page.rows[1][1:] == ["Test loss", "Test accuracy"] * 2
-    blocks = [row[0] for row in page.rows[2::4]]
+    blocks = [row[0] for row in page.rows[2::5]]
     assert [block.split(" (")[0] for block in blocks] == ["Fashion-MNIST", "CIFAR-10", "CIFAR-100"]
-    assert [row[-5] for row in page.rows[2:]] == ["‖g‖1", "‖g‖2", "EGF1", "EGF2"] * 3
+    assert [row[-5] for row in page.rows[2:]] == [
+        "‖g‖1",
+        "‖g‖2",
+        "EGF1",
+        "EGF2",
+        "Margin of EGF",
+    ] * 3
     assert len(MEASURES) == 4
 
 

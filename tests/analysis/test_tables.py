@@ -12,23 +12,24 @@ import pytest
 from drawing import draw
 from study_tables import make_study_table, write_study_table
 
+from gradflow.analysis.correlation_table import correlation_cells, correlation_page
 from gradflow.analysis.grid_table import grid_cells, grid_page
 from gradflow.analysis.means_table import mean_cells, mean_page
-from gradflow.analysis.runs import Artifact, select, summarise_runs
+from gradflow.analysis.runs import RUN_KEY, Artifact, select, summarise_runs
 from gradflow.analysis.stats import mean_absolute_tau, signed_rank_test
 from gradflow.analysis.tables import (
     colour,
-    correlation_cells,
-    correlation_page,
     significance_cells,
     significance_page,
     write_csv,
     write_html,
     write_latex,
 )
+from gradflow.analysis.width_margin import taus_within_widths
 from gradflow.paper.published import load_p_values, with_published
 from gradflow.study import labels
 from gradflow.study.job import PAPER_ACTIVATIONS, PAPER_OPTIMIZERS
+from gradflow.training.run_log import MEASURES
 
 pytestmark = pytest.mark.filterwarnings("error")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -365,11 +366,12 @@ def test_correlation_table(rows: pd.DataFrame, tmp_path: Path) -> None:
     write_latex(tmp_path / "table1.tex", page)
     parsed = Cells((tmp_path / "table1.html").read_text(encoding="utf-8"))
     assert parsed.rows[0][1:] == ["Sparse", "Dense"]
-    assert parsed.scopes == [*["colgroup"] * 2, *["col"] * 4, *(["rowgroup", *["row"] * 4] * 2)]
-    assert parsed.rows[2][:2] == ["Digits", "‖g‖1"] and parsed.rows[6][0] == "Fashion-MNIST"
-    assert parsed.rows[5][:2] == ["EGF2", f"{expected.mean_abs_kendall_tau:.3f}"]
+    assert parsed.scopes == [*["colgroup"] * 2, *["col"] * 4, *(["rowgroup", *["row"] * 5] * 2)]
+    assert parsed.rows[2][:2] == ["Digits", "‖g‖1"] and parsed.rows[7][0] == "Fashion-MNIST"
+    within = taus_within_widths(chosen)[MEASURES.index("egf_l2"), 0]
+    assert parsed.rows[5][:2] == ["EGF2", f"{expected.mean_abs_kendall_tau:.3f}{within:.3f}"]
     for column in range(4):  # bold: the best of each block
-        block = [float(parsed.rows[2 + row][-4 + column]) for row in range(4)]
+        block = [float(parsed.rows[2 + row][-4 + column][:5]) for row in range(4)]
         bold = [(row, column) in parsed.styles for row in range(4)]
         assert next(value for value, is_bold in zip(block, bold, strict=True) if is_bold) == max(
             block
@@ -378,6 +380,31 @@ def test_correlation_table(rows: pd.DataFrame, tmp_path: Path) -> None:
         page.notes
     )
     assert r"$\mathrm{EGF}_2$" in (tmp_path / "table1.tex").read_text()
+
+
+def test_table_1_says_what_width_alone_gives(rows: pd.DataFrame) -> None:
+    """EGF_2 orders the widths, as all four do, and in one of two studies the seeds of a width too."""
+    noise = np.random.default_rng(1)
+    rows = rows[~rows["diverged"]].assign(stands_for="cifar100")
+    for measure in MEASURES:
+        rows[measure] = rows["width_percent"] * noise.lognormal(0, 0.4, len(rows))
+    told = {}
+    for name, exponent in (("width alone", 0.0), ("accuracy", 3.0)):
+        made = rows.assign(egf_l2=rows["width_percent"] * rows["test_accuracy"] ** exponent)
+        last = made.groupby(RUN_KEY, dropna=False)["egf_l2"].transform("last")
+        runs = summarise_runs(made.assign(egf_l2=last))
+        cells = correlation_cells(runs, TABLE1)
+        cell = cells[(cells["architecture"] == "sparse") & (cells["measure"] == "egf_l2")].iloc[1]
+        assert (
+            cell["target"] == "test_accuracy" and cell["margin_null_low"] < cell["margin_null_high"]
+        )
+        told[name] = cell["margin"], cell["margin_null_high"], cell["within_width"]
+        page = correlation_page(cells, runs, TABLE1)
+        words = "beyond what width alone gives"
+        assert f"for test accuracy {'' if exponent else 'not '}{words}" in page.notes[-1]
+        assert f"{cell['margin']:+.3f}" in page.texts["html"].iloc[4, 1]
+    assert told["width alone"][0] <= told["width alone"][1]
+    assert told["accuracy"][0] > told["accuracy"][1] and told["accuracy"][2] > 0.9
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ from study_tables import make_study_table, write_study_table
 
 from gradflow.analysis.runs import Artifact, read_rows
 from gradflow.analysis.tables import write_html, write_latex
+from gradflow.analysis.width_margin import favourite
 from gradflow.paper.claims.activations import only_swish_negative_gradient
 from gradflow.paper.claims.correlations import (
     TABLE_1,
     dense_columns_alike,
     egf_is_highest,
-    favourite,
     published_correlations,
 )
 from gradflow.paper.claims.evidence import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from gradflow.analysis.figures import (
@@ -59,7 +59,9 @@ def figure_of_methods(
         width = TEXT_WIDTH
         figure = Figure(figsize=(width, 5.2))
         figure.suptitle(wrapped_title(artifact, width))
-        part = figure.subfigures(1, 1)  # whose label of the axis stands above the legend
+        part: SubFigure = figure.subfigures(1, 1, squeeze=False)[
+            0, 0
+        ]  # whose label of the axis stands above the legend
         grid = part.subplots(len(_PARTS), len(panels), sharex=True, sharey="row", squeeze=False)
         for row, (column, name) in zip(grid, _PARTS, strict=True):
             row[0].set_ylabel(name)

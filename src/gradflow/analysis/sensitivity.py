@@ -16,17 +16,17 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
+from gradflow.analysis.correlation_table import COLUMN_ARCHITECTURES
 from gradflow.analysis.levels import LEVEL, significant
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import RUN_KEY, Artifact, extent, pair_twins, refuse_mixture
 from gradflow.analysis.stats import MINIMUM, configuration_taus, signed_rank_test
 from gradflow.analysis.tables import (
-    COLUMN_ARCHITECTURES,
-    TARGETS,
     Page,
     Target,
     latex_text,
 )
+from gradflow.analysis.width_margin import TARGETS
 from gradflow.study import labels
 from gradflow.training.run_log import MEASURES
 

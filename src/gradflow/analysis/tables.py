@@ -1,8 +1,8 @@
 """The paper's tables from run tables: as CSV with every statistic, and as HTML and LaTeX in the paper's arrangement.
 
-Table 4 and its like (p-values of sparse against dense) by `significance_cells`, Table 1 by
-`correlation_cells`; each gives a tidy frame, a row a cell, which is the CSV, and which
-`significance_page` and `correlation_page` arrange. Table 2 and the means are in `overviews`.
+Table 4 and its like (p-values of sparse against dense) by `significance_cells`, a tidy frame, a row
+a cell, which is the CSV, and which `significance_page` arranges. Table 1 is in `correlation_table`,
+Table 2 in `grid_table`, the means in `means_table`.
 """
 
 from __future__ import annotations
@@ -24,21 +24,16 @@ from gradflow.analysis.mixtures import mixtures
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import (
     Artifact,
-    about,
     extent,
     only_about,
     pair_twins,
     refuse_mixture,
     regularizations_used,
 )
-from gradflow.analysis.stats import Correlation, SignedRankTest, mean_absolute_tau, signed_rank_test
+from gradflow.analysis.stats import SignedRankTest, signed_rank_test
 from gradflow.files import replacing
 from gradflow.pages import write_page
 from gradflow.study import labels
-from gradflow.training.run_log import MEASURES
-
-TARGETS = ("test_loss", "test_accuracy")
-COLUMN_ARCHITECTURES = ("sparse", "dense")  # the paper's order in Table 1
 
 # p = 0, 0.5, 1. Green, yellow and red as in the paper, each darker than the one before, so that the
 # order is kept in grey and for colour-blind readers, and light enough for black text (contrast
@@ -46,13 +41,13 @@ COLUMN_ARCHITECTURES = ("sparse", "dense")  # the paper's order in Table 1
 SCALE = ((0.0, (189, 240, 176)), (0.5, (238, 192, 74)), (1.0, (229, 106, 92)))
 
 Target = Literal["html", "latex"]
-_DASH = {"html": "–", "latex": "--"}
+DASH = {"html": "–", "latex": "--"}
 _DIVERGED = {"html": "†", "latex": r"\textsuperscript{\dag}"}
 _COLLAPSED = {"html": "‡", "latex": r"\textsuperscript{\ddag}"}
 # Smaller, in black all the same: grey letters on yellow and red are hard to read.
 _SMALL = {
-    "html": '{ours}<br><small style="font-weight: {weight}">{theirs:.3f}</small>',
-    "latex": r"\shortstack[r]{{{ours}\\{{\tiny {weight}{theirs:.3f}}}}}",
+    "html": '{text}<br><small style="font-weight: {weight}">{small}</small>',
+    "latex": r"\shortstack[r]{{{text}\\{{\tiny {weight}{small}}}}}",
 }
 _WEIGHTS = {"html": ("normal", "bold"), "latex": (r"\mdseries ", r"\bfseries ")}
 _CELL_KEYS = [
@@ -125,55 +120,6 @@ def significance_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
     )
 
 
-def correlation_table(request: Request) -> tuple[pd.DataFrame, Page]:
-    """Correlate each measure with each target."""
-    runs = request.runs()
-    cells = correlation_cells(runs, request.artifact)
-    return cells, correlation_page(cells, runs, request.artifact)
-
-
-def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
-    """Mean absolute Kendall tau of each gradient-flow measure, by data set, architecture and target (Table 1).
-
-    Args:
-        runs: one row per run, already those of the artifact; several data sets make several blocks.
-        artifact: its `where` may list data sets under `stands_for`, which then keep a block without
-            runs.
-
-    Returns:
-        One row per cell, in the table's order, with the statistics of `Correlation` and
-        `incomplete`: how many configurations have fewer runs than planned.
-
-    Raises:
-        ValueError: a block would mix several data sets.
-    """
-    cells = []
-    for stands_for in artifact.listed("stands_for") or labels.in_order(
-        "dataset", runs["stands_for"]
-    ):
-        of_block = runs[runs["stands_for"] == stands_for]
-        datasets = labels.in_order("dataset", of_block["dataset"])
-        if len(datasets) > 1:
-            raise ValueError(
-                f"artifact {artifact.name}: {stands_for} would mix {', '.join(datasets)}; narrow `where`"
-            )
-        for measure in MEASURES:
-            for architecture in COLUMN_ARCHITECTURES:
-                of_cell = of_block[of_block["architecture"] == architecture]
-                incomplete = int((of_cell["configuration"].value_counts() < artifact.planned).sum())
-                for target in TARGETS:
-                    correlation = mean_absolute_tau(of_cell, measure, target)
-                    cells.append(
-                        {"artifact": artifact.name, "variant": artifact.variant, "stands_for": stands_for,
-                         "dataset": next(iter(datasets), None), "measure": measure, "architecture": architecture,
-                         "target": target,
-                         **dataclasses.asdict(correlation), "incomplete": incomplete}
-                    )  # fmt: skip
-    statistics = [field.name for field in dataclasses.fields(Correlation)]
-    keys = ["artifact", "variant", "stands_for", "dataset", "measure", "architecture", "target"]
-    return pd.DataFrame(cells, columns=[*keys, *statistics, "incomplete"])
-
-
 def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
     """Arrange the cells of `significance_cells`: optimizers as rows, p-values coloured, bold at or below 0.05."""
     column = artifact.columns
@@ -185,12 +131,11 @@ def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifac
         place = labels.label("optimizer", cell["optimizer"]), labels.label(column, cell[column])
         styles.loc[place] = p_value_style(cell["p_value"])
         for target, text in texts.items():
-            text.loc[place] = p_value_text(cell, target)
+            shown = p_value_text(cell, target)
             if not math.isnan(theirs := cell.get("published", math.nan)):
-                weight = _WEIGHTS[target][bool(significant(theirs))]
-                text.loc[place] = _SMALL[target].format(
-                    ours=text.loc[place], theirs=theirs, weight=weight
-                )
+                bold = bool(significant(theirs))
+                shown = in_small_print(shown, f"{theirs:.3f}", target, bold)
+            text.loc[place] = shown
 
     notes = [
         extent(runs, artifact)
@@ -205,6 +150,11 @@ def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifac
     else:
         notes += [regularizations_used(runs), labels.abbreviations(runs["regularization"])]
     return Page(artifact.title, texts, styles, tuple(note for note in notes if note), scale=True)
+
+
+def in_small_print(text: str, small: str, target: Target, bold: bool = False) -> str:
+    """A cell's text with a second line in small print."""
+    return _SMALL[target].format(text=text, small=small, weight=_WEIGHTS[target][bold])
 
 
 def flag_notes(cells: pd.DataFrame) -> list[str]:
@@ -233,62 +183,6 @@ def _published_note(cells: pd.DataFrame) -> str:
     stood_in = [labels.label("dataset", name) for name in labels.in_order("dataset", used)]
     text = "Small print: the published p-value" + (f", of {' and '.join(names)}" if names else "")
     return text + (f"; ours are of {' and '.join(stood_in)}, which stands in." if stood_in else ".")
-
-
-def correlation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
-    """Arrange the cells of `correlation_cells`: a block of four measures a data set, its best of a column bold."""
-    blocks = {
-        name: about(runs[runs["stands_for"] == name], name)
-        for name in dict.fromkeys(cells["stands_for"])
-    }
-    columns = pd.MultiIndex.from_product(
-        [
-            [labels.ARCHITECTURE_LABELS[architecture] for architecture in COLUMN_ARCHITECTURES],
-            [labels.TARGET_LABELS[target] for target in TARGETS],
-        ]
-    )
-    texts: dict[Target, pd.DataFrame] = {}
-    styles = pd.DataFrame()
-    names = {"html": labels.measure_html, "latex": labels.MEASURE_LABELS.__getitem__}
-    targets: tuple[Target, ...] = ("html", "latex")
-    for target in targets:
-        index = pd.MultiIndex.from_product(
-            [list(blocks.values()), [names[target](name) for name in MEASURES]]
-        )
-        text = pd.DataFrame("", index=index, columns=columns)
-        styles = pd.DataFrame("", index=index, columns=columns)
-        best = cells.groupby(["stands_for", "architecture", "target"])[
-            "mean_abs_kendall_tau"
-        ].transform("max")
-        for cell, highest in zip(cells.to_dict("records"), best, strict=True):
-            row = blocks[cell["stands_for"]], names[target](cell["measure"])
-            place = (
-                row,
-                (
-                    labels.ARCHITECTURE_LABELS[cell["architecture"]],
-                    labels.TARGET_LABELS[cell["target"]],
-                ),
-            )
-            tau = cell["mean_abs_kendall_tau"]
-            text.loc[place] = _DASH[target] if math.isnan(tau) else f"{tau:.3f}"
-            styles.loc[place] = "font-weight: bold;" if tau == highest else ""
-        texts[target] = text
-    notes = [
-        extent(runs, artifact),
-        "Mean over configurations of the absolute Kendall tau-b between the average of the measure over the probe "
-        "epochs and the final test value; bold: the highest of a column, by data set; –: undefined. Dense width drives "
-        "both: comparison_correlations has what it gives alone. In dense networks EGF_1 and the norm tie by arithmetic.",
-    ]
-    for stands_for, name in blocks.items():
-        of_dataset = cells[cells["stands_for"] == stands_for]
-        count = int((of_dataset["configurations"] + of_dataset["undefined"]).max())
-        note = f"{name}: {count} configurations"
-        if incomplete := int(of_dataset["incomplete"].max()):
-            note += f", {incomplete} of them with fewer than the planned {artifact.planned} runs an architecture"
-        if undefined := int(of_dataset["undefined"].max()):
-            note += f"; up to {undefined} left out of a cell, as theirs is undefined"
-        notes.append(note + ".")
-    return Page(artifact.title, texts, styles, tuple(note for note in notes if note), scale=False)
 
 
 def with_mixtures(request: Request, cells: pd.DataFrame, page: Page) -> tuple[pd.DataFrame, Page]:
@@ -364,7 +258,7 @@ def p_value_style(p_value: float) -> str:
 
 def p_value_text(cell: dict[Any, Any], target: Target) -> str:
     """A p-value with the marks of its cell's runs, and n where pairs are missing."""
-    text = _DASH[target] if math.isnan(cell["p_value"]) else f"{cell['p_value']:.3f}"
+    text = DASH[target] if math.isnan(cell["p_value"]) else f"{cell['p_value']:.3f}"
     if cell["diverged_dense"] + cell["diverged_sparse"]:
         text += _DIVERGED[target]
     if cell["collapsed_dense"] + cell["collapsed_sparse"]:

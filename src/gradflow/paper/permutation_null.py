@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradflow.analysis.levels import MIN_PAIRS
+from gradflow.analysis.correlation_table import COLUMN_ARCHITECTURES
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.stats import MINIMUM, bootstrap_interval
-from gradflow.analysis.tables import COLUMN_ARCHITECTURES, TARGETS, Page
-from gradflow.analysis.width_null import scaled_signs
+from gradflow.analysis.tables import Page
+from gradflow.analysis.width_margin import TARGETS, margin_of, signs_of, taus_within_widths
 from gradflow.paper.cells import Runs, read_runs
-from gradflow.paper.claims.correlations import margin_of, margin_part
+from gradflow.paper.claims.correlations import margin_part
 from gradflow.paper.long_pages import long_page, number, yes_no
 from gradflow.paper.published import PublishedCorrelation, load_correlations
 from gradflow.study import labels
@@ -80,7 +80,7 @@ def correlations_of(runs: pd.DataFrame) -> Taus:
     """
     measures, targets = [f"mean_{measure}" for measure in MEASURES], list(TARGETS)
     shape = (len(MEASURES), len(TARGETS))
-    ours, null, within, within_null = [], [], [], []
+    ours, null, within_null = [], [], []
     for name, group in runs.groupby("configuration", sort=True):
         group = group.sort_values(["width_percent", "seed"])
         x = group[measures].to_numpy(dtype=float).T
@@ -94,12 +94,10 @@ def correlations_of(runs: pd.DataFrame) -> Taus:
             np.moveaxis(x[:, order], 0, 1), y
         )  # [permutations, 4, couples], [2, couples]
         null.append(np.abs(_tau_of_signs(sx, sy)))
-        observed, _ = _signs(x, y)
         first, second = np.triu_indices(len(width), k=1)
         for value in np.unique(width):
             couples = (width[first] == value) & (width[second] == value)
             if (width == value).sum() >= MINIMUM:
-                within.append(np.abs(_tau_of_signs(observed[:, couples], sy[:, couples])))
                 within_null.append(np.abs(_tau_of_signs(sx[..., couples], sy[:, couples])))
 
     across = []
@@ -117,7 +115,7 @@ def correlations_of(runs: pd.DataFrame) -> Taus:
     return Taus(
         ours=np.array(ours).reshape(-1, *shape),
         null=_mean(null, (PERMUTATIONS, *shape)),
-        within=_mean(within, shape),
+        within=taus_within_widths(runs),
         within_null=_mean([value for permuted in within_null for value in permuted], shape),
         across=_mean(across, shape),
     )
@@ -220,7 +218,7 @@ def correlation_rows(
     ):
         group = runs.together
         group = group[(group["stands_for"] == dataset) & (group["architecture"] == "sparse")]
-        signs = _signs_of(group)
+        signs = signs_of(group)
         if signs is not None:
             best = str(block["measure"].to_numpy()[block["theirs"].to_numpy().argmax()])
             margin = margin_of(best, TARGETS.index(str(target)), *signs)
@@ -233,22 +231,6 @@ def correlation_rows(
                 frame.loc[block.index, name] = number
     numbers = [column for column in MARGIN if column != "margin_explained"]
     return frame.astype(dict.fromkeys(numbers, float))
-
-
-def _signs_of(runs: pd.DataFrame) -> tuple[Floats, Floats, NDArray[np.int_]] | None:
-    """Signs of the measures and the targets of every configuration, over the units that all of them have."""
-    columns = [*(f"mean_{measure}" for measure in MEASURES), *TARGETS]
-    unit = ["width_percent", "seed"]
-    if runs.empty:
-        return None
-    wide = runs.pivot_table(index=unit, columns="configuration", values=columns, dropna=False)
-    wide = wide.reindex(columns=columns, level=0).dropna()
-    if len(wide) < MIN_PAIRS:
-        return None
-    values = np.array([wide[column].to_numpy().T for column in columns]).swapaxes(0, 1)[None]
-    signs = scaled_signs(values)
-    units = wide.index.to_frame().to_numpy(dtype=int)
-    return signs[:, :, : len(MEASURES)], signs[:, :, len(MEASURES) :], units
 
 
 def correlation_comparison_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:

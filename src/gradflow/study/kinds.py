@@ -72,7 +72,7 @@ _ACTIVATION_PARAMETERS = ("prelu_slope", "srelu_left", "srelu_right")
 
 _KINDS = (
     Kind(
-        "correlation_table", "analysis.tables", "table", "paper",
+        "correlation_table", "analysis.correlation_table", "table", "paper",
         compared_in="compare_correlations",
     ),
     Kind(

@@ -6,22 +6,15 @@ mean_abs_kendall_tau.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradflow.analysis.levels import MARGINS, significant
-from gradflow.analysis.signed_ranks import tails_of_rows
-from gradflow.analysis.width_null import (
-    PERMUTATIONS,
-    mean_absolute_taus,
-    null_of_width,
-    permuted_within,
-    scaled_signs,
-)
+from gradflow.analysis.levels import MARGINS
+from gradflow.analysis.width_margin import Margin, favourite, margin_of
+from gradflow.analysis.width_null import scaled_signs
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     ARCHITECTURES,
@@ -39,7 +32,6 @@ from gradflow.paper.claims.parts import Decision, Floats, Part, bounded, identit
 from gradflow.paper.published import load_correlations
 from gradflow.training.run_log import MEASURES
 
-SIMULATED = 149  # permutations of each of many studies
 TARGETS = {LOSS: "loss", ACCURACY: "accuracy"}
 ALIKE = MARGINS["dense-measures-alike"].value
 WIDTH = "dense width, which drives gradient flow and performance alike"
@@ -126,33 +118,6 @@ def egf_correlates_best(evidence: Evidence) -> Decision:
     return Decision(tuple(parts))
 
 
-@dataclass(frozen=True)
-class Margin:
-    """How far a measure's mean |tau| is above that of the best other one, in each of B studies."""
-
-    margin: Floats
-    null: Floats  # [permutations, B]: the margin that width alone gives
-    better: Floats  # p of its being above each other one, over configurations
-    worse: Floats  # p of some other one's being above it
-    above_width: Floats  # p of the margin's being above the null
-    below_width: Floats
-    configurations: int
-
-    @property
-    def explained(self) -> NDArray[np.bool_]:
-        """Where what a test over configurations says is no more than width alone gives."""
-        above, below = significant(self.above_width), significant(self.below_width)
-        return significant(self.better) & ~above | significant(self.worse) & ~below
-
-    @property
-    def null_range(self) -> tuple[float, float]:
-        """Of 95 % of the permutations in the first study; NaN where there is nothing to permute."""
-        if np.isnan(self.null[:, 0]).any():
-            return float("nan"), float("nan")
-        low, high = np.quantile(self.null[:, 0], (0.025, 0.975))
-        return float(low), float(high)
-
-
 def highest(
     name: str, own: str, target: int, measures: Floats, targets: Floats, units: NDArray[np.int_]
 ) -> Part:
@@ -186,32 +151,6 @@ def margin_part(name: str, found: Margin, text: str = "") -> Part:
     )  # fmt: skip
 
 
-def margin_of(
-    own: str, target: int, measures: Floats, targets: Floats, units: NDArray[np.int_]
-) -> Margin:
-    """The margin of a measure and its tests; arguments as of `highest`."""
-    mine = MEASURES.index(own)
-    others = [place for place in range(len(MEASURES)) if place != mine]
-    chosen = targets[:, :, [target]]
-    taus = np.nan_to_num(np.abs(measures @ np.swapaxes(chosen, -1, -2))[..., 0])
-    tails = [tails_of_rows(taus[..., mine] - taus[..., other]) for other in others]
-    better = np.max([greater for greater, _ in tails], axis=0)
-    worse = np.minimum(len(others) * np.min([less for _, less in tails], axis=0), 1)
-
-    def of(means: Floats) -> Floats:
-        return means[..., mine] - means[..., others].max(axis=-1)
-
-    margin = of(mean_absolute_taus(measures, chosen)[..., 0])
-    if len(np.unique(units[:, 0])) == len(units):  # one seed: nothing to permute
-        null, above, below = np.full((1, len(margin)), np.nan), np.ones(len(margin)), np.ones(len(margin))  # fmt: skip
-    else:
-        orders = permuted_within(units, PERMUTATIONS if len(margin) == 1 else SIMULATED)
-        null = of(null_of_width(measures, chosen, orders)[..., 0])
-        above = (1 + (null >= margin - 1e-6).sum(axis=0)) / (1 + len(null))
-        below = (1 + (null <= margin + 1e-6).sum(axis=0)) / (1 + len(null))
-    return Margin(margin, null, better, worse, above, below, taus.shape[1])
-
-
 def dense_measures_alike(evidence: Evidence) -> Decision:
     """The mean |tau| of EGF_2 and norm_2 in dense networks differ by at most 0.02; of p = 1 by arithmetic.
 
@@ -239,11 +178,6 @@ def dense_measures_alike(evidence: Evidence) -> Decision:
             parts.append(identity(f"{name}1", f"{np.abs(gaps[0][0].mean()):.3f}", len(gaps[0])))
             parts.append(bounded(f"{name}2", gaps[1], -ALIKE, ALIKE, "tau"))
     return Decision(tuple(parts), f"{IDENTITY}.")
-
-
-def favourite(stands_for: str) -> str:
-    """The measure that the paper finds the best on a data set."""
-    return "egf_l1" if stands_for == "fashion_mnist" else "egf_l2"
 
 
 def _number(name: str, holds: bool, effect: float, text: str) -> Part:
