@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from faults import share_kernels
 from plain import make_job, make_wide_resnet_job
 from project import GRADFLOW, ROOT, Project, environment, new_project, tiny, wait_for
 
@@ -105,6 +106,7 @@ def test_a_split_run_equals_an_unsplit_one(machine: Path, tmp_path: Path) -> Non
     whole = tmp_path / "whole"
     shutil.copytree(machine, whole)
     assert run(jobs, whole)[0] == COMPLETE
+    share_kernels(whole, machine)
 
     assert run(jobs, machine, "--minutes", "0.0001")[0] == LEFT
     stopped_in_training(jobs, machine, signal.SIGTERM)

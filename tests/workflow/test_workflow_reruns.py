@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from faults import share_kernels
 from project import ROOT, STUDY, TABLE, Project, copy_of, environment, new_project, tiny, wait_for
 
 from gradflow.study.config_checks import load_config
@@ -298,6 +299,7 @@ def test_a_stopped_trainer_goes_on_to_the_same_numbers(finished: Project, tmp_pa
     assert whole.wait() == 0
 
     results = tmp_path / "stopped"
+    share_kernels(tmp_path / "whole", results)
     stopped = train(job, results)
     wait_for(record_path(results / job.state_path).exists)  # it trains
     stopped.send_signal(signal.SIGTERM)
