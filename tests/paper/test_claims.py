@@ -23,6 +23,7 @@ from gradflow.paper.claims.correlations import (
     egf_is_highest,
     published_correlations,
 )
+from gradflow.paper.claims.decision import Finding
 from gradflow.paper.claims.evidence import (
     ADAPTIVE,
     ALL_OPTIMIZERS,
@@ -44,7 +45,7 @@ from gradflow.paper.claims.p_values import (
     nr_favours_sparse_table,
     published_p_values,
 )
-from gradflow.paper.claims.parts import Finding, seeds_part, signed_rank_part
+from gradflow.paper.claims.parts import seeds_part, signed_rank_part
 from gradflow.paper.claims.verdicts import (
     CHECKS,
     COLUMNS,

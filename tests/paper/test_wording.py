@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gradflow.analysis.levels import LEVEL, MARGINS, levels_sentence, significant
-from gradflow.paper.claims.parts import VERDICTS, Verdict
+from gradflow.paper.claims.decision import VERDICTS, Verdict
 from gradflow.paper.wording import COLOURS, MARKS, Data, said, word
 from gradflow.report.reference import read_reference
 from gradflow.study.config_file import read_config

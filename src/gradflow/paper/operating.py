@@ -21,8 +21,8 @@ from gradflow.analysis.levels import LEVEL, levels_sentence
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact
 from gradflow.analysis.tables import Page
+from gradflow.paper.claims.decision import VERDICTS
 from gradflow.paper.claims.evidence import Place
-from gradflow.paper.claims.parts import VERDICTS
 from gradflow.paper.claims.simulation import Design, SimulatedEvidence
 from gradflow.paper.claims.verdicts import CHECKS
 from gradflow.paper.claims.worlds import WORLDS, World

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from gradflow.analysis.levels import MARGINS, significant
-from gradflow.paper.claims.parts import Verdict
+from gradflow.paper.claims.decision import Verdict
 
 NEAR = MARGINS["means near"].value
 FAR = MARGINS["means far"].value

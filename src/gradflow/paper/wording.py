@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gradflow.analysis.tables import Target
-from gradflow.paper.claims.parts import Verdict
+from gradflow.paper.claims.decision import Verdict
 from gradflow.study import labels
 
 # As light as the p-values' colours, and different in grey; each has its word and mark too.

@@ -19,7 +19,8 @@ import pandas as pd
 from gradflow.analysis.runs import RUN_KEY, Artifact, read_rows
 from gradflow.paper.agreement import DECISION
 from gradflow.paper.claims.correlations import WIDTH
-from gradflow.paper.claims.parts import VERDICTS, Decision, Part
+from gradflow.paper.claims.decision import VERDICTS, Decision
+from gradflow.paper.claims.parts import Part
 from gradflow.paper.verdict_rules import agreement_verdict, means_verdict
 from gradflow.paper.wording import Data, said, word
 from gradflow.report.captions import finished_runs, label

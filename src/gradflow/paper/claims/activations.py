@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradflow.paper.claims.decision import Decision
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     ADAPTIVE,
@@ -18,14 +19,7 @@ from gradflow.paper.claims.evidence import (
     effect_of,
     mlp,
 )
-from gradflow.paper.claims.parts import (
-    Decision,
-    Direction,
-    Part,
-    identity,
-    missing,
-    signed_rank_part,
-)
+from gradflow.paper.claims.parts import Direction, Part, identity, missing, signed_rank_part
 from gradflow.study.job import PAPER_ACTIVATIONS
 
 STEP = 0.01

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gradflow.analysis.levels import MARGINS
 from gradflow.analysis.width_margin import Margin, favourite, margin_of
 from gradflow.analysis.width_null import scaled_signs
+from gradflow.paper.claims.decision import Decision
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     ARCHITECTURES,
@@ -28,7 +29,7 @@ from gradflow.paper.claims.evidence import (
     Evidence,
     mlp,
 )
-from gradflow.paper.claims.parts import Decision, Floats, Part, bounded, identity, missing
+from gradflow.paper.claims.parts import Floats, Part, bounded, identity, missing
 from gradflow.paper.published import load_correlations
 from gradflow.training.run_log import MEASURES
 

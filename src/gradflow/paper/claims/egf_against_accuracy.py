@@ -10,6 +10,7 @@ import numpy as np
 import scipy.stats
 
 from gradflow.analysis.levels import MARGINS
+from gradflow.paper.claims.decision import Decision
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     EGF,
@@ -22,7 +23,7 @@ from gradflow.paper.claims.evidence import (
     Evidence,
     mlp,
 )
-from gradflow.paper.claims.parts import Decision, Floats, Part, missing
+from gradflow.paper.claims.parts import Floats, Part, missing
 
 PERMUTATIONS = 399
 AT = ((LOW, (*WITHOUT_BN, *WITH_BN)), (HIGH, WITH_BN))

@@ -16,13 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradflow.analysis.levels import MIN_PAIRS, NEEDED
-from gradflow.analysis.runs import (
-    FINAL,
-    MEANS,
-    RUN_KEY,
-    SHARED,
-    summarise_runs,
-)
+from gradflow.analysis.runs import FINAL, MEANS, RUN_KEY, SHARED, summarise_runs
 from gradflow.analysis.signed_ranks import tails_of_rows
 from gradflow.paper.claims.parts import Direction, Floats, Part, finite, missing, signed_rank_part
 

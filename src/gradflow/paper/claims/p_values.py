@@ -10,6 +10,7 @@ import numpy as np
 import scipy.stats
 
 from gradflow.analysis.levels import significant
+from gradflow.paper.claims.decision import Decision
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     EWMA,
@@ -26,7 +27,6 @@ from gradflow.paper.claims.evidence import (
     twin_interaction,
 )
 from gradflow.paper.claims.parts import (
-    Decision,
     Direction,
     Floats,
     Part,

@@ -1,13 +1,8 @@
-"""How a claim is decided: parts, each one comparison, and the verdict that they add up to.
+"""The parts of a claim, each one comparison.
 
 The same rules decide a study and thousands of simulated ones (`operating`): every number of a part
-is an array over studies, shape [B], of which a real study is the only one.
-
-- A part without (nearly) all its runs is missing, and the claim is then not run.
-- A part holds, or is opposite, only by a significant test of its own in that direction.
-- A claim is reproduced if all its parts hold: if one is false, that happens with at most the
-  level's probability. It is contradicted if a part is opposite after Holm's correction over all.
-- What arithmetic makes true decides nothing.
+is an array over studies, shape [B], of which a real study is the only one. A part holds, or is
+opposite, only by a significant test of its own in that direction. `decision` adds them up.
 """
 
 from __future__ import annotations
@@ -15,23 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
-from statsmodels.stats.multitest import multipletests
 
-from gradflow.analysis.levels import LEVEL, MIN_PAIRS, MIN_SEEDS, POWER, significant
+from gradflow.analysis.levels import MIN_PAIRS, MIN_SEEDS, significant
 from gradflow.analysis.signed_ranks import tails_of_rows
 
-Verdict = Literal[
-    "reproduced", "contradicted", "inconclusive", "true by construction", "not decidable", "not run"
-]
-VERDICTS: tuple[Verdict, ...] = (
-    "reproduced", "contradicted", "inconclusive", "true by construction", "not decidable", "not run",
-)  # fmt: skip
 Direction = Literal["rises", "falls"]
 Floats = NDArray[np.floating[Any]]
 Flags = NDArray[np.bool_]
@@ -42,7 +29,6 @@ ONE_SEED = (
 )
 BEYOND = 99.0  # stands for an infinite difference
 NAMED = 4  # parts or missing configurations that an explanation names
-MOST = 1000  # pairs of a test: beyond, no number is told
 
 
 @dataclass(frozen=True)
@@ -84,127 +70,6 @@ class Part:
     def is_explained(self) -> Flags:
         """Whether something else explains it, by study."""
         return np.zeros(len(self.holds), bool) if self.explained is None else self.explained
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What became of a claim in a study."""
-
-    verdict: Verdict
-    statistic: str
-    effect: str
-    n: int
-    explanation: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The parts of a claim, all of which must hold, and the verdict that they add up to."""
-
-    parts: tuple[Part, ...]
-    remark: str = ""  # a sentence to add to the explanation
-
-    @property
-    def verdicts(self) -> NDArray[np.int_]:
-        """The verdict in each study, as a place in VERDICTS."""
-        tested = [part for part in self.parts if part.state == "tested"]
-        studies = max((len(part.holds) for part in self.parts), default=1)
-        if not self.parts or any(part.state == "missing" for part in self.parts):
-            return np.full(studies, VERDICTS.index("not run"))
-        if not tested:
-            return np.full(studies, VERDICTS.index("true by construction"))
-        held = np.array([part.held for part in tested])
-        explained = np.array([part.is_explained for part in tested])
-        # Holm rejects something exactly where the smallest p-value times their number is significant
-        opposite = np.array([part.opposite for part in tested]).min(axis=0) * len(tested)
-        verdicts = np.full(studies, VERDICTS.index("inconclusive"))
-        # all that is not explained away holds, or the only opposite parts are
-        verdicts[(held | explained).all(axis=0) & explained.any(axis=0)] = VERDICTS.index(
-            "not decidable"
-        )
-        verdicts[np.asarray(significant(opposite))] = VERDICTS.index("contradicted")
-        verdicts[held.all(axis=0)] = VERDICTS.index("reproduced")
-        return verdicts
-
-    def finding(self) -> Finding:
-        """What became of the claim in the first study."""
-        verdict = VERDICTS[self.verdicts[0]]
-        lacking = [part for part in self.parts if part.state == "missing"]
-        groups = {
-            "opposite": [part for part in self.parts if self._opposite(part)],
-            "explained away": [part for part in self.parts if part.is_explained[0]],
-            "undecided": [part for part in self.parts if self._open(part)],
-            "holds": [part for part in self.parts if part.state == "tested" and part.held[0]],
-            "true by construction": [part for part in self.parts if part.state == "identity"],
-        }
-        statistic = f"{len(groups['holds'])} of {len(self.parts)} hold"
-        statistic += f", {len(groups['opposite'])} opposite"
-        if lacking or not self.parts:
-            named = _list(lacking) if lacking else "nothing to compare"
-            explanation = f"Not run: {len(lacking)} of {len(self.parts)} parts lack runs: {named}."
-            statistic += f", {len(lacking)} missing"
-            explanation = " ".join(
-                [explanation, *dict.fromkeys(part.by for part in lacking if part.by)]
-            )
-        else:
-            told = [f"{words}: {_list(parts)}" for words, parts in groups.items() if parts]
-            explanation = "; ".join(told)
-            explanation = explanation[0].upper() + explanation[1:] + "."
-        reasons = dict.fromkeys(part.by for part in groups["explained away"] if part.by)
-        if verdict == "not decidable":
-            explanation += f" Explained by {' and '.join(reasons)}."
-        elif verdict == "inconclusive":
-            explanation += f" {needed(groups['undecided'])}"
-        total = sum(part.n for part in self.parts)
-        text = f"{explanation.strip()} {self.remark}".strip()
-        return Finding(verdict, statistic, _effects(self.parts), total, text)
-
-    def _opposite(self, part: Part) -> bool:
-        if part.state != "tested" or part.is_explained[0]:
-            return False
-        return id(part) in self._rejected
-
-    @cached_property
-    def _rejected(self) -> set[int]:
-        """The parts that are opposite in the first study after Holm's correction, by id."""
-        tested = [part for part in self.parts if part.state == "tested"]
-        values = [float(part.opposite[0]) for part in tested]
-        rejected = multipletests(values, alpha=LEVEL, method="holm")[0] if tested else []
-        return {id(part) for part, is_opposite in zip(tested, rejected, strict=True) if is_opposite}
-
-    def _open(self, part: Part) -> bool:
-        settled = part.state != "tested" or part.held[0] or part.is_explained[0]
-        return not settled and not self._opposite(part)
-
-
-def needed(parts: Sequence[Part]) -> str:
-    """The n that would decide the undecided parts, if the effects are as large as they look."""
-    leaves = [leaf for part in parts for leaf in (part.parts or (part,))]
-    waiting = [leaf for leaf in leaves if leaf.state == "tested" and not leaf.held[0]]
-    wanted = {
-        leaf.name: _times(leaf) * (leaf.pairs or leaf.n)
-        for leaf in waiting
-        if not math.isnan(_times(leaf))
-    }
-    if not wanted:
-        return ""
-    largest = max(wanted, key=lambda name: wanted[name])
-    if wanted[largest] > MOST:
-        return f"The n that would decide all of it is beyond {MOST}, for {largest}."
-    return (
-        f"About n = {math.ceil(wanted[largest])} a test would decide all of it, if the effects are "
-        "as large as they look."
-    )
-
-
-def _times(part: Part) -> float:
-    """How many times as large n must be for the power promised, with the standard score growing as its root."""
-    p_value = min(float(part.holds[0]), float(part.opposite[0]))
-    if math.isnan(p_value):
-        return math.nan
-    score = scipy.stats.norm.isf(min(max(p_value, 1e-9), 0.5))
-    wanted = scipy.stats.norm.isf(LEVEL) + scipy.stats.norm.ppf(POWER)
-    return math.inf if score <= 0 else max(1.0, float((wanted / score) ** 2))
 
 
 def signed_rank_part(
@@ -309,7 +174,7 @@ def counted(name: str, parts: Sequence[Part], what: str = "hold") -> Part:
     """
     lacking = [part for part in parts if part.state == "missing"]
     if lacking or not parts:
-        return Part(name, *_undefined(), n=_total(parts), text=_list(lacking), state="missing")
+        return Part(name, *_undefined(), n=_total(parts), text=name_parts(lacking), state="missing")
     held = np.array([part.held for part in parts])
     most = len(parts) // 2 + 1
     opposite = partial_conjunction(np.array([part.opposite for part in parts]), most)
@@ -324,7 +189,7 @@ def grouped(name: str, parts: Sequence[Part]) -> Part:
     """Several parts as one that holds if all of them do, and is opposite if one is after Bonferroni's correction."""
     lacking = [part for part in parts if part.state == "missing"]
     if lacking or not parts:
-        return Part(name, *_undefined(), n=_total(parts), text=_list(lacking), state="missing")
+        return Part(name, *_undefined(), n=_total(parts), text=name_parts(lacking), state="missing")
     held = np.array([part.held for part in parts])
     opposite = np.minimum(np.array([part.opposite for part in parts]).min(axis=0) * len(parts), 1)
     text = f"{held[:, 0].sum()} of {len(parts)} hold"
@@ -390,6 +255,11 @@ def listed(names: Sequence[str]) -> str:
     return f"{first} and {len(names) - NAMED} more" if len(names) > NAMED else first
 
 
+def name_parts(parts: Sequence[Part]) -> str:
+    """The names of the first few parts, with what each found."""
+    return listed([part.named for part in parts])
+
+
 def _without(name: str, text: str, n: int) -> Part:
     return Part(name, *_undefined(), n=n, text=text, state="missing")
 
@@ -397,24 +267,6 @@ def _without(name: str, text: str, n: int) -> Part:
 def _undefined() -> tuple[Floats, Floats, Floats]:
     nothing = np.full(1, math.nan)
     return nothing, nothing, nothing
-
-
-def _effects(parts: Sequence[Part]) -> str:
-    """The median effect over the parts, by unit and by the direction that the claim gives them."""
-    effects: dict[tuple[str, str], list[float]] = {}
-    for part in parts:
-        if part.unit and not math.isnan(part.effect[0]):
-            effects.setdefault((part.unit, part.direction), []).append(float(part.effect[0]))
-    units = [unit for unit, _ in effects]
-    return "; ".join(
-        amount(float(np.median(values)), unit)
-        + (f" where it {direction}" if units.count(unit) > 1 else "")
-        for (unit, direction), values in effects.items()
-    )
-
-
-def _list(parts: Sequence[Part]) -> str:
-    return listed([part.named for part in parts])
 
 
 def _total(parts: Sequence[Part]) -> int:

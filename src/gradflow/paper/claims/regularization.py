@@ -10,6 +10,7 @@ import numpy as np
 import scipy.stats
 
 from gradflow.analysis.levels import MARGINS
+from gradflow.paper.claims.decision import Decision
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     ADAPTIVE,
@@ -26,16 +27,7 @@ from gradflow.paper.claims.evidence import (
     effect_of,
     mlp,
 )
-from gradflow.paper.claims.parts import (
-    Decision,
-    Direction,
-    Floats,
-    Part,
-    amount,
-    bounded,
-    counted,
-    missing,
-)
+from gradflow.paper.claims.parts import Direction, Floats, Part, amount, bounded, counted, missing
 
 NEARLY_DENSE = 70  # percent of the maximum width: 2153 of 3076
 

@@ -27,8 +27,8 @@ from gradflow.paper.claims import (
     regularization,
     wide_resnet,
 )
+from gradflow.paper.claims.decision import Decision, Finding
 from gradflow.paper.claims.evidence import Evidence, RunEvidence, summarise_with_probes
-from gradflow.paper.claims.parts import Decision, Finding
 from gradflow.paper.published import PUBLISHED
 from gradflow.paper.wording import COLOURS, MARKS, Data, said, word
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradflow.analysis.levels import NEEDED
+from gradflow.paper.claims.decision import Decision
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     ARCHITECTURES,
@@ -27,7 +28,7 @@ from gradflow.paper.claims.evidence import (
     Place,
     change,
 )
-from gradflow.paper.claims.parts import Decision, Direction, Floats, Part, missing, seeds_part
+from gradflow.paper.claims.parts import Direction, Floats, Part, missing, seeds_part
 
 REGULARIZATIONS = ("BN", "DA_BN", "L2_BN", "DA_L2_SC_BN")
 OPTIMIZERS = ("adagrad", "adam", "momentum")
