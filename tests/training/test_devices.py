@@ -64,16 +64,18 @@ def train(folder: Path, seen: list[str], settings: dict[str, str]) -> int:
     """What the fork does."""
     for name in [key for key in os.environ if key.startswith(("GRADFLOW_", "SLURM_"))]:
         del os.environ[name]
+    planned = float(settings.pop("planned", "0"))
     os.environ.update(settings)
     devices.tempfile.gettempdir = lambda: str(folder)
     torch.cuda.is_available = lambda: bool(seen)
     torch.cuda.device_count = lambda: len(seen)
     torch.cuda.set_device = lambda device: None
     devices.gpu_name = lambda gpu: seen[gpu]
+    devices.gpu_megabytes = lambda gpu: 80_000.0
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     try:
-        with devices.training_device() as device:
+        with devices.training_device(planned) as device:
             os.write(1, f"{device}\n".encode())
             os.read(0, 1)
     except Stopped as stopped:
@@ -150,6 +152,31 @@ def test_slots_are_filled_evenly_and_the_least_loaded_gpu_comes_first(start: Sta
     assert start(GRADFLOW_GPU_SLOTS="2").device() == "cuda:1"
 
 
+def test_jobs_share_a_gpu_as_far_as_their_planned_memory_fits(start: Start) -> None:
+    def job(planned: int) -> Job:
+        return start("GPU-a", GRADFLOW_GPU_SLOTS="4", planned=str(planned))
+
+    first, second, third = job(30_000), job(30_000), job(20_000)
+    assert [one.device() for one in (first, second, third)] == ["cuda:0"] * 3
+    fourth = job(30_000)
+    assert fourth.waits() == (
+        "the 30,000 MB that the job is planned with do not fit beside the jobs on 1 GPU; waiting"
+    )
+    third.end()
+    second.end()  # of the 80,000 MB 30,000 are planned now
+    assert fourth.device() == "cuda:0"
+    assert job(20_000).device() == "cuda:0"
+
+
+def test_a_job_that_needs_more_than_there_is_has_a_gpu_for_itself(start: Start) -> None:
+    large = start("GPU-a GPU-b", GRADFLOW_GPU_SLOTS="2", planned="200000")
+    assert large.device() == "cuda:0"
+    small = [start("GPU-a GPU-b", GRADFLOW_GPU_SLOTS="2", planned="1") for _ in range(2)]
+    assert [job.device() for job in small] == ["cuda:1"] * 2
+    other = start("GPU-a GPU-b", GRADFLOW_GPU_SLOTS="2", planned="1")
+    assert other.waits().startswith("the 1 MB that the job is planned with do not fit")
+
+
 def test_a_gpu_is_the_same_one_under_another_index(start: Start) -> None:
     assert start("GPU-b").device() == "cuda:0"
     assert start("GPU-a GPU-b").device() == "cuda:0"
@@ -205,8 +232,9 @@ def test_a_wrong_setting_is_named(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(devices, "gpu_name", str)
+    monkeypatch.setattr(devices, "gpu_megabytes", float)
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ValueError, match=words), devices.training_device():
+    with pytest.raises(ValueError, match=words), devices.training_device(0.0):
         pass
 
 
@@ -231,6 +259,6 @@ def test_a_folder_of_someone_else_is_refused(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_real_gpu_has_a_name() -> None:
     with ExitStack() as held:
-        device = held.enter_context(devices.training_device())
+        device = held.enter_context(devices.training_device(100.0))
         assert device.type == "cuda"
         assert len(devices.gpu_name(device.index)) > 8

@@ -1,8 +1,8 @@
 """Where a job trains: the CPU, or a slot on one of the machine's GPUs.
 
 A GPU has one slot, or as many as GRADFLOW_GPU_SLOTS says (profiles/gpu does). A job takes a free
-slot on the GPU with the fewest jobs and waits while there is none. Slots are locks that end with
-their process, however it dies.
+slot on the GPU with the fewest jobs, if its planned memory fits beside that of the jobs there, and
+waits while there is none. Slots are locks that end with their process, however it dies.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -65,9 +66,21 @@ def slots_per_gpu() -> int:
     return int(slots)
 
 
+@dataclass(frozen=True)
+class Gpu:
+    """What tells a GPU from the machine's others, and its memory."""
+
+    name: str
+    megabytes: float
+
+
 @contextmanager
-def training_device() -> Iterator[torch.device]:
+def training_device(megabytes: float) -> Iterator[torch.device]:
     """The device to train on, and on a GPU a slot for as long as the block lasts.
+
+    Args:
+        megabytes: of a GPU's memory that the job is planned with; one that needs more than there is
+            has a GPU for itself, and trains in parts.
 
     Yields:
         cpu, or the GPU with its index; the GPU is torch's current device then.
@@ -82,9 +95,9 @@ def training_device() -> Iterator[torch.device]:
         yield device
         return
     gpus = range(torch.cuda.device_count()) if device.index is None else [device.index]
-    names = [gpu_name(gpu) for gpu in gpus]
+    found = [Gpu(gpu_name(gpu), gpu_megabytes(gpu)) for gpu in gpus]
     with ExitStack() as held:
-        chosen = _wait_for_slot(slots_folder(), names, slots_per_gpu(), held)
+        chosen = _wait_for_slot(slots_folder(), found, slots_per_gpu(), megabytes, held)
         device = torch.device("cuda", gpus[chosen])
         torch.cuda.set_device(device)
         yield device
@@ -93,6 +106,11 @@ def training_device() -> Iterator[torch.device]:
 def gpu_name(gpu: int) -> str:
     """What tells a GPU from the machine's others: its index differs where CUDA_VISIBLE_DEVICES hides some."""
     return str(torch.cuda.get_device_properties(gpu).uuid)
+
+
+def gpu_megabytes(gpu: int) -> float:
+    """All of a GPU's memory."""
+    return float(torch.cuda.get_device_properties(gpu).total_memory) / 1e6
 
 
 def slots_folder() -> Path:
@@ -114,7 +132,9 @@ def slots_folder() -> Path:
     return folder / allocation.replace("/", "_")
 
 
-def _wait_for_slot(folder: Path, gpus: Sequence[str], slots: int, held: ExitStack) -> int:
+def _wait_for_slot(
+    folder: Path, gpus: Sequence[Gpu], slots: int, megabytes: float, held: ExitStack
+) -> int:
     """Take a slot, waiting for one; `held` gives it back. Returns the position of its GPU in `gpus`."""
     folder.mkdir(mode=0o700, exist_ok=True)
     told = False
@@ -123,7 +143,7 @@ def _wait_for_slot(folder: Path, gpus: Sequence[str], slots: int, held: ExitStac
             # one at a time looks around, else each of two would take the slots that the other tries
             # for taken
             with FileLock(folder / "choosing"):
-                chosen = _take_slot(folder, gpus, slots, held)
+                chosen, any_free = _take_slot(folder, gpus, slots, megabytes, held)
             if stop.requested:
                 raise Stopped(
                     "stopped while waiting for a GPU; the same command goes on from there"
@@ -132,30 +152,57 @@ def _wait_for_slot(folder: Path, gpus: Sequence[str], slots: int, held: ExitStac
                 return chosen
             if not told:
                 there = f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
-                print(
-                    f"all {slots * len(gpus)} slots on {there} are taken; waiting",
-                    file=sys.stderr,
-                    flush=True,
+                taken = f"all {slots * len(gpus)} slots on {there} are taken"
+                full = (
+                    f"the {megabytes:,.0f} MB that the job is planned with do not fit beside the jobs on "
+                    f"{there}"
                 )
+                print(f"{full if any_free else taken}; waiting", file=sys.stderr, flush=True)
                 told = True
             time.sleep(WAIT_SECONDS)
 
 
-def _take_slot(folder: Path, gpus: Sequence[str], slots: int, held: ExitStack) -> int | None:
-    """Take a slot on the GPU with the most free ones, the first of equals; None when all are taken."""
+def _take_slot(
+    folder: Path, gpus: Sequence[Gpu], slots: int, megabytes: float, held: ExitStack
+) -> tuple[int | None, bool]:
+    """Take a slot on the GPU with the most free ones, the first of equals.
+
+    Returns:
+        The position of that GPU, None when there is none whose memory suffices; and whether any
+        slot was free.
+    """
     with ExitStack() as looking:
         free: list[list[Path]] = []
+        planned: list[float] = []  # by the jobs in the taken slots
         for gpu in gpus:
             free.append([])
+            planned.append(0.0)
             for slot in range(slots):
-                path = folder / f"{gpu}.{slot}"
+                path = folder / f"{gpu.name}.{slot}"
                 try:
                     looking.enter_context(FileLock(path, blocking=False))
                 except Timeout:
+                    planned[-1] += _plan_of(path)
                     continue
                 free[-1].append(path)
-    chosen = max(range(len(gpus)), key=lambda gpu: len(free[gpu]))
-    if not free[chosen]:
-        return None
-    held.enter_context(FileLock(free[chosen][0]))
-    return chosen
+    room = [
+        place
+        for place, gpu in enumerate(gpus)
+        if free[place] and (not planned[place] or planned[place] + megabytes <= gpu.megabytes)
+    ]
+    if not room:
+        return None, any(free)
+    chosen = max(room, key=lambda place: len(free[place]))
+    path = free[chosen][0]
+    held.enter_context(FileLock(path))
+    # a file of its own, since whoever tries a lock empties its file
+    path.with_name(f"{path.name}.megabytes").write_text(str(megabytes))
+    return chosen, True
+
+
+def _plan_of(slot: Path) -> float:
+    """Megabytes that the job in a slot is planned with."""
+    try:
+        return float(slot.with_name(f"{slot.name}.megabytes").read_text())
+    except (OSError, ValueError):  # taken by an earlier version, or a crash cut the file short
+        return 0.0

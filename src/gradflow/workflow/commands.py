@@ -130,6 +130,7 @@ def load_scripts_and_kernels() -> Run:
 def run(train: Train, arguments: list[str]) -> int:
     """Train the job of a script's arguments."""
     from gradflow.data.store import DataError
+    from gradflow.study.memory import gpu_memory_mb
     from gradflow.training.checkpoint import CheckpointError
     from gradflow.training.devices import training_device
     from gradflow.training.run_log import RunLogError
@@ -137,7 +138,7 @@ def run(train: Train, arguments: list[str]) -> int:
 
     parsed = parse(None, arguments)
     try:
-        with training_device() as device:
+        with training_device(gpu_memory_mb(parsed.job)) as device:
             prepare(device, parsed.job, parsed.threads)
             train(parsed.job, parsed.results, device, parsed.keep_weights)
     except Stopped as stopped:
