@@ -8,7 +8,7 @@ masked weight at zero under every optimizer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,11 @@ from gradflow.training.step_choice import native_steps, step_kind
 
 if TYPE_CHECKING:
     from gradflow.training.native.choice import Choice
+
+
+def _has_another_rate(learning_rate: float, key: Hashable) -> bool:
+    """Whether a graph's key is that of a training step at another learning rate; see `Cohort.train`."""
+    return isinstance(key, tuple) and key[0] == "train" and key[2] != learning_rate
 
 
 class Cohort:
@@ -133,6 +138,8 @@ class Cohort:
             self._draw()
             probing = self.epoch in self.probes
             learning_rate = learning_rate_at(self.job, self.epoch)
+            # a rate is built into graphs, and a schedule may have one an epoch
+            self._replayer.forget(partial(_has_another_rate, learning_rate))
             while self.step_in_epoch < self.steps_per_epoch:
                 size = self._minibatch_size(len(self.batches.train_images), self.step_in_epoch)
                 if self.mask_update is not None and self.mask_update.due(self._steps):

@@ -60,6 +60,11 @@ class Replayer:
         if self.device.type == "cuda":
             self._keep_close()
 
+    def forget(self, useless: Callable[[Hashable], bool]) -> None:
+        """Give up the graphs of some keys, which hold memory and will not be replayed."""
+        for key in [key for key in self.graphs if useless(key)]:
+            del self.graphs[key]
+
     def _try_to_capture(self, key: Hashable, step: Step) -> None:
         """Add a graph, or where it cannot be captured give all of them up: they hold memory too."""
         try:
