@@ -99,11 +99,10 @@ def replaced(module: nn.Module, weights: Sequence[EffectiveWeight]) -> Iterator[
     Afterwards every module has the attributes, parameters, buffers and hooks that it had, the same
     objects with the same values, and torch's random numbers go on as if nothing had run.
     """
-    devices = sorted({p.device.index for p in module.parameters() if p.device.type == "cuda"})
     snapshot = _Snapshot(module)
     leaves = []
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(_devices(module)):
             for owner in module.modules():
                 for name, buffer in list(owner._buffers.items()):
                     if buffer is not None:
@@ -129,6 +128,8 @@ def given_weights(
 ) -> Iterator[None]:
     """Let a plain module run on other tensors, which may belong to a graph; then put everything back.
 
+    Dropout draws the same numbers each time, and torch's go on as if nothing had run.
+
     Args:
         module: whose weights they are.
         weights: those to replace.
@@ -144,18 +145,24 @@ def given_weights(
     places = {id(w.original): tensor for w, tensor in zip(weights, tensors, strict=True)}
     snapshot = _Snapshot(module)
     try:
-        for owner in module.modules():
-            for name, buffer in list(owner._buffers.items()):
-                if buffer is not None:
-                    owner._buffers[name] = snapshot.copy_of(buffer)
-            for name, parameter in list(owner._parameters.items()):
-                if parameter is not None:
-                    tensor = places.get(id(parameter))
-                    held: dict[str, Any] = owner._parameters
-                    held[name] = of_others(parameter) if tensor is None else tensor
-        yield
+        with torch.random.fork_rng(_devices(module)):
+            for owner in module.modules():
+                for name, buffer in list(owner._buffers.items()):
+                    if buffer is not None:
+                        owner._buffers[name] = snapshot.copy_of(buffer)
+                for name, parameter in list(owner._parameters.items()):
+                    if parameter is not None:
+                        tensor = places.get(id(parameter))
+                        held: dict[str, Any] = owner._parameters
+                        held[name] = of_others(parameter) if tensor is None else tensor
+            yield
     finally:
         snapshot.restore()
+
+
+def _devices(module: nn.Module) -> list[int]:
+    """The GPUs that a module draws its random numbers on."""
+    return sorted({p.device.index for p in module.parameters() if p.device.type == "cuda"})
 
 
 def _weights_by_name(module: nn.Module) -> dict[str, EffectiveWeight]:

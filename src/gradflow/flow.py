@@ -87,7 +87,9 @@ def measure_gradient_flow(
 
     The gradient is that of the mean loss over all examples of `batches`, by the effective weights:
     those that the forward pass uses, whether the module is plain, pruned (`torch.nn.utils.prune`)
-    or parametrized. The module runs in the mode it is in. Afterwards it is what it was to the last
+    or parametrized. The module runs in the mode it is in: in training mode BatchNorm takes the
+    minibatch's statistics and dropout draws, so that two calls differ unless torch is seeded before
+    each; after `module.eval()` neither. Afterwards it is what it was to the last
     bit, BatchNorm's statistics, tied weights, hooks, `.grad` and torch's random numbers included.
 
     Args:

@@ -36,7 +36,10 @@ def masks(
     layers: Sequence[str] | None = None,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Choose which weights of a plain module stay, leaving the module as it was.
+    """Choose which weights of a plain module stay, leaving the module and torch's random numbers as they were.
+
+    The module runs in the mode it is in; in training mode dropout draws, the same for every look
+    that a method takes.
 
     Args:
         module: at its initial weights.
@@ -117,6 +120,10 @@ def compare_modules(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Train a dense module and a masked one of the same capacity on the same minibatches; both stay as they were.
+
+    Copies are trained, and their gradient flow is measured, in training mode, in which dropout draws
+    for each module by itself; they are tested in evaluation mode. The originals' modes do not
+    matter, and torch's random numbers go on as if nothing had run.
 
     Args:
         dense: takes inputs as `data` has them, normalised.

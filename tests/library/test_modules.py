@@ -81,6 +81,60 @@ def test_modules_of_the_same_capacity() -> None:
     assert last.loc["dense", "egf_l1"] == pytest.approx(last.loc["dense", "grad_norm_l1"] / 2)
 
 
+def with_dropout(width: int = 16) -> nn.Sequential:
+    """One layer in training mode, one in evaluation mode."""
+    module = network(width)
+    module.insert(4, nn.Dropout(0.5))
+    module[2].eval()
+    return module
+
+
+@pytest.mark.parametrize("method", ["snip", "grasp", "synflow", "egf"])
+def test_dropout_in_a_module_whose_masks_are_chosen(method: str) -> None:
+    module = with_dropout()
+    modes = [child.training for child in module.modules()]
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    found = gradflow.masks(module, [(X, Y)], density=0.5, method=method)
+    assert torch.equal(torch.get_rng_state(), before)
+    again = gradflow.masks(module, [(X, Y)], density=0.5, method=method)
+    assert all(torch.equal(mask, again[name]) for name, mask in found.items())
+    assert [child.training for child in module.modules()] == modes
+
+
+def test_dropout_in_a_module_that_is_measured() -> None:
+    """It draws in training mode, as torch stands, and neither that nor the modes are moved."""
+    module = with_dropout()
+    modes = [child.training for child in module.modules()]
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    flow = gradflow.measure(module, F.cross_entropy, [(X, Y)])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [child.training for child in module.modules()] == modes
+    F.cross_entropy(module(X), Y).backward()
+    for place, layer in enumerate((1, 5)):
+        assert flow.layer_egf[2][place] == pytest.approx(module[layer].weight.grad.norm().item())
+    module.eval()
+    without = gradflow.measure(module, F.cross_entropy, [(X, Y)])
+    assert without.egf(2) != pytest.approx(flow.egf(2).item(), rel=1e-3)
+    assert without.egf(2) == gradflow.measure(module, F.cross_entropy, [(X, Y)]).egf(2)
+
+
+def test_dropout_in_modules_that_are_compared() -> None:
+    dense, sparse = with_dropout(8), with_dropout(16)
+    masks = gradflow.masks(sparse, [(X, Y)], density=0.5, method="magnitude")
+    modes = [child.training for child in sparse.modules()]
+    options = {"optimizer": ADAM, "epochs": 2, "batch_size": 20}
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    table = gradflow.compare_modules(dense, sparse, masks, DATA, **options)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    sparse.eval()
+    assert table.equals(gradflow.compare_modules(dense, sparse, masks, DATA, **options))
+    assert not any(child.training for child in sparse.modules()) and any(modes)
+
+
 def test_what_does_not_fit_is_a_sentence() -> None:
     with pytest.raises(ValueError, match="density is 0; it must be above 0"):
         gradflow.masks(network(), [(X, Y)], density=0)
