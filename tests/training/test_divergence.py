@@ -30,7 +30,7 @@ def test_the_cause_and_the_step(optimizer: str, rate: float, cause: str) -> None
         assert causes(cohort, run) == [causes(cohort, run)[0], None, None]
         assert causes(cohort, run)[0] in ("gradient", "weight", "loss")
         note = log_notes(job, run, rows)["divergence"]
-        assert note == f"{causes(cohort, run)[0]} by step 5"
+        assert note == f"{causes(cohort, run)[0]} in steps 1 to 5"
     assert cause in {causes(cohort, run)[0] for run in cohort.rows}
 
 
@@ -49,7 +49,7 @@ def test_one_broken_weight_is_the_weight(tmp_path: Path) -> None:
     metadata = {"spec": "x", **log_notes(job, stack.runs[1], rows)}
     write_log(tmp_path / "log.parquet", rows, metadata)
     table = read_log(tmp_path / "log.parquet")
-    assert table.schema.metadata[b"divergence"].startswith(b"weight by step ")
+    assert table.schema.metadata[b"divergence"] == b"weight in steps 6 to 10"
     assert table.schema.names == SCHEMA.names
 
 

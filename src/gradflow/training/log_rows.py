@@ -135,7 +135,11 @@ def divergence_causes(stack: Stack, probe: Probe, new: Tensor) -> dict[int, str]
 
 
 def log_notes(job: Job, run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What the metadata of a run's log say of it: how far the twins' capacities agree, and why it diverged."""
+    """What the metadata of a run's log say of it: how far the twins' capacities agree, and why it diverged.
+
+    A network is looked at when it is probed, so that its divergence lies in one of the steps since
+    the probe before, and is named by the first and the last of these.
+    """
     notes = {}
     if job.configuration.model == "mlp" and run.architecture == "sparse":
         places, active = rows[-1]["total_weights"], rows[-1]["active_weights"]
@@ -149,9 +153,11 @@ def log_notes(job: Job, run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str
         notes["capacity"] = (
             "equal in each layer" if same else f"equal in total: {active}, dense {capacity(shapes)}"
         )
+    done = 0
     for row in rows:
         if row.get(CAUSE):
-            notes["divergence"] = f"{row[CAUSE]} by step {row['step']}"
+            notes["divergence"] = f"{row[CAUSE]} in steps {done + 1} to {row['step']}"
+        done = row["step"]
     return notes
 
 
