@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1] / "src")
-)  # in a notebook: the path of src
+# the library beside this folder, in which a notebook runs
+here = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()
+sys.path.insert(0, str(here.parent / "src"))
 
 from gradflow.analysis.stats import signed_rank_test
 from gradflow.study.job import Configuration

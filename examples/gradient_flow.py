@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1] / "src")
-)  # in a notebook: the path of src
+# the library beside this folder, in which a notebook runs
+here = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()
+sys.path.insert(0, str(here.parent / "src"))
 
 from gradflow.flow import measure_gradient_flow
 from gradflow.networks.masks import random_mask

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1] / "src")
-)  # in a notebook: the path of src
+# the library beside this folder, in which a notebook runs
+here = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()
+sys.path.insert(0, str(here.parent / "src"))
 
 from gradflow import capacity, dense_width, live_weights, mlp_layer_shapes, random_mask, stream
 

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
+from notebooks import notebook_of
 from project import ROOT, environment
 
 from gradflow.study.job import Configuration, Settings
@@ -30,8 +32,38 @@ def printed(name: str, tmp_path: Path) -> list[str]:
 
 def test_every_example_is_here_and_in_the_readme() -> None:
     names = {path.stem for path in (ROOT / "examples").glob("*.py")}
-    assert names == {"masks", "gradient_flow", "comparison"}
+    assert names == {"masks", "gradient_flow", "comparison"} == set(NAMES)
     assert names == set(re.findall(r"python examples/(\w+)\.py", (ROOT / "README.md").read_text()))
+
+
+NAMES = sorted(path.stem for path in (ROOT / "examples").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_its_script(name: str) -> None:
+    """Otherwise: python tests/notebooks.py."""
+    script, notebook = (ROOT / f"examples/{name}.{end}" for end in ("py", "ipynb"))
+    assert notebook.read_text(encoding="utf-8") == notebook_of(script.read_text(encoding="utf-8"))
+    nbformat.validate(nbformat.read(notebook, as_version=4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs_in_its_folder(name: str, tmp_path: Path) -> None:
+    """Cell after cell, in one namespace that has no file, as a kernel does."""
+    run = (
+        "import json, sys\n"
+        "names = {'__name__': '__main__'}\n"
+        "for cell in json.load(open(sys.argv[1], encoding='utf-8'))['cells']:\n"
+        "    if cell['cell_type'] == 'code':\n"
+        "        exec(compile(''.join(cell['source']), 'a cell', 'exec'), names)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", run, f"{name}.ipynb"],
+        cwd=ROOT / "examples", env=environment(), text=True, capture_output=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == printed(name, tmp_path)
 
 
 def test_masks(tmp_path: Path) -> None:
