@@ -56,8 +56,8 @@ def wide_resnets() -> pd.DataFrame:
 def test_by_width_shows_the_mean_over_seeds() -> None:
     runs = summarise_runs(make_study_table(("momentum", "adam"), ("BN", "NR")))
     figure = figure_by_width(runs, BY_WIDTH)
-    assert len(figure.axes) == 8
-    accuracy, flow = figure.axes[:4], figure.axes[4:]
+    assert len(figure.axes) == 12
+    accuracy, flow = figure.axes[:4], figure.axes[8:]
     assert [panel.get_title() for panel in accuracy[:2]] == ["NR", "BN"]
     assert [panel.get_ylabel() for panel in accuracy[::2]] == ["Adam", "Mom (0.9)"]
     assert {panel.get_yscale() for panel in flow} == {"log"}
@@ -71,7 +71,7 @@ def test_by_width_shows_the_mean_over_seeds() -> None:
         sparse.get_ydata(), own.groupby("dense_width")["test_accuracy"].mean()
     )
     assert list(dense.get_xdata()) == [26, 77, 128, 179, 230]
-    assert "(a) Test accuracy" in texts(figure) and "(b) Gradient flow" in texts(figure)
+    assert "(a) Test accuracy" in texts(figure) and "(c) Gradient flow" in texts(figure)
     for attribute in ("color", "marker", "linestyle"):
         assert DENSE_SPARSE["dense"][attribute] != DENSE_SPARSE["sparse"][attribute]
 
@@ -92,7 +92,7 @@ def test_by_width_with_activations_in_the_listed_order() -> None:
     )
     runs = summarise_runs(make_study_table(("adam",), ("BN",), ("relu", "swish")))
     figure = figure_by_width(runs, artifact)
-    assert [panel.get_title() for panel in figure.axes] == ["Swish", "ReLU", "PReLU"]
+    assert [panel.get_title() for panel in figure.axes[:3]] == ["Swish", "ReLU", "PReLU"]
 
 
 def test_a_line_of_two_configurations_is_refused() -> None:
@@ -189,7 +189,8 @@ def figure_5() -> Figure:
 
 def figure_14() -> Figure:
     return figure_of_activations(
-        functions_at_start(Settings()), "Activation functions and their derivatives"
+        functions_at_start(Settings()),
+        Artifact("figure14", "Activation functions and their derivatives", "paper"),
     )
 
 
@@ -319,7 +320,8 @@ def test_no_runs_at_all(draw) -> None:
 def test_activations_and_derivatives() -> None:
     torch = pytest.importorskip("torch")
     figure = figure_of_activations(
-        {"relu": torch.relu, "swish": torch.nn.functional.silu}, "Figure 14"
+        {"relu": torch.relu, "swish": torch.nn.functional.silu},
+        Artifact("figure14", "Figure 14", "paper"),
     )
     functions, derivatives = figure.axes
     x = functions.lines[0].get_xdata()

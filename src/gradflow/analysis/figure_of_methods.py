@@ -12,10 +12,11 @@ from matplotlib.lines import Line2D
 from gradflow.analysis.figures import (
     COLOURS,
     LINE_STYLES,
-    TEXT_WIDTH,
+    add_foot,
+    foot_note,
     nothing_finished,
+    page_width,
     style,
-    wrapped_note,
     wrapped_title,
 )
 from gradflow.analysis.methods_table import FIRST, method_of, with_first_flow
@@ -56,9 +57,10 @@ def figure_of_methods(
         for index, name in enumerate(names)
     }
     with style():
-        width = TEXT_WIDTH
-        figure = Figure(figsize=(width, 5.2))
-        figure.suptitle(wrapped_title(artifact, width))
+        width = page_width(artifact, len(panels))
+        figure = Figure(figsize=(width, 4.2))
+        if title := wrapped_title(artifact, width):
+            figure.suptitle(title)
         part: SubFigure = figure.subfigures(1, 1, squeeze=False)[
             0, 0
         ]  # whose label of the axis stands above the legend
@@ -80,12 +82,5 @@ def figure_of_methods(
                     )
         part.supxlabel("dense width (% of the maximum)", fontsize=8)
         handles = [Line2D([], [], label=labels.method_label(name), **looks[name]) for name in names]
-        legend = figure.legend(
-            handles=handles,
-            loc="outside lower center",
-            ncols=min(len(handles), int(width / 1.3)),
-            handlelength=3,
-            title=wrapped_note(made_of + " Means over seeds.", width),
-        )
-        legend.get_title().set_fontsize(7)
+        add_foot(figure, handles, foot_note(artifact, made_of + " Means over seeds.", width))
     return figure

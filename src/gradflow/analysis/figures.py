@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from gradflow.analysis.differences import DIFFERENCE
 from gradflow.analysis.runs import Artifact, extent, refuse_mixture
 from gradflow.files import replacing
 from gradflow.study import labels
@@ -43,9 +45,12 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
     "savefig.dpi": 200,
 }
-TEXT_WIDTH = (
-    5.5  # inches: that of the paper's text, so that letters are printed in the size they have here
-)
+# inches: that of the paper's text, so that letters are printed in the size they have here
+TEXT_WIDTH = 5.5
+# likewise of camera-ready figures: a column of a page with two, and the whole of it
+COLUMN_WIDTHS = {"single_column": 3.25, "double_column": 6.75}
+_NARROWEST = 0.5  # a panel that can be read; figures with narrower ones in one column take both
+_NOTE_LINE, _LEGEND_LINE = 0.125, 0.17
 
 # Okabe and Ito's colours, told apart by readers with any colour vision; marker and line style say
 # the same in grey.
@@ -58,7 +63,11 @@ LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (
 
 ACCURACY = "test_accuracy"
 # How the part of a figure about a measure is named, and its y axis labelled.
-PARTS = {ACCURACY: ("Test accuracy", "accuracy (%)"), "test_loss": ("Test loss", "loss (nats)")} | {
+PARTS = {
+    ACCURACY: ("Test accuracy", "accuracy (%)"),
+    DIFFERENCE: ("Test accuracy, sparse minus dense", "difference (points)"),
+    "test_loss": ("Test loss", "loss (nats)"),
+} | {
     measure: (f"Gradient flow, {name} averaged over training", name)
     for measure, name in labels.MEASURE_LABELS.items()
 }
@@ -176,8 +185,51 @@ def how_averaged(runs: pd.DataFrame) -> str:
     return f"Line: mean of {counted}; band: lowest to highest."
 
 
+def page_width(artifact: Artifact, panels: int, wanted: float = TEXT_WIDTH) -> float:
+    """The width of a figure in inches.
+
+    Args:
+        artifact: whose `layout` may name the columns of a page.
+        panels: side by side.
+        wanted: of a figure that is not camera-ready; never above TEXT_WIDTH.
+    """
+    if not artifact.is_camera_ready:
+        return min(TEXT_WIDTH, wanted)
+    width = COLUMN_WIDTHS[artifact.layout]
+    return width if width / (panels + 1) >= _NARROWEST else COLUMN_WIDTHS["double_column"]
+
+
+def add_foot(
+    figure: Figure, handles: list[Line2D], text: str, columns: int | None = None, length: float = 3
+) -> None:
+    """The legend at the bottom, and a note below it; the figure grows by their height.
+
+    Args:
+        figure: with a constrained layout, complete but for these.
+        handles: of the legend.
+        text: the note, in lines; empty where there is none.
+        columns: of the legend; None: as many as fit.
+        length: of a line in the legend.
+    """
+    width, height = figure.get_size_inches()
+    columns = columns or min(len(handles), int(width / 1.3))
+    lines = text.count("\n") + 1 if text else 0
+    note_height = _NOTE_LINE * lines + 0.1
+    foot = _LEGEND_LINE * -(-len(handles) // columns) + 0.08 + note_height
+    figure.set_figheight(height + foot)
+    height += foot
+    figure.set_layout_engine("constrained", rect=(0, foot / height, 1, 1 - foot / height))
+    figure.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, foot / height), ncols=columns, handlelength=length,
+    )  # fmt: skip
+    if text:
+        figure.text(0.5, (note_height - 0.05) / height, text, ha="center", va="top", fontsize=7)
+
+
 def wrapped_title(artifact: Artifact, width: float) -> str:
-    """The title of a figure of so many inches, in as few lines as it takes, of like length."""
+    """The title of a figure of so many inches, in as few lines as it takes, of like length; none if camera-ready."""
+    if artifact.is_camera_ready:
+        return ""
     title, most = labels.typeset(artifact.title), int(14 * width)  # about 14 characters an inch
     lines = len(textwrap.wrap(title, most))
     least = next(
@@ -186,8 +238,13 @@ def wrapped_title(artifact: Artifact, width: float) -> str:
     return textwrap.fill(title, least)
 
 
+def foot_note(artifact: Artifact, text: str, width: float) -> str:
+    """The note of a figure of so many inches, in lines; none if camera-ready, since its caption says it."""
+    return "" if artifact.is_camera_ready else wrapped_note(text, width)
+
+
 def wrapped_note(text: str, width: float) -> str:
-    """The note of a figure of so many inches, in lines."""
+    """A note in lines of so many inches."""
     return textwrap.fill(text, int(18 * width))  # about 18 characters an inch
 
 

@@ -13,13 +13,14 @@ from gradflow.analysis.figures import (
     COLOURS,
     LINE_STYLES,
     PARTS,
-    TEXT_WIDTH,
+    add_foot,
     draw_line,
+    foot_note,
     note,
     nothing_finished,
+    page_width,
     scale_y,
     style,
-    wrapped_note,
     wrapped_title,
 )
 from gradflow.analysis.request import Request
@@ -79,7 +80,8 @@ def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
     }
     densities = sorted(int(value) for value in runs["density"].unique())
     with style():
-        figure, parts = _parts(artifact, min(TEXT_WIDTH, 3.0 + 1.5 * len(optimizers)), 1.8)
+        width = page_width(artifact, len(optimizers), 3.0 + 1.5 * len(optimizers))
+        figure, parts = _parts(artifact, width, 1.8)
         for part, measure in zip(parts, artifact.measures, strict=True):
             axes = part.subplots(1, len(optimizers), sharex=True, sharey=True, squeeze=False)[0]
             for optimizer, panel in zip(optimizers, axes, strict=True):
@@ -96,27 +98,25 @@ def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
             axes[0].set_ylabel(PARTS[measure][1])
             part.supxlabel("density (%); 100 is dense", fontsize=8)
         handles = [Line2D([], [], label=name, **looks[name]) for name in lines]
-        _legend(
-            figure,
-            handles,
-            note(runs, artifact, _swish_note(runs), labels.abbreviations(runs["regularization"])),
-        )
+        more = _swish_note(runs), labels.abbreviations(runs["regularization"])
+        add_foot(figure, handles, foot_note(artifact, note(runs, artifact, *more), width))
     return figure
 
 
 def _parts(artifact: Artifact, width: float, panels: float) -> tuple[Figure, list[SubFigure]]:
     """A figure, `width` inches wide, with a titled part for each measure, which has `panels` inches for its panels."""
-    height = (
-        len(artifact.measures) * (panels + 0.7) + 0.6
-    )  # titles and labels of each part; title and legend
+    title = wrapped_title(artifact, width)
+    height = len(artifact.measures) * (panels + 0.6) + (0.25 if title else 0.0)
     figure = Figure(figsize=(width, height))
-    figure.suptitle(wrapped_title(artifact, width))
+    if title:
+        figure.suptitle(title)
     parts: list[SubFigure] = list(figure.subfigures(len(artifact.measures), 1, squeeze=False)[:, 0])
     for letter, part, measure in zip("abcdef", parts, artifact.measures, strict=False):
         name = PARTS[measure][0]
-        part.suptitle(
-            f"({letter}) {name}" if len(parts) > 1 else name, fontsize=8.5, fontweight="bold"
-        )
+        if len(parts) > 1 or title:
+            part.suptitle(
+                f"({letter}) {name}" if len(parts) > 1 else name, fontsize=8.5, fontweight="bold"
+            )
     return figure, parts
 
 
@@ -140,16 +140,3 @@ def _swish_note(runs: pd.DataFrame) -> str:
     ]
     regularizations = labels.in_order("regularization", named["regularization"])
     return f"{', '.join(activations)}: with {', '.join(labels.label('regularization', one) for one in regularizations)}."
-
-
-def _legend(figure: Figure, handles: list[Line2D], text: str) -> None:
-    """The legend below the panels, with the note as its title."""
-    width = figure.get_figwidth()
-    legend = figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=min(len(handles), int(width / 1.3)),
-        handlelength=3,
-        title=wrapped_note(text, width),
-    )
-    legend.get_title().set_fontsize(7)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,21 +18,32 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from gradflow.analysis.differences import (
+    DIFFERENCE,
+    LOOK,
+    NOTE,
+    draw_difference,
+    hides,
+    scale_differences,
+)
 from gradflow.analysis.figures import (
+    ACCURACY,
     DENSE_SPARSE,
     PARTS,
-    TEXT_WIDTH,
     draw_line,
+    foot_note,
     note,
     nothing_finished,
+    page_width,
     scale_y,
     style,
-    wrapped_note,
     wrapped_title,
 )
 from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact, regularizations_used
 from gradflow.study import labels
+
+Item = TypeVar("Item")
 
 # rows that still share one y axis, to be set against each other (Figures 2, 23); more have one each
 _SHARING = 2
@@ -44,6 +56,7 @@ _GAP, _GROUP_GAP = 0.09, 0.22  # between panels, and between those of two depths
 _BELOW = 0.28  # name of the x axis, below its tick labels
 _LINE, _NOTE_LINE = 0.14, 0.125
 _WIDEST, _HIGHEST = 1.5, 1.0
+_LEAST = 0.36  # height of a panel, below which a figure has no room for differences
 _NARROW = 0.85  # a panel below: smaller letters and markers, and no width in the middle
 _LOW = 0.6  # likewise, and a tick less
 _LETTER = 0.054  # width of a tick label's
@@ -97,7 +110,8 @@ def figure_by_width(runs: pd.DataFrame, artifact: Artifact) -> Figure:
     Returns:
         Lines of the mean over seeds with a band from the lowest to the highest; gradient flow on a
         logarithmic axis. Values that are not finite are left out, and a note counts the diverged
-        runs. Axes are in the order of parts, rows and columns.
+        runs. Axes are in the order of parts, rows and columns. Where the axis that dense and
+        sparse share hides their difference, a part with it follows that of the accuracy.
 
     Raises:
         ValueError: a line would mix several configurations.
@@ -109,18 +123,20 @@ def figure_by_width(runs: pd.DataFrame, artifact: Artifact) -> Figure:
     rows = _rows(runs, artifact)
     with style():
         widths = sorted(runs["dense_width"].unique())
-        sheet = _Sheet(
-            artifact,
-            columns,
-            rows,
-            widths,
-            note(runs, artifact, *_notes(runs, artifact, columns, rows)),
-        )
-        for number, measure in enumerate(artifact.measures):
+        cells = [[row.runs(runs, artifact.panels, name) for name in columns] for row in rows]
+        text = note(runs, artifact, *_notes(runs, artifact, columns, rows))
+        sheet = _Sheet(artifact, artifact.measures, columns, rows, widths, text)
+        if ACCURACY in artifact.measures and hides(_sharing(cells)):
+            with_differences = _with_differences(artifact.measures)
+            larger = _Sheet(artifact, with_differences, columns, rows, widths, f"{text} {NOTE}")
+            sheet = larger if larger.height >= _LEAST else sheet
+        for number, measure in enumerate(sheet.measures):
             panels = sheet.add_part(number, measure)
-            for row, of_row in zip(rows, panels, strict=True):
-                for name, panel in zip(columns, of_row, strict=True):
-                    cell = row.runs(runs, artifact.panels, name)
+            for of_row, of_cells in zip(panels, cells, strict=True):
+                for panel, cell in zip(of_row, of_cells, strict=True):
+                    if measure == DIFFERENCE:
+                        draw_difference(panel, cell, LOOK | sheet.line)
+                        continue
                     for architecture, look in DENSE_SPARSE.items():
                         own = cell[cell["architecture"] == architecture]
                         draw_line(panel, own, "dense_width", measure, look | sheet.line)
@@ -135,16 +151,20 @@ class _Sheet:
     def __init__(
         self,
         artifact: Artifact,
+        measures: Sequence[str],
         columns: list[str],
         rows: list[_Row],
         widths: list[float],
         text: str,
     ):
-        self.artifact, self.columns, self.rows, self.widths = artifact, columns, rows, widths
+        self.artifact, self.measures = artifact, measures
+        self.columns, self.rows, self.widths = columns, rows, widths
         self.left = _LEFT + (_DEPTH if rows[0].hidden_layers is not None else 0.0)
         wanted = self.left + _RIGHT + len(columns) * (_WIDEST + _GAP)
-        figure_width = min(TEXT_WIDTH, max(4.8, wanted))
-        self.width = min(_WIDEST, (figure_width - self.left - _RIGHT) / len(columns) - _GAP)
+        figure_width = page_width(artifact, len(columns), max(4.8, wanted))
+        self.width = (figure_width - self.left - _RIGHT) / len(columns) - _GAP
+        if not artifact.is_camera_ready:
+            self.width = min(_WIDEST, self.width)
         self.narrow = self.width < _NARROW
         self.line = {"markersize": 2.2, "linewidth": 1.0} if self.narrow else {}
         shown = {widths[0], widths[-1], *([] if self.narrow else [widths[len(widths) // 2]])}
@@ -155,19 +175,20 @@ class _Sheet:
         self.upright = (sum(letters) + len(letters) - 1) * _LETTER > 0.9 * self.width
         self.below = _BELOW + (max(letters) * _LETTER + 0.08 if self.upright else _LINE)
         self.titles = [self._column_title(name) for name in columns]
-        title, text = wrapped_title(artifact, figure_width), wrapped_note(text, figure_width)
-        several = len(artifact.measures) > 1
+        title = wrapped_title(artifact, figure_width)
+        text = foot_note(artifact, text, figure_width)
+        several = len(measures) > 1
         heading = 0.22 if several else 0.0
         self.above = heading + _LINE * max(name.count("\n") + 1 for name in self.titles) + 0.05
-        top = 0.12 + 0.16 * (title.count("\n") + 1)
-        bottom = 0.35 + _NOTE_LINE * (text.count("\n") + 1)
+        top = 0.12 + 0.16 * (title.count("\n") + 1) if title else 0.04
+        bottom = 0.35 + _NOTE_LINE * (text.count("\n") + 1) if text else 0.3
         self.offsets = _offsets(rows)
-        fixed = top + bottom + len(artifact.measures) * (self.above + self.offsets[-1] + self.below)
-        self.height = min(_HIGHEST, (_PAGE - fixed) / len(artifact.measures) / len(rows))
+        fixed = top + bottom + len(measures) * (self.above + self.offsets[-1] + self.below)
+        self.height = min(_HIGHEST, (_PAGE - fixed) / len(measures) / len(rows))
         self.low = self.height < _LOW
         self.part = self.above + self.offsets[-1] + len(rows) * self.height + self.below
         self.top, self.heading = top, heading
-        total = top + bottom + len(artifact.measures) * self.part
+        total = top + bottom + len(measures) * self.part
         self.figure = Figure(figsize=(figure_width, total))
         self.figure.set_layout_engine("none")
         self._text(figure_width / 2, 0.08, title, fontsize=9, ha="center", va="top")
@@ -175,11 +196,13 @@ class _Sheet:
             Line2D([], [], label=labels.ARCHITECTURE_LABELS[name], **look)
             for name, look in DENSE_SPARSE.items()
         ]
+        if DIFFERENCE in measures:
+            lines.append(Line2D([], [], label="Sparse − dense", **LOOK))
         self.figure.legend(
             handles=lines,
             loc="center",
             bbox_to_anchor=(0.5, (bottom - 0.12) / total),
-            ncols=2,
+            ncols=len(lines),
             handlelength=3,
         )
         self._text(figure_width / 2, total - bottom + 0.27, text, fontsize=7, ha="center", va="top")
@@ -226,13 +249,10 @@ class _Sheet:
 
     def scale(self, panels: list[list[Axes]], measure: str) -> None:
         """A few ticks on the y axes, once all is drawn; none on one without any line."""
-        sharing = (
-            [[panel for of_row in panels for panel in of_row]]
-            if len(panels) <= _SHARING
-            else panels
-        )
-        for alike in sharing:
-            if any(panel.lines for panel in alike):
+        for alike in _sharing(panels):
+            if measure == DIFFERENCE:
+                scale_differences(alike[0], ticks=3 if self.low else 5)
+            elif any(panel.lines for panel in alike):
                 scale_y(alike[0], measure, ticks=3 if self.low else 4)
             else:
                 alike[0].yaxis.set_major_locator(NullLocator())
@@ -292,6 +312,16 @@ class _Sheet:
         """Text at inches from the left and from the top."""
         figure_width, figure_height = self.figure.get_size_inches()
         self.figure.text(x / figure_width, 1 - y / figure_height, text, **look)
+
+
+def _sharing(rows: list[list[Item]]) -> list[list[Item]]:
+    """What shares a y axis: the panels of a row, or where there are few rows, all."""
+    return [list(itertools.chain(*rows))] if len(rows) <= _SHARING else rows
+
+
+def _with_differences(measures: Sequence[str]) -> list[str]:
+    place = list(measures).index(ACCURACY) + 1
+    return [*measures[:place], DIFFERENCE, *measures[place:]]
 
 
 def _rows(runs: pd.DataFrame, artifact: Artifact) -> list[_Row]:

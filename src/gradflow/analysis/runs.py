@@ -75,6 +75,7 @@ class Artifact:
     reduced: dict[str, str] = dataclasses.field(default_factory=dict)
     initialisation: str = ""  # of its variant
     precision: str = ""  # likewise
+    layout: str = "report"  # of a figure; or single_column, double_column of a paper's page
 
     @classmethod
     def from_json(cls, text: str) -> Artifact:
@@ -85,6 +86,11 @@ class Artifact:
             if key in known:
                 plain[key] = tuple(value) if isinstance(value, list) else value
         return cls(**plain)
+
+    @property
+    def is_camera_ready(self) -> bool:
+        """Whether a figure is drawn for a paper: in the width of a column, without title and note."""
+        return self.layout != "report"
 
     @property
     def planned(self) -> int:

@@ -106,9 +106,8 @@ def read_reference(results: Path, scale: str, current: Config) -> Reference:
     scales = {scale: kept.model_copy(update={"studies": chosen})}
     if FULL in config.scales:  # what the kept scale leaves out is told against it
         scales.setdefault(FULL, config.scales[FULL])
-    return Reference(
-        Grid(config.model_copy(update={"scales": scales, "artifacts": current.artifacts})), scale
-    )
+    drawn = {"artifacts": current.artifacts, "figures": current.figures}
+    return Reference(Grid(config.model_copy(update={"scales": scales, **drawn})), scale)
 
 
 def keep_reference(

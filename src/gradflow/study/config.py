@@ -113,6 +113,10 @@ class ArtifactEntry(Strict):
     where: dict[Column, Any] = {}  # a value, or a list of them
 
 
+# how figures are drawn: for the report, or camera-ready in one or both columns of a page
+Layout = Literal["report", "single_column", "double_column"]
+
+
 class Config(Strict):
     """All of config.yaml."""
 
@@ -122,6 +126,7 @@ class Config(Strict):
     studies: dict[Name, Study]
     scales: dict[Name, Scale]
     artifacts: dict[Name, ArtifactEntry]
+    figures: Layout = "report"
     partial: Annotated[bool, Field(strict=False)] = (
         False  # on the command line: make everything from existing logs
     )

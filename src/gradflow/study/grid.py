@@ -141,6 +141,7 @@ class Grid:
                 **{name: settings[name] for name in OF_CAPTIONS if name in settings},
                 **({} if kind.runs == "none" else {"image_sides": _image_sides(plans)}),
                 **({} if kind.runs == "none" else {"reduced": self._reduced(scale, studies)}),
+                **({"layout": self.config.figures} if kind.shape == "figure" else {}),
                 "planned_runs": _planned_runs(plans, artifact),
                 "seeds": sorted({seed for plan in plans for seed in plan.seeds}),
                 "percents": sorted({percent for plan in plans for percent in plan.percents}),

@@ -35,6 +35,7 @@ SENTENCES = {
         "studies": "Sets of configurations on one data set each, by name.",
         "scales": "Sizes of the whole study, by name; each is a target of snakemake.",
         "artifacts": "Tables and figures, by name; each is a target of snakemake.",
+        "figures": "For the report, with title and note, or without them for one or both columns of a page.",
         "partial": "Whether everything is made from the logs there are, without training.",
     },
     "DatasetChoice": {
