@@ -1,7 +1,7 @@
 # What stands in the report and where. `--report` itself asks for captions, categories and labels, so that changing them
 # redraws nothing.
 from gradflow.report import captions
-from gradflow.report.scaling import config_json, scorecard_json
+from gradflow.report.scaling import config_json, report_json, scorecard_json
 
 
 report: "../src/gradflow/report/templates/first_page.rst"
@@ -68,6 +68,10 @@ def compared_tables(wildcards):
 def plan_of_scorecard(wildcards):
     grid, scale = drawn_from(wildcards.scale)
     return scorecard_json(grid, scale, GRID)
+
+
+def plan_of_report(wildcards):
+    return report_json(*drawn_from(wildcards.scale))
 
 
 def study_of_configuration(wildcards):

@@ -19,8 +19,8 @@ from gradflow.study.memory import memory_mb
 from gradflow.study.datasets import SHAPES
 from gradflow.study.config_file import check_config_file, typed
 from gradflow.study.kinds import KINDS
-from gradflow.study.names import artifact_groups, report_target
 from gradflow.study.grid import Grid
+from gradflow.study.names import archive_target, artifact_groups, report_target
 from gradflow.workflow import slurm_watch, warm
 from gradflow.workflow.commands import load_scripts_and_kernels
 from gradflow.workflow.draw import load_libraries
@@ -322,6 +322,11 @@ def artifact_files(folder):
 
 def scale_pages(folder):
     """What is made of a scale as a whole, beside its artifacts."""
+    return [*archived_pages(folder), f"results/{folder}/report.html"]
+
+
+def archived_pages(folder):
+    """Those of them that Snakemake's report has."""
     return [
         f"results/{folder}/{name}"
         for name in ("scorecard.csv", "scorecard.html", "provenance.html")

@@ -1,5 +1,10 @@
-# The pages that are made for the report, and a target that writes it. Its assets are in snakemake's own package: nothing
-# is downloaded.
+# The pages of a scale: its report, which stands alone, and the archive of all its files, which Snakemake writes. The
+# latter's assets are in snakemake's own package: nothing is downloaded.
+
+
+def templates(*names):
+    """Templates of the library's report."""
+    return [str(HERE / "src/gradflow/report/templates" / name) for name in names]
 
 
 rule scorecard:
@@ -8,7 +13,7 @@ rule scorecard:
         tables=compared_tables,
         script=f"{SCRIPTS}/scorecard.py",
         modules=modules_of("scorecard"),
-        template=str(HERE / "src/gradflow/report/templates/scorecard.html"),
+        templates=templates("scorecard.html", "rules.html"),
     output:
         csv=report(
             "results/{scale}/scorecard.csv",
@@ -42,7 +47,7 @@ rule describe_runs:
         studies=scale_studies,
         script=f"{SCRIPTS}/describe_runs.py",
         modules=modules_of("describe_runs"),
-        template=str(HERE / "src/gradflow/report/templates/provenance.html"),
+        templates=templates("provenance.html"),
     output:
         html=report(
             "results/{scale}/provenance.html",
@@ -66,21 +71,44 @@ rule describe_runs:
         " --html {output.html:q} 2> {log:q}"
 
 
-# `snakemake SCALE --report FILE` on what is finished by now; this snakemake holds the results folder for it
 rule write_report:
     input:
         artifacts=lambda wildcards: artifact_files(wildcards.scale),
-        pages=lambda wildcards: scale_pages(wildcards.scale),
-        captions=[
-            str(HERE / f"src/gradflow/report/templates/{name}.rst")
-            for name in ("first_page", "artifact", "scorecard", "provenance")
-        ],
-        modules=imported_files(FOLDERS, "gradflow.report.captions"),
-        style=str(HERE / "src/gradflow/report/templates/report.css"),
+        scorecard="results/{scale}/scorecard.csv",
+        studies=scale_studies,
+        script=f"{SCRIPTS}/write_report.py",
+        modules=modules_of("write_report"),
+        templates=templates("report.html", "page.css", "rules.html"),
     output:
         html="results/{scale}/report.html",
     log:
         "results/{scale}/logs/report.log",
+    wildcard_constraints:
+        scale=DRAWN,
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        plan=plan_of_report,
+    shell:
+        DRAW
+        + " {input.script:q} --plan {params.plan:q} --folder results/{wildcards.scale} --html {output.html:q} 2> {log:q}"
+
+
+# `snakemake SCALE --report FILE` on what is finished by now; this snakemake holds the results folder for it
+rule write_archive:
+    input:
+        artifacts=lambda wildcards: artifact_files(wildcards.scale),
+        pages=lambda wildcards: archived_pages(wildcards.scale),
+        captions=templates(
+            "first_page.rst", "artifact.rst", "scorecard.rst", "provenance.rst"
+        ),
+        modules=imported_files(FOLDERS, "gradflow.report.captions"),
+        style=templates("archive.css"),
+    output:
+        html="results/{scale}/archive.html",
+    log:
+        "results/{scale}/logs/archive.log",
     wildcard_constraints:
         scale=DRAWN,
     localrule: True
@@ -101,6 +129,12 @@ for scale in CONFIG.scales:
         input:
             f"results/{scale}/report.html",
 
+    rule:
+        name:
+            archive_target(scale)
+        input:
+            f"results/{scale}/archive.html",
+
 
 # of every scale that is kept
 rule:
@@ -108,3 +142,10 @@ rule:
         report_target(REFERENCE)
     input:
         [f"results/{folder}/report.html" for folder in KEPT.values()],
+
+
+rule:
+    name:
+        archive_target(REFERENCE)
+    input:
+        [f"results/{folder}/archive.html" for folder in KEPT.values()],

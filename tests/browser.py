@@ -22,13 +22,14 @@ needs_browser = pytest.mark.skipif(
 # Chromium's own requests, which no switch ends for good; the page's would have other hosts.
 OWN_HOSTS = {
     "clients2.google.com",
+    "www.google.com",
     "update.googleapis.com",
     "accounts.google.com",
     "redirector.gvt1.com",
 }
 SWITCHES = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-default-apps", "--window-size=1280,1000",
+    "--disable-component-update", "--disable-sync", "--disable-default-apps",
     "--host-resolver-rules=MAP * ~NOTFOUND",  # whatever is asked for, nothing leaves this machine
 )  # fmt: skip
 WATCH = """<script>window.problems = [];
@@ -46,7 +47,7 @@ class Visit:
     asked: set[str]  # hosts that were asked for something
 
 
-def visit(page: Path, script: str, folder: Path) -> Visit:
+def visit(page: Path, script: str, folder: Path, size: str = "1280,1000", *more: str) -> Visit:
     """Open a page and run a script in it.
 
     Args:
@@ -54,6 +55,8 @@ def visit(page: Path, script: str, folder: Path) -> Visit:
         script: the body of an async function; `pause()` waits for the page to draw. What it returns
             becomes JSON.
         folder: an empty one to work in.
+        size: of the window, in pixels.
+        more: switches of Chromium.
     """
     assert CHROMIUM
     text = page.read_text(encoding="utf-8")
@@ -70,7 +73,7 @@ def visit(page: Path, script: str, folder: Path) -> Visit:
     watched.write_text(text[:head] + WATCH + text[head:end] + run + text[end:], encoding="utf-8")
     log = folder / "net.json"
     done = subprocess.run(
-        [CHROMIUM, *SWITCHES, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}",
+        [CHROMIUM, *SWITCHES, *more, f"--window-size={size}", f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}",
          "--virtual-time-budget=60000", "--dump-dom", watched.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
@@ -85,7 +88,7 @@ def screenshot(page: Path, png: Path, folder: Path) -> None:
     """Save what a page looks like in a window of 1280 by 1000 pixels."""
     assert CHROMIUM
     subprocess.run(
-        [CHROMIUM, *SWITCHES, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000",
+        [CHROMIUM, *SWITCHES, "--window-size=1280,1000", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000",
          f"--screenshot={png}", page.as_uri()],
         capture_output=True, timeout=120, check=True,
     )  # fmt: skip

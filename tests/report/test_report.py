@@ -1,4 +1,4 @@
-"""The report: made by the real snakemake, opened in a browser, its numbers held against the tables they come from."""
+"""The archive and the report: made by the real snakemake, opened in a browser, its numbers held against the tables they come from."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with the report of made-up runs."""
     project = new_project(tmp_path_factory.mktemp("report") / "project", some_artifacts)
     keep_made_up(project)
-    code, output = project.snakemake("report_reference")
-    log = project.results / "reference" / "smoke" / "logs" / "report.log"
+    code, output = project.snakemake("archive_reference", "report_reference")
+    log = project.results / "reference" / "smoke" / "logs" / "archive.log"
     assert code == 0, output + (log.read_text() if log.exists() else "")
     return project
 
@@ -148,8 +148,8 @@ def test_the_scorecard_holds_the_numbers_of_the_tables(reported: Project) -> Non
 
 
 @needs_browser
-def test_the_report_in_a_browser(reported: Project, tmp_path: Path) -> None:
-    found = visit(reported.results / "reference" / "smoke" / "report.html", WALK, tmp_path)
+def test_the_archive_in_a_browser(reported: Project, tmp_path: Path) -> None:
+    found = visit(reported.results / "reference" / "smoke" / "archive.html", WALK, tmp_path)
     assert found.problems == []
     assert found.asked == set()
     said, parts = found.told, scorecard(reported)
@@ -203,13 +203,23 @@ def test_the_browser_tells_what_a_page_asks_for_and_does_wrong(tmp_path: Path) -
     assert any("missing is not defined" in problem for problem in found.problems)
 
 
-def test_captions_change_the_report_alone_and_nothing_is_missing_twice(reported: Project) -> None:
-    assert not reported.plan("report_reference").jobs
+def test_the_report_has_all_that_the_scale_has(reported: Project) -> None:
+    text = (reported.results / "reference" / "smoke" / "report.html").read_text()
+    assert "196 of 210 planned runs" in text and f"Trained on {DEVICE} (196 runs)." in text
+    for name in ARTIFACTS:
+        assert f'id="{name}"' in text
+    for name in scorecard(reported)["claim"]:
+        assert f'id="claim-{name}"' in text
+    assert reported.plan("report_reference").jobs == []
+
+
+def test_captions_change_the_archive_alone_and_nothing_is_missing_twice(reported: Project) -> None:
+    assert not reported.plan("archive_reference").jobs
     template = reported.folder / "src/gradflow/report/templates/artifact.rst"
     whole = template.read_text()
     template.write_text(whole + "\nMore to say.\n")
     try:
-        assert reported.plan("report_reference").rules == {"write_report", "report_reference"}
+        assert reported.plan("archive_reference").rules == {"write_archive", "archive_reference"}
         assert not reported.plan("reference").jobs
     finally:
         template.write_text(whole)
@@ -217,7 +227,8 @@ def test_captions_change_the_report_alone_and_nothing_is_missing_twice(reported:
 
 def test_the_report_of_a_partial_study(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project", tiny)
-    project.make("report_smoke", "--config", "partial=true")
-    page = (project.results / "smoke" / "report.html").read_text()
-    assert "0 of 10 planned runs are finished" in page
+    project.make("report_smoke", "archive_smoke", "--config", "partial=true")
+    for name in ("report", "archive"):
+        page = (project.results / "smoke" / f"{name}.html").read_text()
+        assert "0 of 10 planned runs are finished" in page, name
     assert not (project.results / "smoke" / "runs").exists()

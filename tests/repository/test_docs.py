@@ -39,7 +39,9 @@ RUN = (
     "snakemake report_quick",
     "snakemake quick --config partial=true",
     "snakemake report_quick --config partial=true",
-    "snakemake quick --report report.html --report-stylesheet src/gradflow/report/templates/report.css",
+    "snakemake archive_quick",
+    "snakemake quick --report archive.html --report-stylesheet src/gradflow/report/templates/archive.css",
+    "snakemake quick --config figures=double_column",
     "gradflow provenance results/quick/tables/table4.csv --where optimizer=adam regularization=BN",
     "gradflow status",
     "gradflow plan",
@@ -53,6 +55,7 @@ RUN = (
     "gradflow unpack",
     "snakemake reference",
     "snakemake report_reference",
+    "snakemake archive_reference",
     "python -m benchmark --help",
     "gradflow status paper",
 )
@@ -93,7 +96,7 @@ ELSEWHERE = {
         f"python examples/{name}.py": "tests/repository/test_examples.py"
         for name in ("masks", "gradient_flow", "comparison")
     },
-    "snakemake quick results/quick/figures/flow_over_training/... --report report.html": "tests/report/test_report.py",
+    "snakemake quick results/quick/figures/flow_over_training/... --report archive.html": "tests/report/test_report.py",
 }
 
 
@@ -166,7 +169,8 @@ def test_they_work_one_after_another(project: Project) -> None:
         if command.startswith("gradflow jobs"):  # README: logs are dropped back
             shutil.copytree(project.folder / "elsewhere", project.results, dirs_exist_ok=True)
     for file in (
-        "report.html",
+        "archive.html",
+        "results/quick/archive.html",
         "results/quick/report.html",
         "results/reference/fashion_mnist_reduced/report.html",
     ):

@@ -24,7 +24,7 @@ from gradflow.study.datasets import SHAPES
 from gradflow.study.grid import Grid
 from gradflow.study.job import Configuration, Job, Settings, dense_width
 from gradflow.study.kinds import KINDS
-from gradflow.study.names import artifact_groups, report_target
+from gradflow.study.names import archive_target, artifact_groups, report_target
 from gradflow.study.plan import Plan
 from gradflow.study.resolve import plan_study
 from gradflow.workflow.target_names import rule_names
@@ -455,8 +455,9 @@ CLASHES = {
     "effect_table": "a rule of the workflow has this name",
     "train_mlp": "a rule of the workflow has this name",
     "benchmark": "a rule of the workflow has this name",
-    "report_quick": "the report of a scale has this name",
-    "report_reference": "the report of a scale has this name",
+    "report_quick": "the report or archive of a scale has this name",
+    "report_reference": "the report or archive of a scale has this name",
+    "archive_quick": "the report or archive of a scale has this name",
     "figure2": "this stands for figure2a and figure2b and figure2c and figure2d together",
     "logs": "the name is taken by a folder or target",
     "tables": "the name is taken by a folder or target",
@@ -484,7 +485,8 @@ def test_every_rule_that_is_written_out_is_found() -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
     listed = set(done.stdout.split())
     of_names = {*KINDS, *SHIPPED["scales"], *SHIPPED["artifacts"]}
-    of_names |= {report_target(scale) for scale in [*SHIPPED["scales"], "reference"]}
+    for named in (report_target, archive_target):
+        of_names |= {named(scale) for scale in [*SHIPPED["scales"], "reference"]}
     of_names |= {
         f"reference_{path.parent.name}" for path in ROOT.glob("results/reference/*/studies")
     }

@@ -26,7 +26,14 @@ from gradflow.analysis.signed_ranks import EXACT_PAIRS, tails_of_rows
 from gradflow.analysis.stats import DECIMALS, MINIMUM, bootstrap_interval, signed_rank_test
 from gradflow.analysis.tables import Page, p_value_style
 from gradflow.paper.cells import CELL, Runs, differences_of, home_tables, pairs_of_cells, read_runs
-from gradflow.paper.long_pages import cell_index, long_page, number, with_interval, yes_no
+from gradflow.paper.long_pages import (
+    cell_index,
+    long_page,
+    number,
+    there_first,
+    with_interval,
+    yes_no,
+)
 from gradflow.paper.published import BEST, PublishedPValue, distinct_p_values, load_p_values
 
 Floats = NDArray[np.floating[Any]]
@@ -343,7 +350,7 @@ def effect_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
         styles.append({"p": p_value_style(head["p_value"])})
         heads.append(head)
     frame = pd.DataFrame(heads).reset_index(drop=True)
-    order = frame["tables"].sort_values(kind="stable").index
+    order = there_first(frame, "p_value").index
     decided = frame["decided"].dropna().astype(bool)
     notes = (
         extent(runs.together, artifact) + f" {len(artifact.seeds)} seeds a width are planned.",

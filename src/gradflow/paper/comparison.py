@@ -20,7 +20,14 @@ from gradflow.analysis.runs import Artifact, extent
 from gradflow.analysis.stats import MINIMUM, signed_rank_test
 from gradflow.analysis.tables import Page, p_value_style
 from gradflow.paper.cells import CELL, Runs, differences_of, home_tables, pairs_of_cells, read_runs
-from gradflow.paper.long_pages import cell_index, long_page, number, with_interval, yes_no
+from gradflow.paper.long_pages import (
+    cell_index,
+    long_page,
+    number,
+    there_first,
+    with_interval,
+    yes_no,
+)
 from gradflow.paper.published import (
     PublishedMean,
     PublishedPValue,
@@ -176,8 +183,11 @@ def mean_rows(published: Sequence[PublishedMean], runs: Runs, artifact: Artifact
 
 
 def p_value_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
-    """Arrange `p_value_rows`: a line a cell, blocks of the tables that print it, both p-values coloured."""
-    rows = rows.sort_values("tables", kind="stable")
+    """Arrange `p_value_rows`: a line a cell, blocks of the tables that print it, both p-values coloured.
+
+    What we have comes first.
+    """
+    rows = there_first(rows, "ours")
     lines, styles = [], []
     for row in rows.to_dict("records"):
         lines.append(

@@ -30,6 +30,18 @@ def long_page(
     return Page(title, {"html": plain, "latex": latex}, css, notes, scale=scale, long=True)
 
 
+def there_first(rows: pd.DataFrame, ours: str) -> pd.DataFrame:
+    """Cells in the order of the tables that print them, those without a number of ours last.
+
+    Args:
+        rows: with `tables`.
+        ours: the column that is empty where no run has been made.
+    """
+    missing = rows[ours].isna()
+    order = rows.assign(missing=missing).sort_values(["missing", "tables"], kind="stable").index
+    return rows.loc[order]
+
+
 def cell_index(rows: pd.DataFrame) -> pd.Index:
     """The row headings of cells: tables, data set, learning rate, regularization or activation, optimizer."""
     return pd.MultiIndex.from_tuples(

@@ -70,7 +70,7 @@ def caption(grid: Grid, scale: str, folder: Path, name: str) -> str:
         paragraphs += [
             escape(extent(runs, artifact)),
             escape(_planned(artifact)),
-            escape(_devices(folder, runs)),
+            escape(trained_on(folder, runs)),
         ]
     return "\n\n".join(filter(None, paragraphs))
 
@@ -103,7 +103,7 @@ def _planned(artifact: Artifact) -> str:
     return f"Planned: {len(artifact.seeds)} {many} ({seeds}), {len(artifact.percents)} dense widths or densities."
 
 
-def _devices(folder: Path, runs: pd.DataFrame) -> str:
+def trained_on(folder: Path, runs: pd.DataFrame) -> str:
     """Where the runs were trained, by their logs' own word."""
     from gradflow.training.run_log import RUN_COLUMNS
 

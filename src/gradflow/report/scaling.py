@@ -76,6 +76,16 @@ def scorecard_json(grid: Grid, scale: str, full: Grid) -> str:
     )
 
 
+def report_json(grid: Grid, scale: str) -> str:
+    """What the report's script is told: the artifacts in their order, as JSON."""
+    artifacts = {}
+    for name in grid.artifacts(scale):
+        entry = json.loads(grid.artifact_json(scale, name))
+        # the kinds that list their configurations have said so in their tables
+        artifacts[name] = entry | {"kind": grid.config.artifacts[name].kind, "configurations": []}
+    return json.dumps({"scale": scale, "artifacts": artifacts})
+
+
 def config_json(grid: Grid, scale: str) -> str:
     """The configuration that a scale's runs follow, without what is only drawn from them, as canonical JSON."""
     whole = grid.config.model_dump(exclude_none=True)

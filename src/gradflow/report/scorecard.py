@@ -30,6 +30,7 @@ COLUMNS = [
     "part", "name", "title", "verdict", "said", "measure", "ours", "theirs", "agreeing", "compared", "published", "expected",
     "finished", "planned", "note",
 ]  # fmt: skip
+WHOLE = ("agreeing", "compared", "published", "finished", "planned")  # numbers
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def scorecard_rows(
     Raises:
         ValueError: a file cannot be read; the message names it.
     """
-    found = {request.kinds[path.stem]: _read(path) for path in tables}
+    found = {request.kinds[path.stem]: read_table(path) for path in tables}
     all_rows = read_rows(studies)
     rows = _claims(found.get("check_claims"))
     for name, plain in sorted(
@@ -107,12 +108,24 @@ def scorecard_rows(
         }
         for row in request.scaled_down
     ]
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    whole = ["agreeing", "compared", "published", "finished", "planned"]
-    return frame.astype(dict.fromkeys(whole, "Int64"))
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(WHOLE, "Int64"))
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_scorecard(path: Path) -> pd.DataFrame:
+    """A scorecard as `scorecard_rows` made it.
+
+    Raises:
+        ValueError: it cannot be read; the message names it.
+    """
+    return read_table(path).astype(dict.fromkeys(WHOLE, "Int64"))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV of this scale, with empty cells as NaN and `NaN` as text.
+
+    Raises:
+        ValueError: it cannot be read; the message names it.
+    """
     try:
         return pd.read_csv(path, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:

@@ -6,6 +6,7 @@ ones.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from gradflow.study.job import REGULARIZATIONS
@@ -89,6 +90,23 @@ def label(column: str, name: str) -> str:
     return labels.get(column, {}).get(name, name.replace("_", " "))
 
 
+_STUDY_WORDS = {
+    "wide resnet": "Wide ResNet", "low": "low learning rate", "high": "high learning rate", "bn": "BN", "adamw": "AdamW",
+}  # fmt: skip
+
+
+def study_label(name: str) -> str:
+    """A study by its name in words: `fashion_mnist_low` is `Fashion-MNIST, low`."""
+    words = name
+    for dataset, written in DATASET_LABELS.items():
+        words = re.sub(rf"(?:^|_){dataset}(?:_|$)", f", {written}, ", words)
+    parts = [part.replace("_", " ").strip() for part in words.split(", ")]
+    text = ", ".join(filter(None, parts))
+    for plain, written in _STUDY_WORDS.items():
+        text = re.sub(rf"\b{plain}\b", written, text)
+    return text[:1].upper() + text[1:]
+
+
 def measure_html(measure: str) -> str:
     """A measure's name in HTML, for example `EGF<sub>2</sub>`."""
     norm = measure[-1]
@@ -99,6 +117,14 @@ def typeset(title: str) -> str:
     """A title of config.yaml with the measures' names (`EGF_1`, `||g||_2`) as mathematical text of matplotlib."""
     for plain, measure in _PLAIN_MEASURES.items():
         title = title.replace(plain, MEASURE_LABELS[measure])
+    return title
+
+
+def plain_measures(title: str) -> str:
+    """A title of config.yaml with the measures' names in Unicode: `EGF₂`, `‖g‖₁`."""
+    for plain in _PLAIN_MEASURES:
+        number = "₁₂"[int(plain[-1]) - 1]
+        title = title.replace(plain, f"EGF{number}" if plain.startswith("EGF") else f"‖g‖{number}")
     return title
 
 

@@ -12,12 +12,19 @@ from gradflow.study.kinds import ENDINGS, KINDS
 
 # of results/, and of a scale there
 FOLDERS = {"data", "runs", "studies", "provenance", "state", "logs", "reference", *ENDINGS}
-TARGETS = {"all", "help", "report"}
+# that a scale has, beside its tables and figures
+PAGES = ("scorecard.csv", "scorecard.html", "provenance.html", "report.html", "archive.html")
+TARGETS = {"all", "help", "report", "archive"}
 
 
 def report_target(scale: str) -> str:
     """The target that makes a scale's report."""
     return "report" if scale == "paper" else f"report_{scale}"
+
+
+def archive_target(scale: str) -> str:
+    """The target that makes a scale's archive: all its files in one, by Snakemake."""
+    return "archive" if scale == "paper" else f"archive_{scale}"
 
 
 def artifact_groups(artifacts: Iterable[str]) -> dict[str, list[str]]:
@@ -38,7 +45,8 @@ def name_mistakes(names: Mapping[str, Collection[str]], rules: Collection[str]) 
     """
     scales, artifacts = names["scales"], names["artifacts"]
     groups = artifact_groups(artifacts)
-    reports = {report_target(scale) for scale in [*scales, "reference"]}
+    of_scales = [*scales, "reference"]
+    reports = {named(scale) for named in (report_target, archive_target) for scale in of_scales}
     for section, of_section in names.items():
         for name in of_section:
             if name in FOLDERS | TARGETS:
@@ -46,7 +54,7 @@ def name_mistakes(names: Mapping[str, Collection[str]], rules: Collection[str]) 
             elif section != "variants" and (name in rules or name in KINDS):
                 yield f"{section}.{name}: a rule of the workflow has this name; choose another"
             elif section in ("scales", "artifacts") and name in reports:
-                yield f"{section}.{name}: the report of a scale has this name; choose another"
+                yield f"{section}.{name}: the report or archive of a scale has this name; choose another"
             elif section in ("scales", "artifacts") and name in groups:
                 yield (
                     f"{section}.{name}: this stands for {' and '.join(groups[name])} together; "

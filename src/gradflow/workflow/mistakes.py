@@ -16,6 +16,7 @@ from pathlib import Path
 
 from gradflow.report.reference import NAME as REFERENCE
 from gradflow.study.grid import Grid
+from gradflow.study.names import archive_target
 from gradflow.training.device_name import check_device_here, device_name
 from gradflow.workflow.target_names import wrong_target
 
@@ -94,7 +95,5 @@ class Answers:
 
 
 def _not_made(found: re.Match[str]) -> str:
-    report = "report" if found[2] == "paper" else f"report_{found[2]}"
-    return (
-        f"{found[1]} is not made yet; snakemake {report} makes what is missing and then the report"
-    )
+    archive = archive_target(found[2])
+    return f"{found[1]} is not made yet; snakemake {archive} makes what is missing and then that report"

@@ -15,7 +15,7 @@ from gradflow.study.grid import Grid
 from gradflow.study.job import Job
 from gradflow.study.kinds import KINDS
 from gradflow.study.memory import disk_bytes
-from gradflow.study.names import artifact_groups
+from gradflow.study.names import PAGES, artifact_groups
 from gradflow.study.work import DeviceType
 from gradflow.text import count, nearest
 from gradflow.workflow.missing import comes_back, is_pretrained, unfinished_runs
@@ -92,10 +92,10 @@ def resolve(grid: Grid, target: str, scale: str) -> Need:
         TargetError: there is no such target; the message names the nearest one.
     """
     config = grid.config
-    if target in ("all", "report"):
+    if target in ("all", "report", "archive"):
         target = "paper"
-    if target.removeprefix("report_") in config.scales:
-        target = target.removeprefix("report_")
+    if (of := re.sub("^(report|archive)_", "", target)) in config.scales:
+        target = of
     if target in config.scales:
         return Need(target, _drawn(grid, target, grid.artifacts(target)))
     if target in config.artifacts:
@@ -120,7 +120,7 @@ def _resolve_file(grid: Grid, target: str, scale: str, rest: str) -> Need:
         raise TargetError(
             f"{target}: there is no scale {scale}{nearest(scale, config.scales, LISTED)}"
         )
-    if rest in ("report.html", "scorecard.csv", "scorecard.html", "provenance.html"):
+    if rest in PAGES:
         return Need(scale, tuple(config.scales[scale].studies))
     if flow := re.fullmatch(r"figures/flow_over_training/([^/]+)/([^/]+)/(.+)\.(pdf|png)", rest):
         if study := grid.study_of(scale, flow[1], flow[2], flow[3]):

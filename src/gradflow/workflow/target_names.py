@@ -11,10 +11,9 @@ from pathlib import Path
 
 from gradflow.study.grid import Grid
 from gradflow.study.kinds import ENDINGS, KINDS
-from gradflow.study.names import artifact_groups, report_target
+from gradflow.study.names import PAGES, archive_target, artifact_groups, report_target
 from gradflow.text import listed, nearest_name
 
-PAGES = ("scorecard.csv", "scorecard.html", "provenance.html", "report.html")
 FLOW = "figures/flow_over_training"
 
 
@@ -34,7 +33,8 @@ def target_names(grid: Grid, reference: str) -> list[str]:
     """
     scales, artifacts = list(grid.config.scales), list(grid.config.artifacts)
     groups = artifact_groups(artifacts)
-    reports = [report_target(scale) for scale in dict.fromkeys(["paper", *scales, reference])]
+    homes = dict.fromkeys(["paper", *scales, reference])
+    reports = [named(scale) for named in (report_target, archive_target) for scale in homes]
     return ["all", *scales, reference, *artifacts, *sorted(groups), *reports, "benchmark", "help"]
 
 
