@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 # one thread a process, as jobs have: two threads a test on two cores mostly wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# how long an example takes is up to the machine and its other load
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 # Triton's kernels run in its interpreter, where there is no GPU to run them
 if os.environ.get("GRADFLOW_TEST_DEVICE", "cpu") == "cpu":
     os.environ.setdefault("TRITON_INTERPRET", "1")

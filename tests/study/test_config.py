@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from project import environment
 
@@ -573,9 +573,7 @@ MUTATIONS = st.sampled_from([drop, replace, misspell, double])
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+@settings(max_examples=400, derandomize=True)
 @given(st.data())
 def test_no_mutation_breaks_anything_but_the_configuration(data: st.DataObject) -> None:
     raw = copy.deepcopy(SHIPPED)

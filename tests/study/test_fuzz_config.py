@@ -65,9 +65,7 @@ def texts(draw: st.DrawFn) -> bytes:
     return content
 
 
-@settings(
-    max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+@settings(max_examples=250, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(texts())
 def test_any_text_is_a_configuration_or_refused_in_sentences(
     tmp_path: Path, content: bytes

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from faults import state_of
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from project import STUDY, TABLE, Project, copy_of
@@ -198,10 +198,7 @@ class Results(RuleBasedStateMachine):
 
 
 TestResults = pytest.mark.slow(Results.TestCase)
-TestResults.settings = settings(
-    max_examples=25, stateful_step_count=12, deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)  # fmt: skip
+TestResults.settings = settings(max_examples=25, stateful_step_count=12)
 
 
 # --- the same by the real snakemake ---------------------------------------------------------------

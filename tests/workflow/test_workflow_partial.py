@@ -231,7 +231,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     return [*words, "--", *targets] if targets or takes_several else words
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(command_lines())
 def test_partial_mode_is_asked_for_the_same(words: list[str]) -> None:
     parser = get_argument_parser()
