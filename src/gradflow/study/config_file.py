@@ -1,8 +1,12 @@
-"""The text of config.yaml, before its meaning: broken YAML and keys that stand there twice are told with their line."""
+"""The text of config.yaml, before its meaning: broken YAML and keys that stand there twice are told with their line.
+
+`python -m gradflow.study.config_file FILE` looks at a file and prints what is wrong with it.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -151,3 +155,18 @@ def typed(value: Any) -> Any:
             return value
         return plain if isinstance(plain, bool | int | float) else value
     return value
+
+
+def main() -> int:
+    """Look at the files that are named; 1 and a sentence at the first that is wrong."""
+    try:
+        for path in sys.argv[1:]:
+            check_config_file(Path(path))
+    except ConfigError as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
