@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from gpu_layout import as_on_a_gpu
 from plain import (
     DEVICE,
     assert_masked_weights_zero,
@@ -19,14 +20,15 @@ from plain import (
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gradflow.networks import rectified_norm
 from gradflow.networks.batched_product import feature_major_product
 from gradflow.networks.mlp import StackedBatchNorm
 from gradflow.study.job import PAPER_OPTIMIZERS, Job, Settings
 from gradflow.training.cohort import Cohort
-from gradflow.training.fused import operations
+from gradflow.training.fused import operations, update
 from gradflow.training.fused.update import SWITCH, fused_wanted
 from gradflow.training.optimizers import STATE
-from gradflow.training.stack import Stack, lie_as_gpus_like
+from gradflow.training.stack import Stack
 from gradflow.training.step_choice import SWITCH as STEP
 
 pytest.importorskip("triton", reason="Triton comes with torch for CUDA")
@@ -174,13 +176,8 @@ def test_tensors_that_lie_otherwise_are_refused() -> None:
 
 
 def train_fused(job: Job, monkeypatch: pytest.MonkeyPatch) -> Cohort:
-    """Train as a GPU would: fused, everything in memory as it likes it."""
-    monkeypatch.setenv(SWITCH, "on")
-    cohort = Cohort(job, make_data(), DEVICE)
-    for stack in cohort.stacks:
-        assert stack.fused
-        lie_as_gpus_like(stack.network, job.settings.precision)
-        stack.masks = stack.masks and [mask.to(torch.uint8) for mask in stack.masks]
+    """Train as a GPU would."""
+    cohort = as_on_a_gpu(job, monkeypatch)
     assert cohort.train(job.epochs)
     return cohort
 
@@ -229,6 +226,63 @@ def test_learned_activations_and_moving_masks_fused(monkeypatch: pytest.MonkeyPa
         mask_update="set", mask_update_interval=3,
     )  # fmt: skip
     assert_fused_agrees(job, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        pytest.param(
+            make_job("adam", "DA_L2_SC_BN", percents=(30, 70), precision="tf32x3", epochs=13),
+            marks=pytest.mark.slow,
+        ),
+        make_job("momentum", "BN", percents=(30,), precision="float32", epochs=13),
+        make_wide_resnet_job("rmsprop", precision="tf32", epochs=13),
+        pytest.param(
+            make_wide_resnet_job("adagrad", precision="float32", epochs=13), marks=pytest.mark.slow
+        ),
+    ],
+    ids=["mlp-tf32x3", "mlp-float32", "wide-resnet-tf32", "wide-resnet-float32"],
+)
+def test_whole_steps_by_the_kernels(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interpreted, on the very tensors of a step: nothing lies otherwise than a kernel is told."""
+    expected, ours = (as_on_a_gpu(job, monkeypatch) for _ in range(2))
+    launched: dict[str, int] = {}
+
+    def noted(launch: Any) -> Any:
+        def run(*arguments: Any) -> None:
+            launched[launch.__name__] = launched.get(launch.__name__, 0) + 1
+            launch(*arguments)
+
+        return run
+
+    train_unprobed_steps(expected)
+    for place, name, launch in (
+        (update, "update_by_product", operations.launch_update_by_product),
+        (update, "update_by_gradient", operations.launch_update_by_gradient),
+        (update, "product", operations.launch_product),
+        (torch.ops.gradflow, "rectified_", rectified_norm.launch_rectified),
+        (torch.ops.gradflow, "rectified_back_", rectified_norm.launch_rectified_back),
+    ):
+        monkeypatch.setattr(place, name, noted(launch))
+    train_unprobed_steps(ours)
+    mlp = job.configuration.model == "mlp"
+    assert {"launch_rectified", "launch_rectified_back"} < launched.keys()
+    assert ("launch_update_by_product" in launched) == mlp
+    assert ("launch_update_by_gradient" in launched) != mlp
+    assert ("launch_product" in launched) == (job.settings.precision == "tf32x3")
+    for (name, tensor), other in zip(
+        ours.tensors().items(), expected.tensors().values(), strict=True
+    ):
+        torch.testing.assert_close(
+            tensor, other, rtol=2e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def train_unprobed_steps(cohort: Cohort) -> None:
+    """A full minibatch and a short one."""
+    cohort._draw()
+    for size in (16, 6):
+        cohort._train_step(size, 0.01, probing=False)
 
 
 def test_no_gradient_is_left_and_none_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

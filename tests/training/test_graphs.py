@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from gpu_layout import as_on_a_gpu
 from plain import (
     DEVICE,
     assert_same_bits,
@@ -26,7 +27,6 @@ from gradflow.study.job import OPTIMIZERS, Job
 from gradflow.training.checkpoint import read_progress, restore_checkpoint, save_checkpoint
 from gradflow.training.cohort import Cohort
 from gradflow.training.cuda_graphs import SWITCH, Replayer
-from gradflow.training.fused.update import SWITCH as FUSED
 from gradflow.training.optimizers import ParameterGroup, StackedOptimizer
 from gradflow.training.stack import MaskUpdate, Stack
 from gradflow.training.step import learning_rate_at
@@ -89,12 +89,17 @@ def test_activations_schedules_short_probes_precisions_and_moving_masks(
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_fused_updates(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Epochs 11 and later of 13 are not all probed: their steps update in one kernel."""
-    monkeypatch.setenv(FUSED, "on")
+    monkeypatch.setenv(STEP, "autograd")
     for job in (
-        make_job(optimizer, "L2_BN", percents=(30,), precision="tf32", epochs=13),
+        make_job(optimizer, "L2_SC_BN", percents=(30,), precision="tf32", epochs=13),
         make_wide_resnet_job(optimizer, precision="float32", epochs=13),
     ):
-        assert_same_cohort(*both_ways(job, monkeypatch))
+        cohorts = []
+        for graphs in ("off", "on"):
+            monkeypatch.setenv(SWITCH, graphs)
+            cohorts.append(as_on_a_gpu(job, monkeypatch))
+            assert cohorts[-1].train(job.epochs)
+        assert_same_cohort(*cohorts)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
