@@ -53,7 +53,9 @@ rule plot_flow_over_training:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        layout=CONFIG.figures,
     shell:
         DRAW
         + " {input.script:q} --runs {input.runs:q} --variant {wildcards.variant} --dataset {wildcards.dataset}"
-        " --configuration {wildcards.configuration} --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"
+        " --configuration {wildcards.configuration} --layout {params.layout} --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"

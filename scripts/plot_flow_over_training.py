@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--runs", required=True, type=Path, help="the study table (Parquet)")
     for name in ("variant", "dataset", "configuration"):
         parser.add_argument(f"--{name}", required=True, help="as in the paths of run logs")
+    parser.add_argument("--layout", default="report", help="`figures` of config.yaml")
     parser.add_argument("--pdf", required=True, type=Path)
     parser.add_argument("--png", required=True, type=Path)
     arguments = parser.parse_args()
@@ -26,9 +27,8 @@ def main() -> int:
     except ValueError as error:
         print(f"plot_flow_over_training: {error}", file=sys.stderr)
         return 1
-    title = f"Gradient flow over training: {arguments.dataset}, {arguments.configuration}"
-    title += "" if arguments.variant == "paper" else f", {arguments.variant}"
-    save_figure(figure_of_flow(rows, title), arguments.pdf, arguments.png)
+    name = f"{arguments.dataset}, {arguments.configuration}"
+    save_figure(figure_of_flow(rows, name, arguments.layout), arguments.pdf, arguments.png)
     return 0
 
 

@@ -56,6 +56,11 @@ def test_a_row_a_layer_and_a_column_a_width(tmp_path: Path) -> None:
     )  # the bands
     assert panels[3, 0].get_shared_y_axes().joined(panels[3, 0], panels[3, 4])
     assert "30 runs of 5 epochs. Line: mean of 3 seeds" in texts(figure)
+    title = "Gradient flow over training: Digits, 4 hidden layers, ReLU, Adam 0.001, BN"
+    assert title in texts(figure) and CONFIGURATION not in texts(figure)
+    camera_ready = figure_of_flow(rows, "T", "double_column")
+    assert camera_ready.get_figwidth() == 6.75
+    assert "Gradient flow over" not in texts(camera_ready) and "Line:" not in texts(camera_ready)
     save_figure(figure, tmp_path / "f.pdf", tmp_path / "f.png")
     assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF")
 

@@ -45,7 +45,7 @@ def figure_of_activations(
     """
     inputs = torch.linspace(-5, 5, 1001, dtype=torch.float64, requires_grad=True)
     with style():
-        width = page_width(artifact, 2)
+        width = page_width(artifact.layout, 2)
         figure = Figure(figsize=(width, 2.6))
         if title := wrapped_title(artifact, width):
             figure.suptitle(title)

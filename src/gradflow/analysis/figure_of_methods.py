@@ -57,7 +57,7 @@ def figure_of_methods(
         for index, name in enumerate(names)
     }
     with style():
-        width = page_width(artifact, len(panels))
+        width = page_width(artifact.layout, len(panels))
         figure = Figure(figsize=(width, 4.2))
         if title := wrapped_title(artifact, width):
             figure.suptitle(title)

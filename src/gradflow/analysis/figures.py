@@ -185,17 +185,17 @@ def how_averaged(runs: pd.DataFrame) -> str:
     return f"Line: mean of {counted}; band: lowest to highest."
 
 
-def page_width(artifact: Artifact, panels: int, wanted: float = TEXT_WIDTH) -> float:
+def page_width(layout: str, panels: int, wanted: float = TEXT_WIDTH) -> float:
     """The width of a figure in inches.
 
     Args:
-        artifact: whose `layout` may name the columns of a page.
+        layout: of `config.Layout`.
         panels: side by side.
         wanted: of a figure that is not camera-ready; never above TEXT_WIDTH.
     """
-    if not artifact.is_camera_ready:
+    if layout not in COLUMN_WIDTHS:
         return min(TEXT_WIDTH, wanted)
-    width = COLUMN_WIDTHS[artifact.layout]
+    width = COLUMN_WIDTHS[layout]
     return width if width / (panels + 1) >= _NARROWEST else COLUMN_WIDTHS["double_column"]
 
 
@@ -227,10 +227,13 @@ def add_foot(
 
 
 def wrapped_title(artifact: Artifact, width: float) -> str:
-    """The title of a figure of so many inches, in as few lines as it takes, of like length; none if camera-ready."""
-    if artifact.is_camera_ready:
-        return ""
-    title, most = labels.typeset(artifact.title), int(14 * width)  # about 14 characters an inch
+    """The title of a figure of so many inches, in lines; none if camera-ready."""
+    return "" if artifact.is_camera_ready else fill_title(labels.typeset(artifact.title), width)
+
+
+def fill_title(title: str, width: float) -> str:
+    """A title in as few lines of so many inches as it takes, of like length."""
+    most = int(14 * width)  # about 14 characters an inch
     lines = len(textwrap.wrap(title, most))
     least = next(
         letters for letters in range(1, most + 1) if len(textwrap.wrap(title, letters)) <= lines

@@ -80,7 +80,7 @@ def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
     }
     densities = sorted(int(value) for value in runs["density"].unique())
     with style():
-        width = page_width(artifact, len(optimizers), 3.0 + 1.5 * len(optimizers))
+        width = page_width(artifact.layout, len(optimizers), 3.0 + 1.5 * len(optimizers))
         figure, parts = _parts(artifact, width, 1.8)
         for part, measure in zip(parts, artifact.measures, strict=True):
             axes = part.subplots(1, len(optimizers), sharex=True, sharey=True, squeeze=False)[0]

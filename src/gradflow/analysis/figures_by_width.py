@@ -161,7 +161,7 @@ class _Sheet:
         self.columns, self.rows, self.widths = columns, rows, widths
         self.left = _LEFT + (_DEPTH if rows[0].hidden_layers is not None else 0.0)
         wanted = self.left + _RIGHT + len(columns) * (_WIDEST + _GAP)
-        figure_width = page_width(artifact, len(columns), max(4.8, wanted))
+        figure_width = page_width(artifact.layout, len(columns), max(4.8, wanted))
         self.width = (figure_width - self.left - _RIGHT) / len(columns) - _GAP
         if not artifact.is_camera_ready:
             self.width = min(_WIDEST, self.width)

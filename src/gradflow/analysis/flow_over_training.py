@@ -20,7 +20,9 @@ from matplotlib.ticker import MaxNLocator
 from gradflow.analysis.figures import (
     DENSE_SPARSE,
     TEXT_WIDTH,
+    fill_title,
     how_averaged,
+    page_width,
     scale_y_logarithmically,
     style,
     wrapped_note,
@@ -31,7 +33,8 @@ from gradflow.study import labels
 MEASURE = "egf_l2"
 LOOKS = {**DENSE_SPARSE, "magnitude": {"color": "#009E73", "marker": "s", "linestyle": "-."}}
 _COLUMNS = [
-    "stands_for", "variant", "dataset", "configuration", "model", "architecture", "width_percent", "density_percent",
+    "stands_for", "variant", "dataset", "configuration", "model", "hidden_layers", "depth", "widen_factor", "activation",
+    "optimizer", "learning_rate", "regularization", "architecture", "width_percent", "density_percent",
     "dense_width", "seed", "epochs", "epoch", "diverged", MEASURE, f"layer_{MEASURE}",
 ]  # fmt: skip
 # Inches.
@@ -57,12 +60,13 @@ def read_configuration(path: Path, variant: str, dataset: str, configuration: st
         raise ValueError(f"{path}: not a study table ({str(error).splitlines()[0]})") from None
 
 
-def figure_of_flow(rows: pd.DataFrame, title: str) -> Figure:
+def figure_of_flow(rows: pd.DataFrame, name: str, layout: str = "report") -> Figure:
     """Draw the flow of one configuration.
 
     Args:
         rows: a row per run and probe epoch, as `read_configuration` gives them.
-        title: of the figure.
+        name: of the configuration, for a figure without any run.
+        layout: of `config.Layout`; camera-ready ones have no title and no note.
 
     Returns:
         Lines of the mean over seeds with a band from the lowest to the highest, on a logarithmic
@@ -72,7 +76,7 @@ def figure_of_flow(rows: pd.DataFrame, title: str) -> Figure:
     """
     if rows.empty:
         figure = Figure(figsize=(TEXT_WIDTH, 1.5))
-        figure.suptitle(title, fontsize=9)
+        figure.suptitle(f"Gradient flow over training: {name}", fontsize=9)
         figure.text(0.5, 0.4, "no finished runs", ha="center", va="center")
         return figure
     values = _long(rows)
@@ -81,12 +85,16 @@ def figure_of_flow(rows: pd.DataFrame, title: str) -> Figure:
     wide = rows["model"].iloc[0] == "wide_resnet"
     architectures = [name for name in LOOKS if (values["architecture"] == name).any()]
     high = _HIGH if len(layers) <= _MANY else _LOW
-    text = wrapped_note(_note(rows), TEXT_WIDTH)
-    top, bottom = 0.55, 0.85 + 0.125 * (text.count("\n") + 1)
+    figure_width = page_width(layout, len(places) + 1)
+    is_report = layout == "report"
+    text = wrapped_note(_note(rows), figure_width) if is_report else ""
+    title = fill_title(_title(rows), figure_width) if is_report else ""
+    top = 0.3 + 0.15 * (title.count("\n") + 1) if title else 0.25
+    bottom = 0.85 + 0.125 * (text.count("\n") + 1) if text else 0.72
     height = top + bottom + len(layers) * (high + _GAP)
-    width = (TEXT_WIDTH - _LEFT - _RIGHT) / len(places) - _GAP
+    width = (figure_width - _LEFT - _RIGHT) / len(places) - _GAP
     with style():
-        figure = Figure(figsize=(TEXT_WIDTH, height))
+        figure = Figure(figsize=(figure_width, height))
         figure.set_layout_engine("none")
         figure.text(0.5, 1 - 0.08 / height, title, ha="center", va="top", fontsize=9)
         for row, layer in enumerate(layers):
@@ -94,9 +102,9 @@ def figure_of_flow(rows: pd.DataFrame, title: str) -> Figure:
             for column, place in enumerate(places):
                 low = height - top - (row + 1) * (high + _GAP) + _GAP
                 box = (
-                    (_LEFT + column * (width + _GAP)) / TEXT_WIDTH,
+                    (_LEFT + column * (width + _GAP)) / figure_width,
                     low / height,
-                    width / TEXT_WIDTH,
+                    width / figure_width,
                     high / height,
                 )
                 panel = figure.add_axes(box, sharey=shared)
@@ -120,7 +128,7 @@ def figure_of_flow(rows: pd.DataFrame, title: str) -> Figure:
             shared.set_ylabel(_layer_name(layer, layers, wide), fontsize=7)
             shared.yaxis.set_label_coords(-0.42 / width, 0.5)
         figure.text(
-            0.08 / TEXT_WIDTH,
+            0.08 / figure_width,
             0.5,
             labels.MEASURE_LABELS[MEASURE],
             rotation=90,
@@ -192,6 +200,24 @@ def _layer_name(layer: int, layers: Sequence[int], wide: bool) -> str:
     if layer == 0:
         return "all layers"
     return "output" if layer == max(layers) and not wide else f"layer {layer}"
+
+
+def _title(rows: pd.DataFrame) -> str:
+    """The configuration in words."""
+    one = rows.iloc[0]
+    if one["model"] == "wide_resnet":
+        network = f"Wide ResNet {one['depth']:g}-{one['widen_factor']:g}"
+    else:
+        layers = int(one["hidden_layers"])
+        network = f"{layers} hidden layer{'s' if layers > 1 else ''}"
+    parts = [
+        about(rows, one["stands_for"]), network, labels.label("activation", one["activation"]),
+        f"{labels.label('optimizer', one['optimizer'])} {one['learning_rate']:g}",
+        labels.label("regularization", one["regularization"]),
+    ]  # fmt: skip
+    if one["variant"] != "paper":
+        parts.append(labels.variant_label(one["variant"]))
+    return f"Gradient flow over training: {', '.join(parts)}"
 
 
 def _note(rows: pd.DataFrame) -> str:

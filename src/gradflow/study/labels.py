@@ -150,6 +150,11 @@ METHOD_LABELS = {
 }
 
 
+def variant_label(name: str) -> str:
+    """A variant of config.yaml by its name in words: `shared_max_fan_in` is `shared max fan-in`."""
+    return name.replace("_", " ").replace("fan in", "fan-in")
+
+
 def method_label(name: str) -> str:
     """Of a method that chooses masks; one of your own by its file's name."""
     return METHOD_LABELS.get(name, name)
