@@ -180,7 +180,7 @@ def test_finished_jobs_correct_the_prediction(tmp_path: Path) -> None:
     job, plain = paper_job(), CostModel()
     training = work_of(job).seconds("cuda", "float32")
     for factor in (3.0, 2.0, 1.9):
-        record_job(tmp_path, job, job.runs, factor * training, "cuda")
+        record_job(tmp_path, job, job.runs, factor * training, "cuda", native=False)
     model = CostModel.of_results(tmp_path)
     assert model.factor("mlp", "cuda") == Factor(pytest.approx(2.0, rel=1e-6), 3)
     assert model.seconds(job, "cuda") - plain.seconds(job, "cuda") == pytest.approx(
@@ -199,9 +199,9 @@ def test_an_hour_is_not_outvoted_by_seconds() -> None:
 
 def test_what_cannot_calibrate_is_passed_over(tmp_path: Path) -> None:
     job = paper_job()
-    record_job(tmp_path, job, job.runs[:3], 10.0, "cuda")  # a part of the job
+    record_job(tmp_path, job, job.runs[:3], 10.0, "cuda", native=False)  # a part of the job
     assert not list(records(tmp_path))
-    record_job(tmp_path, job, job.runs, 10.0, "cuda")
+    record_job(tmp_path, job, job.runs, 10.0, "cuda", native=False)
     path = tmp_path / "paper" / "state" / "costs.jsonl"
     (line,) = path.read_text().splitlines()
     assert len(line) < 4096
@@ -217,13 +217,13 @@ def test_what_cannot_calibrate_is_passed_over(tmp_path: Path) -> None:
 def test_many_writers_lose_nothing(tmp_path: Path) -> None:
     jobs = [paper_job(seed=seed) for seed in range(200)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda job: record_job(tmp_path, job, job.runs, 1.0, "cpu"), jobs))
+        list(pool.map(lambda job: record_job(tmp_path, job, job.runs, 1.0, "cpu", True), jobs))
     assert {Job.from_json(record["spec"]).seed for record in records(tmp_path)} == set(range(200))
 
 
 def test_thousands_of_records_are_read(tmp_path: Path) -> None:
     path = tmp_path / "paper" / "state" / "costs.jsonl"
-    record_job(tmp_path, paper_job(), paper_job().runs, 1.0, "cpu")
+    record_job(tmp_path, paper_job(), paper_job().runs, 1.0, "cpu", native=True)
     path.write_text(path.read_text() * 2000)
     assert CostModel.of_results(tmp_path).factor("mlp", "cpu").jobs == 2000
 

@@ -154,6 +154,7 @@ def test_folders_of_killed_servers_are_removed(
         b'{"spec": SPEC, "device_type": ["cpu"], "pretraining": false, "seconds": 1}',
         b'{"spec": EMPTY, "device_type": "cpu", "pretraining": false, "seconds": 1}',
         b'{"spec": HUGE, "device_type": "cpu", "pretraining": false, "seconds": 1}',
+        b'{"spec": SPEC, "device_type": "cpu", "pretraining": false, "seconds": 1}',  # by autograd
     ],
 )  # fmt: skip
 def test_a_bad_line_of_costs_is_passed_over(tmp_path: Path, line: bytes) -> None:
@@ -166,7 +167,8 @@ def test_a_bad_line_of_costs_is_passed_over(tmp_path: Path, line: bytes) -> None
     huge = {**plain, "epochs": 10**400}
     for word, text in ((b"SPEC", spec), (b"EMPTY", json.dumps(empty)), (b"HUGE", json.dumps(huge))):
         line = line.replace(word, json.dumps(text).encode())
-    good = {"spec": spec, "device_type": "cpu", "pretraining": False, "seconds": 7.0}
+    good: dict[str, object] = {"spec": spec, "device_type": "cpu", "pretraining": False}
+    good |= {"native": True, "seconds": 7.0}
     path = tmp_path / "smoke" / "state" / "costs.jsonl"
     path.parent.mkdir(parents=True)
     path.write_bytes(line + b"\n" + json.dumps(good).encode() + b"\n")

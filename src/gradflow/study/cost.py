@@ -73,7 +73,10 @@ class CostModel:
                     float(record["seconds"]),
                 )
                 predicted = training_seconds(job, device, record["pretraining"])
-                measured = 0 < seconds < math.inf and 0 < predicted < math.inf
+                # the speed of other steps, or of those before there were compiled ones, says nothing
+                # of today's
+                same_steps = record.get("native", False) == (device == "cpu" and is_native(job))
+                measured = 0 < seconds < math.inf and 0 < predicted < math.inf and same_steps
             # of another engine version, whose speed says nothing of this one's, or damaged
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 continue

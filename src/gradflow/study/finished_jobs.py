@@ -17,12 +17,14 @@ def record_job(
     runs: Iterable[Run],
     seconds: float,
     device: str,
+    native: bool,
     pretraining: bool = False,
 ) -> None:
     """Note how long a job took: one line in a file a scale, so that thousands are read at once.
 
     Appending alone is not atomic between the machines of a shared file system, hence the lock. A
-    job of which only a part was trained anew is left out.
+    job of which only a part was trained anew is left out. `native` says that its steps were compiled
+    ones, all of them.
     """
     if set(runs) != set(job.runs) or seconds <= 0:
         return
@@ -30,6 +32,7 @@ def record_job(
         "spec": job.to_json(),
         "pretraining": pretraining,
         "device_type": device,
+        "native": native,
         "seconds": round(seconds, 3),
     }
     path = results / job.scale / "state" / "costs.jsonl"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -55,6 +55,11 @@ def joined(attempts: Iterable[MadeBy], run_name: str) -> MadeBy:
             if value not in values:
                 values.append(value)
     return {key: ", then ".join(values) for key, values in found.items()}
+
+
+def are_native(attempts: Sequence[MadeBy]) -> bool:
+    """Whether all attempts at a job took compiled steps."""
+    return bool(attempts) and all(attempt.get("step") == "native" for attempt in attempts)
 
 
 @cache

@@ -23,6 +23,7 @@ from gradflow.training.checkpoint import (
 )
 from gradflow.training.cohort import Cohort
 from gradflow.training.displaced import move, set_aside_damaged
+from gradflow.training.made_by import are_native
 from gradflow.training.stack import place_mask
 from gradflow.training.train_job import advance, load_job_data, read_checkpoint, train_job
 
@@ -59,7 +60,8 @@ def pretrain(job: Job, results: Path, device: torch.device, _keep_weights: bool 
         seconds = advance(cohort, pretraining_epochs(job), state, progress)
         displace_pretrained(job, results)
         save_checkpoint(pretrained, cohort, seconds)
-        record_job(results, job, cohort.rows, seconds, device.type, pretraining=True)
+        native = are_native(cohort.made_by)
+        record_job(results, job, cohort.rows, seconds, device.type, native, pretraining=True)
         remove_checkpoint(state)
 
 

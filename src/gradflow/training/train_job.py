@@ -39,7 +39,7 @@ from gradflow.training.cohort import Cohort
 from gradflow.training.displaced import displace_log, take_back_log
 from gradflow.training.heartbeat import ProgressRecord
 from gradflow.training.log_rows import log_notes
-from gradflow.training.made_by import joined, made_here
+from gradflow.training.made_by import are_native, joined, made_here
 from gradflow.training.run_log import WrongLogError, read_log, write_log
 from gradflow.training.step_choice import kept_choice
 from gradflow.training.weights import weights_path, write_weights
@@ -98,7 +98,8 @@ def train_job(
             if progress is None or progress.tensors:
                 progress = _train(job, part, results, progress, device, keep_weights, start)
             publish(job, part, progress, results)
-            record_job(results, job, progress.rows, progress.seconds, device.type)
+            native = are_native(progress.made_by)
+            record_job(results, job, progress.rows, progress.seconds, device.type, native)
             missing = [run for run in missing if run not in part]
             if missing:
                 remove_checkpoint(state)
