@@ -117,6 +117,7 @@ class Cohort:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training changes, by name; the tensors themselves, so that copying into them restores it."""
+        self._finish_steps()
         return {
             f"{index}.{name}": tensor
             for index, stack in enumerate(self.stacks)
@@ -128,8 +129,8 @@ class Cohort:
 
         Args:
             until: number of epochs done when it returns.
-            at_step: called at each step boundary; true stops the training there. A GPU may still
-                have to do some of the steps.
+            at_step: called at each step boundary; true stops the training there. Some of the steps
+                may still have to be done, until `tensors` is asked for.
 
         Returns:
             Whether it got there.
@@ -149,7 +150,9 @@ class Cohort:
                     self._replayer.run(("train", size, learning_rate, probing), step)
                 self.step_in_epoch += 1
                 if at_step():
+                    self._finish_steps()
                     return False
+            self._finish_steps()
             if probing:
                 self._probe()
             self.epoch, self.step_in_epoch = self.epoch + 1, 0
@@ -157,6 +160,11 @@ class Cohort:
                 stack.train_loss.zero_()
                 stack.minibatch.zero_()
         return True
+
+    def _finish_steps(self) -> None:
+        """Do the compiled steps that wait to be done together."""
+        if self.native is not None:
+            self.native.finish()
 
     def _changing(self) -> list[Tensor]:
         """Every tensor that a step changes."""

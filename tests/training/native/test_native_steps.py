@@ -13,6 +13,7 @@ from plain import assert_same_bits, make_data, make_job
 from gradflow.networks.activations import functions_at_start
 from gradflow.study.job import Job, Run, Settings
 from gradflow.training.cohort import Cohort
+from gradflow.training.native import steps
 from gradflow.training.native.choice import Choice
 from gradflow.training.step_choice import SWITCH
 
@@ -182,6 +183,39 @@ def test_a_resumed_cohort_has_the_same_bits(
     second.train(4)
     for run in job.runs:
         assert_same_bits(second, whole, run)
+
+
+@pytest.mark.parametrize("mask_update", ["fixed", "set"])
+def test_steps_that_wait_have_the_same_bits(
+    mask_update: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adam counts steps, the last minibatch is short, probed epochs and moving masks cut a stretch."""
+    job = make_job("adam", "DA_BN", percents=THREE, epochs=14, mask_update=mask_update)
+    waiting = cohort_of(job, "native", monkeypatch)
+    assert waiting.native is not None and waiting.native.steps_at_once > 1
+    waiting.train(job.epochs)
+    monkeypatch.setattr(steps, "STEPS_AT_ONCE", 1)
+    one_by_one = cohort_of(job, "native", monkeypatch)
+    one_by_one.train(job.epochs)
+    for run in job.runs:
+        assert_same_bits(waiting, one_by_one, run)
+
+
+def test_who_asks_for_the_tensors_gets_those_of_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job("adam", "NR", percents=(50,), epochs=14)
+    seen: list[list[torch.Tensor]] = []
+    for at_once in (8, 1):
+        monkeypatch.setattr(steps, "STEPS_AT_ONCE", at_once)
+        cohort = cohort_of(job, "native", monkeypatch)
+
+        def at_step(cohort: Cohort = cohort) -> bool:
+            if cohort.epoch == 13 and cohort.step_in_epoch == 2:
+                seen.append([tensor.clone() for tensor in cohort.tensors().values()])
+            return False
+
+        cohort.train(job.epochs, at_step)
+    for ours, theirs in zip(*seen, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_a_network_that_diverges_is_seen_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ from gradflow.training.native.updates import UPDATES, Numbers
 from gradflow.training.stack import Stack
 
 TEST_BATCH = 500
+# Steps that a network takes in turn before the next one does: its weights and their optimizer's
+# state stay in the core's cache. The minibatches of so many steps lie ready, as far as they fit.
+STEPS_AT_ONCE = 8
+MINIBATCH_BYTES = 4 * 2**20
 METHODS = {"NR", "DA", "L2", "SC", "BN"}
 # settings that the steps follow or that do not concern them; any other must be at its default
 FOLLOWED = {
@@ -53,8 +58,22 @@ def why_not(job: Job) -> str:
     return ""
 
 
+class _Step(NamedTuple):
+    """A step that was asked for."""
+
+    drawn: Epoch
+    position: int
+    size: int
+    learning_rate: float
+    measure: bool
+    stacks: Sequence[Stack]
+
+
 class NativeSteps:
-    """The steps of a cohort's networks, one network after the other."""
+    """The steps of a cohort's networks, which know nothing of each other.
+
+    They are done a few at once, network by network: `finish` does those that wait.
+    """
 
     def __init__(self, job: Job, stacks: list[Stack], batches: Batches, choice: Choice):
         self.batches, self.choice = batches, choice
@@ -64,7 +83,12 @@ class NativeSteps:
         self._test = batches.test_images.numpy(), batches.test_labels.numpy()
         self._padded = batches.padded.numpy()
         self._scale = batches.mean.numpy().reshape(-1), batches.std.numpy().reshape(-1)
-        self._minibatches: dict[tuple[int, int], Minibatch] = {}
+        self._minibatches: dict[tuple[int, int, int], Minibatch] = {}
+        self._waiting: list[_Step] = []
+        columns = {column for native in self.stacks for column in native.columns}
+        size = job.settings.batch_size * self.stacks[0].shared.dtype.itemsize
+        fitting = MINIBATCH_BYTES // (len(columns) * self.features * size)
+        self.steps_at_once = max(1, min(STEPS_AT_ONCE, fitting))
 
     def kernels_of(self, stack: Stack) -> str:
         """Which kernels the steps of a stack's networks are made of, in a line."""
@@ -93,25 +117,41 @@ class NativeSteps:
         measure: bool,
         stacks: Sequence[Stack],
     ) -> None:
-        """A step of every network, on the minibatch of its column at `position` of the epoch."""
-        height, width = self.batches.train_images.shape[2:]
-        order = drawn.order.numpy()
-        chosen_stacks = [native for native in self.stacks if native.stack in stacks]
-        needed = sorted({column for stack in chosen_stacks for column in stack.columns})
-        minibatches = {column: self._minibatch(column, size) for column in needed}
-        for column, minibatch in minibatches.items():
-            chosen = order[column, position : position + size]
-            filled = minibatch.x.numpy(), minibatch.labels
-            if drawn.draws is None:
-                gather(*self._images, chosen, *self._scale, *filled)
-            else:
-                draws = drawn.draws.numpy()[column, position : position + size]
-                labels = self._images[1]
-                gather_augmented(
-                    self._padded, labels, chosen, draws, height, width, *self._scale, *filled
-                )
-        for stack in chosen_stacks:
-            stack.train([minibatches[column] for column in stack.columns], learning_rate, measure)
+        """A step of every network, on the minibatch of its column at `position` of the epoch; it may wait."""
+        alone = measure or len(stacks) < len(self.stacks)
+        if alone:
+            self.finish()
+        self._waiting.append(_Step(drawn, position, size, learning_rate, measure, stacks))
+        if alone or len(self._waiting) == self.steps_at_once:
+            self.finish()
+
+    def finish(self) -> None:
+        """Do the steps that wait."""
+        steps, self._waiting = self._waiting, []
+        if not steps:
+            return
+        stacks = [native for native in self.stacks if native.stack in steps[0].stacks]
+        columns = sorted({column for stack in stacks for column in stack.columns})
+        minibatches: dict[int, list[Minibatch]] = {column: [] for column in columns}
+        for slot, step in enumerate(steps):
+            for column in columns:
+                minibatch = self._minibatch(column, step.size, slot)
+                self._fill(minibatch, column, step)
+                minibatches[column].append(minibatch)
+        for stack in stacks:
+            stack.train(steps, [minibatches[column] for column in stack.columns])
+
+    def _fill(self, minibatch: Minibatch, column: int, step: _Step) -> None:
+        """Gather a step's images and labels for the networks of a column."""
+        place = slice(step.position, step.position + step.size)
+        chosen = step.drawn.order.numpy()[column, place]
+        filled = minibatch.x.numpy(), minibatch.labels
+        if step.drawn.draws is None:
+            gather(*self._images, chosen, *self._scale, *filled)
+            return
+        draws, labels = step.drawn.draws.numpy()[column, place], self._images[1]
+        sides = self.batches.train_images.shape[2:]
+        gather_augmented(self._padded, labels, chosen, draws, *sides, *self._scale, *filled)
 
     def probe(self, position: int, size: int, share: float) -> None:
         """Add `share` times the loss and the gradients of a minibatch of the probe images."""
@@ -142,8 +182,8 @@ class NativeSteps:
             for stack in self.stacks
         ]
 
-    def _minibatch(self, column: int, size: int) -> Minibatch:
-        key = column, size
+    def _minibatch(self, column: int, size: int, slot: int = 0) -> Minibatch:
+        key = column, size, slot
         if key not in self._minibatches:
             dtype = self.stacks[0].shared.dtype
             self._minibatches[key] = Minibatch.empty(self.features, size, dtype)
@@ -169,21 +209,32 @@ class _NativeStack:
             self._masks = self.stack.mask_version
         return self._networks
 
-    def train(self, minibatches: list[Minibatch], learning_rate: float, measure: bool) -> None:
-        """A step; with `measure` the losses and the flow are added to the stack's sums."""
-        shared, groups = self.shared, self.stack.optimizer.groups
-        steps = 0
+    def train(self, steps: Sequence[_Step], minibatches: list[list[Minibatch]]) -> None:
+        """Steps of each network in turn, on its minibatches, one a step.
+
+        In a step that measures, the losses and the flow are added to the stack's sums.
+        """
+        shared, measure = self.shared, steps[0].measure
+        numbers = [self._numbers_of(step.learning_rate) for step in steps]
+        shared.totals.fill(0.0)
+        for network, own in zip(self.networks(), minibatches, strict=True):
+            for (layers, others), minibatch in zip(numbers, own, strict=True):
+                shared.layer_numbers[:], shared.other_numbers[:] = layers, others
+                network.run("train_and_measure" if measure else "train", minibatch)
+        if measure:  # one step, then
+            self.stack.minibatch += torch.from_numpy(shared.totals.T)
+
+    def _numbers_of(self, learning_rate: float) -> tuple[np.ndarray, np.ndarray]:
+        """The next step's numbers, which its updates of layers and of other parameters take."""
+        groups, count = self.stack.optimizer.groups, 0
         if self.numbers.name in ("adam", "adamw"):  # the others do not use the count
             for group in groups:
                 torch._foreach_add_(group.steps, 1)
-            steps = int(groups[0].steps[0])
-        self.numbers.fill(shared.layer_numbers, learning_rate, groups[0].weight_decay, steps)
-        self.numbers.fill(shared.other_numbers, learning_rate, groups[-1].weight_decay, steps)
-        shared.totals.fill(0.0)
-        for network, minibatch in zip(self.networks(), minibatches, strict=True):
-            network.run("train_and_measure" if measure else "train", minibatch)
-        if measure:
-            self.stack.minibatch += torch.from_numpy(shared.totals.T)
+            count = int(groups[0].steps[0])
+        found = np.zeros_like(self.shared.layer_numbers), np.zeros_like(self.shared.other_numbers)
+        for filled, group in zip(found, (groups[0], groups[-1]), strict=True):
+            self.numbers.fill(filled, learning_rate, group.weight_decay, count)
+        return found
 
     def probe(self, minibatch: Minibatch, share: float) -> None:
         """Add to the stack's probe loss and to every `.grad`."""
