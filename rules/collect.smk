@@ -17,7 +17,9 @@ rule collect_runs:
     conda:
         ENVIRONMENT
     params:
-        plan=lambda wildcards: GRID.plan(wildcards.scale, wildcards.study).to_json(),
+        plan=lambda wildcards: GRID.plan(wildcards.scale, wildcards.study)
+        .as_planned()
+        .to_json(),
     shell:
         python("collect_runs")
         + " {input.script:q} --plan {params.plan:q} --output {output.table:q} --provenance {output.provenance:q}"

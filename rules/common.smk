@@ -14,6 +14,7 @@ from snakemake.utils import update_config
 from gradflow.study.config import ConfigError
 from gradflow.study.config_checks import load_config
 from gradflow.study import own
+from gradflow.study.content import as_planned
 from gradflow.study.cost import CostModel, planned_device
 from gradflow.study.memory import memory_mb
 from gradflow.study.datasets import SHAPES
@@ -175,7 +176,7 @@ def manifest_of(wildcards):
 def job_of(*run):
     """The specification of a rule's job."""
     find = find_job(*run)
-    return lambda wildcards: find(wildcards).to_json()
+    return lambda wildcards: as_planned(find(wildcards)).to_json()
 
 
 def find_pretraining(wildcards):
@@ -193,7 +194,7 @@ def find_pretraining(wildcards):
 
 def pretraining_of(wildcards):
     """The specification of that network."""
-    return find_pretraining(wildcards).to_json()
+    return as_planned(find_pretraining(wildcards)).to_json()
 
 
 def runtime_of(find, pretraining=False):

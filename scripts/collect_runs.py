@@ -31,7 +31,7 @@ def main() -> int:
         "--partial", action="store_true", help="leave out runs that are not finished"
     )
     arguments = parser.parse_args()
-    plan = Plan.from_json(arguments.plan)
+    plan = Plan.from_json(arguments.plan).as_fetched(arguments.results)
     try:
         wrong = collect_runs(
             plan, arguments.results, arguments.output, arguments.provenance, arguments.partial

@@ -12,6 +12,7 @@ from plain import DEVICE, make_job
 from gradflow.data.store import DataError, fetch_dataset, load_dataset
 from gradflow.networks.activations import make_activation
 from gradflow.study import own
+from gradflow.study.content import as_fetched, as_planned
 from gradflow.study.cost import CostModel
 from gradflow.study.datasets import SHAPES, DatasetShape
 from gradflow.study.job import Job, Settings, own_parts
@@ -74,6 +75,25 @@ def test_a_read_that_fails_is_named(write: Write, tmp_path: Path, monkeypatch) -
     monkeypatch.setitem(SHAPES, "mine", DatasetShape(1, 4, 2, 4, 2))
     with pytest.raises(DataError, match=r"own/datasets/mine\.py: its read fails with TypeError"):
         fetch_dataset("mine", tmp_path / "mine.safetensors", tmp_path / "mine.json")
+
+
+def test_what_a_file_read_is_part_of_identity(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("datasets/mine.py", BARS.format("images[:4], labels[:4], images[4:], labels[4:]"))
+    monkeypatch.setitem(SHAPES, "mine", DatasetShape(1, 4, 2, 4, 2))
+    adam = make_job("adam", "BN")
+    mine = replace(adam, configuration=replace(adam.configuration, dataset="mine"), data="")
+    assert as_fetched(mine, tmp_path) == mine
+    (tmp_path / "data").mkdir()
+    output = tmp_path / "data" / "mine.safetensors"
+    fetch_dataset("mine", output, output.with_suffix(".json"))
+    fetched = as_fetched(mine, tmp_path)
+    assert fetched.data == load_dataset(output).sha256 and len(fetched.data) == 64
+    assert as_planned(fetched) == mine
+    # of the paper's the content is known before
+    known = replace(adam, data=SHAPES["digits"].sha256)
+    assert as_fetched(known, tmp_path) == known == as_planned(known)
 
 
 WIDE = """

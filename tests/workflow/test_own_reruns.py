@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from project import STUDY, Project, copy_of, new_project, tiny
+
+from gradflow.training.run_log import read_log
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -89,3 +93,27 @@ def test_the_same_command_brings_it_up_to_date(finished: Project, tmp_path: Path
     assert not project.plan().counts
     changed = {log.parts[-3].split("-")[2] for log in logs if log.read_bytes() != before[log]}
     assert changed == {"lion"}
+
+
+def test_other_data_of_the_same_file_train_again(finished: Project, tmp_path: Path) -> None:
+    """What `read` reads has changed, the file has not: fetched anew, it is other data."""
+    project = copy_of(finished, tmp_path / "project")
+    images = project.folder / "images.npy"
+    numpy.save(images, numpy.zeros((480, 1, 4, 4), numpy.uint8))
+    path = project.folder / "own" / "datasets" / "bars.py"
+    path.write_text(BARS.replace("+= 40", f"+= 40\n    images ^= np.load({str(images)!r})"))
+    project.make("smoke")
+    assert not project.plan().counts
+    manifest = project.results / "data" / "bars.json"
+    before = manifest.read_text()
+    project.make("--forcerun", "fetch_dataset", "--", "results/data/bars.json")
+    assert manifest.read_text() == before and not project.plan().counts
+    numpy.save(images, numpy.ones((480, 1, 4, 4), numpy.uint8))
+    project.make("--forcerun", "fetch_dataset", "--", "results/data/bars.json")
+    assert manifest.read_text() != before
+    assert len(trained(project)) == 2
+    project.make("smoke")
+    assert not project.plan().counts
+    logs = [*(project.results / "smoke" / "runs").rglob("*.parquet")]
+    data = json.loads(manifest.read_text())["arrays_sha256"]
+    assert {json.loads(read_log(log).schema.metadata[b"spec"])["data"] for log in logs} == {data}

@@ -12,8 +12,10 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from gradflow.study.content import own_content
 from gradflow.study.datasets import SHAPES
 from gradflow.study.job import Architecture, Configuration, Job, Run, Settings, own_parts
 
@@ -38,6 +40,7 @@ class Plan:
     flip: bool
     # the user's own files of all its jobs, each with its `own.fingerprint`
     own: tuple[tuple[str, str], ...] = ()
+    data: str = ""  # of a user's own data set, as it was fetched; see `study.content`
 
     def jobs(self) -> Iterator[Job]:
         """The training jobs: for an MLP one a configuration and seed, for a Wide ResNet one a density more."""
@@ -56,7 +59,7 @@ class Plan:
                 max_width=max_width,
                 crop_padding=self.padding_of(settings),
                 flip=self.flip and settings.flip == "by_data_set",
-                data=SHAPES[self.dataset].sha256,
+                data=self.data or SHAPES[self.dataset].sha256,
                 own=tuple(
                     (part, self._fingerprints[part]) for part in own_parts(configuration, settings)
                 ),
@@ -82,6 +85,14 @@ class Plan:
         """The data set that is trained on."""
         return self.configurations[0].dataset
 
+    def as_fetched(self, results: Path) -> Plan:
+        """The same plan with the data that are there."""
+        return dataclasses.replace(self, data=own_content(self.dataset, results))
+
+    def as_planned(self) -> Plan:
+        """The same plan as it is before and after a user's own data are fetched."""
+        return dataclasses.replace(self, data="")
+
     @property
     def max_width(self) -> int:
         """That of the first variant."""
@@ -101,10 +112,11 @@ class Plan:
                 yield job, run
 
     def to_json(self) -> str:
-        """Canonical JSON: the same plan, the same text; without `own` where there is none."""
+        """Canonical JSON: the same plan, the same text; without `own` and `data` where there are none."""
         plain = dataclasses.asdict(self)
-        if not self.own:
-            del plain["own"]
+        for name in ("own", "data"):
+            if not plain[name]:
+                del plain[name]
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
     @classmethod

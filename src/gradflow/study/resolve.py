@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from gradflow.study import own
 from gradflow.study.config import Block, Config, max_width_of, settings_of
 from gradflow.study.job import Configuration, Settings, own_parts
 from gradflow.study.plan import Plan
+
+RESULTS = Path("results")
 
 
 def plan_study(config: Config, scale_name: str, study_name: str) -> Plan:
@@ -50,7 +53,7 @@ def plan_study(config: Config, scale_name: str, study_name: str) -> Plan:
         crop_padding=use.crop_padding,
         flip=use.flip,
         own=_own_files(configurations.values(), [settings for _, settings in variants]),
-    )
+    ).as_fetched(RESULTS)
 
 
 def _own_files(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradflow.study.content import as_fetched
 from gradflow.study.cost import planned_device
 from gradflow.study.job import Job
 from gradflow.workflow.attempts import STOPPED, recorded
@@ -89,7 +90,7 @@ def parse(description: str | None, arguments: list[str]) -> Arguments:
         help="a scale whose runs keep their final weights and masks beside their logs; may be given several times",
     )
     parsed = parser.parse_args(arguments)
-    job = Job.from_json(parsed.job)
+    job = as_fetched(Job.from_json(parsed.job), parsed.results)
     return Arguments(job, parsed.results, parsed.threads, job.scale in parsed.keep_weights)
 
 

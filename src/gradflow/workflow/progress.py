@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradflow.study.content import as_fetched
 from gradflow.study.job import Job
 from gradflow.text import clock, count, duration
 from gradflow.training.heartbeat import Position, read_position
@@ -160,9 +161,8 @@ class Progress:
         step = self.steps.get(number)
         if step is None or step.job is None:
             return None
-        return read_position(
-            self.results / checkpoint_path(step.job, step.pretraining), step.job.to_json()
-        )
+        job = as_fetched(step.job, self.results)  # its data may have been fetched since
+        return read_position(self.results / checkpoint_path(job, step.pretraining), job.to_json())
 
 
 def bar(view: View) -> RenderableType:
