@@ -11,11 +11,19 @@ from collections.abc import Iterable
 from gradflow.study.datasets import SHAPES
 from gradflow.study.job import Job, Run
 from gradflow.study.sizes import float_size, shape_of, train_images
-from gradflow.study.work import TEST_BATCH, DeviceType, output_passes, stacks_of
+from gradflow.study.work import TEST_BATCH, DeviceType, StackCost, output_passes, stacks_of
 
 # Floats of optimizer state a weight.
 STATES = {"sgd": 0, "momentum": 1, "adagrad": 1, "rmsprop": 1, "adam": 2, "adamw": 2}
 OF_OWN_STATES = 2  # an optimizer of a user's own, until its finished jobs correct it
+
+# arrays as large as all weights that an unfused update makes on a GPU, without L2
+UPDATE_ARRAYS = {"sgd": 0, "momentum": 0, "adagrad": 0, "rmsprop": 1, "adam": 0, "adamw": 0}
+OF_OWN_ARRAYS = 2
+# what a step on a GPU keeps of each layer's outputs, in outputs, without normalisation: counted, see
+# tests/study/test_gpu_memory.py
+OUTPUTS_KEPT = {"relu": 1.6}
+OF_OTHERS_KEPT = 4.6  # of SReLU, the most
 
 IMPORTS_MB = 800.0  # torch alone
 CUDA_CONTEXT_MB = 2500.0  # the host's share of a CUDA context with its libraries
@@ -84,8 +92,9 @@ def memory_mb(job: Job, device: DeviceType) -> int:
 def gpu_memory_mb(job: Job, runs: Iterable[Run] | None = None) -> int:
     """Memory of the GPU that a job needs at its peak, or those of its stacks that hold some of its `runs`.
 
-    The peak is a step of a probe epoch while it is captured: beside weights, optimizer state and
-    masks there are gradients of the step and of the probe, and a copy of what the step changes.
+    The peak is a capture: beside weights, optimizer state, masks and the probe's gradients there is
+    a copy of all of them, and what a step makes twice, in the pool of the graphs and while it warms
+    up. Or it is the test set, of which nothing is kept for a backward pass.
     """
     shape, size, batch = shape_of(job), float_size(job), job.settings.batch_size
     wanted, left = set(job.runs if runs is None else runs), list(job.runs)
@@ -101,22 +110,32 @@ def gpu_memory_mb(job: Job, runs: Iterable[Run] | None = None) -> int:
     images = train_images(job)
     data = shape.inputs * (images * (1 + padded) + shape.test_images)
     data += len(job.percents) * images * 11  # an epoch's order and draws
-    held = 0.0
+    held = steps = 0.0
     for stack in stacks:
-        changed = size * (1 + optimizer_states(job)) + (1 if stack.masked else 0)
-        held += stack.weights * (2 * changed + 2 * size)
+        held += stack.weights * (size * (2 + optimizer_states(job)) + (1 if stack.masked else 0))
         # all stacks of a graph lie in one pool; they run side by side
-        held += size * batch * stack.outputs * output_passes(job) / 2
-    held += size * len(job.percents) * batch * shape.inputs * 3
+        steps += step_bytes(job, stack)
+    steps += size * len(job.percents) * batch * shape.inputs * 3
     tested = max(
         (s.networks * max(max(x.inputs, x.outputs) for x in s.layers) for s in stacks), default=0
     )
-    passing = max(
-        size * 4 * min(TEST_BATCH, shape.test_images) * tested,
-        max((s.weights * LIVE_COUNT_BYTES for s in stacks), default=0),
-    )
+    tested *= size * 4 * min(TEST_BATCH, shape.test_images)
+    peak = held + steps + max(held + steps, tested)
     workspaces = GPU_WORKSPACE_MB * (len(stacks) + 2)
-    return math.ceil(GPU_CONTEXT_MB + workspaces + 1.1 * (data + held + passing) / 1e6)
+    return math.ceil(GPU_CONTEXT_MB + workspaces + 1.1 * (data + peak) / 1e6)
+
+
+def step_bytes(job: Job, stack: StackCost) -> float:
+    """What a step of a probe epoch makes and lets go of on a GPU: activations, gradients, an update's own arrays."""
+    configuration, size = job.configuration, float_size(job)
+    kept = OUTPUTS_KEPT.get(configuration.activation, OF_OTHERS_KEPT)
+    kept += 1 if configuration.has("BN") or configuration.has("LN") else 0
+    arrays = UPDATE_ARRAYS.get(configuration.optimizer, OF_OWN_ARRAYS)
+    arrays += 1 if arrays and configuration.has("L2") else 0
+    # while norms are taken a layer's gradient is there twice; a foreach update has arrays of its own
+    largest = stack.networks * max(layer.weights for layer in stack.layers)
+    gradients = stack.weights + max(largest, arrays * stack.weights)
+    return size * (gradients + kept * stack.outputs * job.settings.batch_size)
 
 
 def runs_that_fit(job: Job, runs: Iterable[Run], megabytes: float) -> tuple[Run, ...]:
