@@ -6,6 +6,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+include: "rules/config.smk"
 include: "rules/common.smk"
 include: "rules/data.smk"
 

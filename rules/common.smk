@@ -1,4 +1,4 @@
-# The checked configuration, the lock on the results folder, and what the rules look up.
+# The lock on the results folder, and what the rules look up.
 import json
 import os
 import re
@@ -7,20 +7,13 @@ import sys
 from functools import cache
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from snakemake.utils import update_config
-
-from gradflow.study.config import ConfigError
-from gradflow.study.config_checks import load_config
 from gradflow.study import own
 from gradflow.study.content import as_planned
 from gradflow.study.cost import CostModel, planned_device
 from gradflow.study.memory import memory_mb
 from gradflow.study.datasets import SHAPES
-from gradflow.study.config_file import check_config_file, typed
 from gradflow.study.kinds import KINDS
-from gradflow.study.grid import Grid
 from gradflow.study.names import archive_target, artifact_groups, report_target
 from gradflow.workflow import slurm_watch, warm
 from gradflow.workflow.commands import load_scripts_and_kernels
@@ -40,10 +33,7 @@ from gradflow.workflow.after_failure import (
 from gradflow.workflow.attempts import JOB
 from gradflow.report.reference import NAME as REFERENCE
 from gradflow.report.reference import KEEP, ReferenceError, kept_scales, read_reference
-from gradflow.workflow.internals import Snakemake
 from gradflow.workflow.imported_files import imported_files
-from gradflow.workflow.target_list import target_list
-from gradflow.workflow.target_names import rule_names
 from gradflow.workflow.display import show_run
 from gradflow.workflow.events import Events
 from gradflow.workflow.progress import Progress, Step
@@ -51,39 +41,8 @@ from gradflow.workflow.run_end import Run, last_lines
 from gradflow.workflow.lock import HELD, take_results_lock
 from gradflow.workflow.missing import study_state, unfinished_runs
 
-if re.search("[{}]", str(workflow.basedir)):
-    sys.exit(
-        f"The project lies in {workflow.basedir}; Snakemake takes braces in a path for wildcards, so rename the folder"
-    )
-
-SNAKEMAKE = Snakemake(workflow)
-try:
-    for path in (Path("config.yaml"), *SNAKEMAKE.config_files):
-        check_config_file(path)
-except ConfigError as error:
-    sys.exit(f"The configuration is wrong; nothing was started.\n{error}")
-
-
-configfile: "config.yaml"
-
-
-# what --config names holds text alone below its first level
-update_config(config, typed(SNAKEMAKE.config))
-
-try:
-    CONFIG = load_config(config, rule_names(SNAKEMAKE.snakefile))
-    GRID = Grid(CONFIG)
-    GRID.check()
-except (ConfigError, ValueError) as error:
-    sys.exit(f"The configuration is wrong; nothing was started.\n{error}")
-
-# Printed here, as a job's output would stand among Snakemake's own lines; targets are not known yet while it reads this.
-if "help" in sys.argv[1:]:
-    print(target_list(GRID, Path("results"), planned_device(elsewhere=False)))
-    sys.exit(0)
-
 EVENTS, PROGRESS = Events(), []
-if SNAKEMAKE.is_main:
+if SNAKEMAKE.is_main and not IS_MODULE:
     DISPLAY = show_run(
         SNAKEMAKE, EVENTS, Answers(GRID).answer, lambda: last_lines_of_this_run()
     )
@@ -99,7 +58,7 @@ DEVICE = planned_device(elsewhere=not SNAKEMAKE.runs_here)
 slots = SNAKEMAKE.resource("slots_per_gpu")
 if slots is not None:
     os.environ.setdefault("GRADFLOW_GPU_SLOTS", str(slots))
-HERE = Path(os.path.relpath(workflow.basedir))
+HERE = Path(os.path.relpath(PROJECT))
 SCRIPTS = HERE / "scripts"
 FOLDERS = (HERE / "src", HERE)  # of packages
 ENVIRONMENT = "../envs/gradflow.yaml"  # used with --software-deployment-method conda; otherwise snakemake's own
@@ -138,7 +97,9 @@ wildcard_constraints:
 
 def settings_of_this_snakemake():
     """The options by which another one sees the same configuration, as a part of a shell command."""
-    text = shlex.join(same_settings(SNAKEMAKE.config_files, SNAKEMAKE.config))
+    files = [] if IS_MODULE else SNAKEMAKE.config_files
+    values = MODULE_CONFIG if IS_MODULE else SNAKEMAKE.config
+    text = shlex.join(same_settings(files, values))
     return text.replace("{", "{{").replace("}", "}}")
 
 

@@ -118,7 +118,7 @@ rule write_archive:
         target=lambda wildcards: "_".join(Path(wildcards.scale).parts),
     shell:
         f"{HELD}=1 {shlex.quote(sys.executable)} -m snakemake {{params.target}} --report {{output.html:q}}"
-        f" --report-stylesheet {{input.style:q}} --snakefile {shlex.quote(str(SNAKEMAKE.snakefile))} --nolock --cores 1 {settings_of_this_snakemake()} > {{log:q}} 2>&1"
+        f" --report-stylesheet {{input.style:q}} --snakefile {shlex.quote(str(SNAKEFILE))} --nolock --cores 1 {settings_of_this_snakemake()} > {{log:q}} 2>&1"
 
 
 for scale in CONFIG.scales:

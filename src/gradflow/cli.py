@@ -4,7 +4,7 @@
     gradflow status
     gradflow provenance results/quick/tables/table4.csv --where optimizer=adam
 
-Reads config.yaml and results/ of the working directory. Each subcommand imports what it needs, so
+Reads config.yaml and results/ of the working directory; without the former, the project's own. Each subcommand imports what it needs, so
 that `gradflow jobs` runs with torch, numpy, pyarrow and safetensors alone.
 """
 
@@ -18,7 +18,6 @@ from pathlib import Path
 from gradflow.text import nearest
 
 BEGAN = time.monotonic()
-CONFIG = Path("config.yaml")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -44,12 +43,12 @@ def plan(arguments: argparse.Namespace) -> None:
     A target is a scale, an artifact, a file or a study.
     """
     from gradflow.study.config import ConfigError
-    from gradflow.study.config_file import read_config
+    from gradflow.study.config_file import config_path, read_config
     from gradflow.study.grid import Grid
     from gradflow.workflow.job_list import write_job_list
     from gradflow.workflow.planning import Planner
 
-    config, scale = read_config(CONFIG, *arguments.configfile), arguments.scale
+    config, scale = read_config(config_path(), *arguments.configfile), arguments.scale
     if scale not in config.scales:
         raise ConfigError(f"there is no scale {scale}{nearest(scale, config.scales)}")
     grid = Grid(config)
@@ -66,12 +65,12 @@ def status(arguments: argparse.Namespace) -> None:
     Nothing is written and no lock is taken, so it may be asked while snakemake runs.
     """
     from gradflow.study.config import ConfigError
-    from gradflow.study.config_file import read_config
+    from gradflow.study.config_file import config_path, read_config
     from gradflow.study.grid import Grid
     from gradflow.workflow.status import scale_status, scales_with_results
     from gradflow.workflow.status_report import report
 
-    grid, results = Grid(read_config(CONFIG, *arguments.configfile)), arguments.results
+    grid, results = Grid(read_config(config_path(), *arguments.configfile)), arguments.results
     known, scale = grid.config.scales, arguments.scale
     if scale is not None and scale not in known:
         raise ConfigError(f"there is no scale {scale}{nearest(scale, known)}")
@@ -88,7 +87,7 @@ def provenance(arguments: argparse.Namespace) -> None:
     """
     from gradflow.report.provenance import ProvenanceError, find_provenance
     from gradflow.report.provenance_report import report
-    from gradflow.study.config_file import read_config
+    from gradflow.study.config_file import config_path, read_config
 
     where = {}
     for pair in arguments.where:
@@ -96,7 +95,7 @@ def provenance(arguments: argparse.Namespace) -> None:
         if not equals:
             raise ProvenanceError(f"--where {pair}: write COLUMN=VALUE, for example optimizer=adam")
         where[column] = value
-    config = read_config(CONFIG, *arguments.configfile)
+    config = read_config(config_path(), *arguments.configfile)
     print(report(find_provenance(config, arguments.artifact, where), config))
 
 
@@ -130,9 +129,13 @@ def keep(arguments: argparse.Namespace) -> None:
     `snakemake reference` makes every table and figure from them, without training.
     """
     from gradflow.report.reference import keep_reference
+    from gradflow.study.config_file import config_path
 
     kept = keep_reference(
-        arguments.configfile, arguments.results, arguments.scale, arguments.studies or None
+        arguments.configfile or config_path(),
+        arguments.results,
+        arguments.scale,
+        arguments.studies or None,
     )
     for name, study in kept["studies"].items():
         runs = f"{study['finished_runs']} of {study['planned_runs']} runs"
@@ -154,9 +157,9 @@ def unpack(arguments: argparse.Namespace) -> None:
     """
     from gradflow.report.reference import ReferenceError, kept_scales
     from gradflow.report.unpack import unpack_reference
-    from gradflow.study.config_file import read_config
+    from gradflow.study.config_file import config_path, read_config
 
-    config, kept = read_config(CONFIG, *arguments.configfile), kept_scales(arguments.results)
+    config, kept = read_config(config_path(), *arguments.configfile), kept_scales(arguments.results)
     for scale in arguments.scales:
         if scale not in kept:
             raise ReferenceError(f"no scale {scale} is kept{nearest(scale, kept)}")
@@ -223,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
         "--processes", type=int, help="jobs at a time (default: one a CPU core; with a GPU, one)"
     )
     command = found["keep"]
-    command.add_argument("--configfile", type=Path, default=CONFIG, help="default: config.yaml")
+    command.add_argument("--configfile", type=Path, help="default: config.yaml")
     command.add_argument("scale", help="the scale's name")
     command.add_argument("studies", nargs="*", metavar="STUDY", help="default: those with runs")
     found["unpack"].add_argument(

@@ -85,6 +85,8 @@ ELSEWHERE = {
     "snakemake results/data/cifar100.safetensors": "tests/data/test_encoded_images.py",
     "python3 bootstrap.py uv pip install --require-hashes -r envs/slurm.txt": ".ci/run",
     "python tests/cluster/slurm.py start": ".ci/run",
+    "snakemake --directory /scratch/me/gradflow quick": "tests/workflow/test_travel.py",
+    "snakemake -s /home/me/gradflow/Snakefile quick": "tests/workflow/test_travel.py",
     "snakemake quick --profile profiles/gpu": "tests/workflow/test_profiles.py",
     "snakemake --profile profiles/gpu": "tests/workflow/test_profiles.py",
     "snakemake --profile profiles/slurm": "tests/cluster/test_slurm.py",

@@ -22,7 +22,7 @@ MODULES = sorted(
     if path != ADAPTER and PLUGIN not in path.parents
 )
 # documented for Snakefiles, and the adapter's own argument
-OF_WORKFLOW = {"basedir", "cores"}
+OF_WORKFLOW = {"basedir", "current_basedir", "cores"}
 OF_SNAKEMAKE = {"snakemake.utils"}
 OF_LOGGERS = {"dryrun"}  # in the interface of logger plugins
 

@@ -72,8 +72,9 @@ def test_what_is_drawn_next_needs_the_fewest_further_jobs(tmp_path: Path) -> Non
     for number in (3, 2):
         events.note(event("job_finished", job_id=number))
     assert progress.view().drawn_next == "next: second, after 1 more job"
-    for number in (5, 8):
-        events.note(event("job_finished", job_id=number))
+    events.note(event("job_finished", job_id=5))
+    assert progress.view().drawn_next == "next: second"
+    events.note(event("job_finished", job_id=8))
     assert progress.view().drawn_next == "next: first, after 2 more jobs"
     for number in steps:
         events.note(event("job_finished", job_id=number))

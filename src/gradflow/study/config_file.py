@@ -47,6 +47,12 @@ MOST_VALUES = 100_000
 ALIAS = re.compile(r"(^|[\s\[{,:-])\*\w", re.MULTILINE)
 
 
+def config_path() -> Path:
+    """config.yaml of the working directory, or else the project's own, beside src/."""
+    here, project = Path("config.yaml"), Path(__file__).parents[3] / "config.yaml"
+    return project if project.is_file() and not here.exists() else here
+
+
 def check_config_file(path: Path) -> None:
     """Parse a configuration file for its form alone.
 
@@ -110,14 +116,19 @@ def read_config(path: Path, *more: Path) -> Config:
     Raises:
         ConfigError: something is wrong with it; one line for each mistake.
     """
-    content = _read(path)
+    content = read_values(path)
     for file in more:
         check_config_file(file)  # closely, since a person wrote it by hand
-        _extend(content, _read(file))
+        _extend(content, read_values(file))
     return load_config(content)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_values(path: Path) -> dict[str, Any]:
+    """What a configuration file holds, unchecked but for its form.
+
+    Raises:
+        ConfigError: as `check_config_file`.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         _bound_aliases(path, text)

@@ -1,8 +1,8 @@
 """What you add to the optimizers, activations, data sets, initial masks and mask updates: a file each.
 
 A file's name is the name in config.yaml: `own/optimizers/lion.py` is the optimizer `lion`. The
-folder `own` is that of the working directory, beside config.yaml, or another one that the
-environment variable GRADFLOW_OWN names. The README.md of each folder within says what a file in it
+folder `own` is that of the working directory, beside config.yaml, or else the project's, or another
+one that the environment variable GRADFLOW_OWN names. The README.md of each folder within says what a file in it
 defines; docs/tutorial.md has one of each. Name and content are part of the identity of the runs
 that use a file, its comments, docstrings and layout are not.
 
@@ -23,7 +23,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-FOLDER = Path(os.environ.get("GRADFLOW_OWN") or "own")
+
+def _folder() -> Path:
+    chosen, here, project = os.environ.get("GRADFLOW_OWN"), Path("own"), Path(__file__).parents[3]
+    if chosen or here.is_dir() or not (project / "own").is_dir():
+        return Path(chosen or here)
+    return project / "own"
+
+
+FOLDER = _folder()
 
 
 def names(kind: str) -> tuple[str, ...]:

@@ -65,7 +65,8 @@ class View:
         """What will be drawn next, in words; empty where there is none."""
         if not self.next:
             return ""
-        return f"next: {self.next}, after {count(self.before, 'more job')}"
+        after = f", after {count(self.before, 'more job')}" if self.before else ""
+        return f"next: {self.next}{after}"
 
     @property
     def jobs(self) -> list[str]:
