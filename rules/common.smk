@@ -305,11 +305,11 @@ def study_tables(wildcards):
 
 
 def provenance_tables(wildcards):
-    """What made the runs of these, for tables, which name mixtures."""
-    folder = f"results/{wildcards.scale}"
-    return [
-        f"{folder}/provenance/{Path(table).name}" for table in study_tables(wildcards)
-    ]
+    """What made the runs of these, for tables, which name mixtures; kept results may not tell it."""
+    folder = f"results/{wildcards.scale}/provenance"
+    paths = [f"{folder}/{Path(table).name}" for table in study_tables(wildcards)]
+    kept_ones = wildcards.scale in KEPT.values()
+    return [path for path in paths if not kept_ones or os.path.exists(path)]
 
 
 def artifact_json(wildcards):

@@ -19,10 +19,9 @@ from gradflow.study.grid import Grid
 
 STUDIES = (STUDY, "fashion_mnist_initialisation")
 KEPT = ROOT / "results" / "reference"
-DRAWING = {
-    "correlation_table", "significance_table", "grid_table", "compare_p_values", "compare_correlations",
-    "agreement_table", "effect_table", "check_claims", "list_assumptions", "initialisation_table", "plot_by_width",
-    "plot_activations", "scorecard", "describe_runs", "reference",
+# what drawing needs none of
+MAKING = {
+    "fetch_dataset", "train_mlp", "train_wide_resnet", "pretrain_wide_resnet", "prune_and_finetune", "collect_runs",
 }  # fmt: skip
 FASHION_MNIST = {
     "table1", "table2", "table4", "figure15", "comparison_p_values", "comparison_correlations", "agreement", "effects",
@@ -97,7 +96,7 @@ def test_finished_runs_are_kept_and_give_the_same_tables(tmp_path: Path) -> None
     for path in ("smoke", "data"):
         shutil.rmtree(project.results / path)
     project.edit_config(lambda raw: raw["scales"]["smoke"].update(seeds=[7]))
-    assert project.plan("reference").rules <= DRAWING
+    assert project.plan("reference").rules.isdisjoint(MAKING)
     project.make("reference")
     assert {
         path.name: path.read_bytes() for path in (folder / "tables").iterdir() if path.name in ours
@@ -123,7 +122,7 @@ def test_one_command_draws_every_fashion_mnist_artifact(source: str, tmp_path: P
     else:
         folder = folder / "smoke"
         make_miniature(folder, project)
-    assert project.plan("reference").rules <= DRAWING
+    assert project.plan("reference").rules.isdisjoint(MAKING)
     project.make("reference")
     made = {path.stem for path in (*folder.glob("tables/*.csv"), *folder.glob("figures/*.png"))}
     assert made >= FASHION_MNIST
