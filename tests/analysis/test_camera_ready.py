@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -104,6 +105,21 @@ def test_what_has_too_many_panels_for_a_column_takes_both() -> None:
     runs = summarise_runs(make_study_table(("adam",), names))
     figure = figure_by_width(runs, dataclasses.replace(BY_WIDTH, layout="single_column"))
     assert figure.get_figwidth() == 6.75
+
+
+def test_labels_of_densities_do_not_touch() -> None:
+    options = {"model": "wide_resnet", "percents": (1, 5, 10, 20, 50), "seeds": (1,)}
+    runs = summarise_runs(make_study_table(("adagrad", "adam", "momentum"), ("BN",), **options))
+    for layout, expected in (("single_column", ["1", "5", "", "20", "", "100"]), ("report", None)):
+        figure = figure_by_density(runs, dataclasses.replace(BY_WIDTH, layout=layout))
+        figure.draw_without_rendering()
+        for panel in figure.axes:
+            boxes = [
+                text.get_window_extent() for text in panel.get_xticklabels() if text.get_text()
+            ]
+            assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+        shown = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+        assert shown == (expected or ["1", "5", "10", "20", "50", "100"])
 
 
 def bottoms(figure: Figure) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
@@ -27,6 +28,7 @@ from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact
 from gradflow.study import labels
 
+_LETTER = 0.062  # width of a tick label's, in inches
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 
 
@@ -91,7 +93,7 @@ def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
                         panel, of_panel[of_panel["line"] == name], "density", measure, looks[name]
                     )
                 panel.set_xscale("log")
-                panel.set_xticks(densities, labels=[str(value) for value in densities])
+                panel.set_xticks(densities, labels=_with_room(densities, width / len(optimizers)))
                 panel.xaxis.set_minor_locator(NullLocator())
                 panel.set_title(labels.label("optimizer", optimizer))
             scale_y(axes[0], measure)
@@ -118,6 +120,24 @@ def _parts(artifact: Artifact, width: float, panels: float) -> tuple[Figure, lis
                 f"({letter}) {name}" if len(parts) > 1 else name, fontsize=8.5, fontweight="bold"
             )
     return figure, parts
+
+
+def _with_room(densities: list[int], inches: float) -> list[str]:
+    """The labels of ticks on a logarithmic axis in a panel of so many inches, empty where one would touch the next.
+
+    The lowest and the highest have theirs.
+    """
+    places = np.log10(densities) / max(np.ptp(np.log10(densities)), 1e-9) * (inches - 0.5)
+    wide = [_LETTER * len(str(value)) + 0.03 for value in densities]
+    shown = {0, len(densities) - 1}
+    last = len(densities) - 1
+    for one in range(len(densities) - 2, 0, -1):
+        room = (places[last] - places[one], places[one] - places[0])
+        needed = (wide[one] + wide[last]) / 2, (wide[one] + wide[0]) / 2
+        if room[0] > needed[0] and room[1] > needed[1]:
+            shown.add(one)
+            last = one
+    return [str(value) if place in shown else "" for place, value in enumerate(densities)]
 
 
 def _line_label(run: pd.Series[Any]) -> str:

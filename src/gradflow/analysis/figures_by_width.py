@@ -55,7 +55,7 @@ _DEPTH = 0.25  # what the number of hidden layers takes on the left
 _GAP, _GROUP_GAP = 0.09, 0.22  # between panels, and between those of two depths
 _BELOW = 0.28  # name of the x axis, below its tick labels
 _LINE, _NOTE_LINE = 0.14, 0.125
-_WIDEST, _HIGHEST = 1.5, 1.0
+_WIDEST, _HIGHEST = 1.5, 1.0  # of panels, unless title and note need a wider figure
 _LEAST = 0.36  # height of a panel, below which a figure has no room for differences
 _NARROW = 0.85  # a panel below: smaller letters and markers, and no width in the middle
 _LOW = 0.6  # likewise, and a tick less
@@ -163,8 +163,6 @@ class _Sheet:
         wanted = self.left + _RIGHT + len(columns) * (_WIDEST + _GAP)
         figure_width = page_width(artifact.layout, len(columns), max(4.8, wanted))
         self.width = (figure_width - self.left - _RIGHT) / len(columns) - _GAP
-        if not artifact.is_camera_ready:
-            self.width = min(_WIDEST, self.width)
         self.narrow = self.width < _NARROW
         self.line = {"markersize": 2.2, "linewidth": 1.0} if self.narrow else {}
         shown = {widths[0], widths[-1], *([] if self.narrow else [widths[len(widths) // 2]])}

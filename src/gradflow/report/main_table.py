@@ -24,6 +24,15 @@ class Cell:
     style: str = ""
     arrow: str = ""
 
+    @property
+    def meaning(self) -> str:
+        """Of the arrow."""
+        return (
+            "above 0.05, the published one is not"
+            if self.arrow == UP
+            else "at or below 0.05, the published one is not"
+        )
+
 
 @dataclass(frozen=True)
 class MainTable:

@@ -6,6 +6,7 @@ Its numbers are those of the files beside it: the scorecard, the claims, the tab
 from __future__ import annotations
 
 import base64
+import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
+from PIL import Image
 
 from gradflow.analysis.levels import levels_sentence
 from gradflow.analysis.runs import RUN_KEY, Artifact, about, extent, read_rows
@@ -30,6 +32,7 @@ DECIDED = ("reproduced", "contradicted", "agrees", "disagrees", "true by constru
 NOT_RUN = "not run"
 _PIXELS = 110  # of the page, an inch of a figure
 _DOTS = 200  # of a PNG, likewise
+_COLOURS = 96  # of an image on the page
 
 
 @dataclass(frozen=True)
@@ -122,17 +125,23 @@ def _shown(name: str, entry: dict[str, Any], folder: Path, rows: pd.DataFrame) -
     )  # fmt: skip
     try:
         if shown.is_figure:
-            image = (folder / kind.folder / f"{name}.png").read_bytes()
-            shown.content = Markup(base64.b64encode(image).decode())
-            # the PNG's header
-            size = (int.from_bytes(image[at : at + 4], "big") for at in (16, 20))
-            shown.width, shown.height = (pixels * _PIXELS // _DOTS for pixels in size)
+            with Image.open(folder / kind.folder / f"{name}.png") as image:
+                shown.content = Markup(_encoded(image))
+                shown.width, shown.height = (side * _PIXELS // _DOTS for side in image.size)
         else:
             page = (folder / kind.folder / f"{name}.html").read_text(encoding="utf-8")
             shown.content = Markup(page[page.index("<main>") + 6 : page.index("</main>")].strip())
     except OSError as error:
         raise ValueError(f"{error.filename} cannot be read ({error.strerror})") from None
     return shown
+
+
+def _encoded(image: Image.Image) -> str:
+    """An image for the page, in base64: with as many colours as a figure's lines and bands need."""
+    buffer = io.BytesIO()
+    few = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    few.save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _claims(plan: ReportPlan, folder: Path, shown: dict[str, Shown]) -> list[dict[str, Any]]:
