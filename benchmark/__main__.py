@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from benchmark.cases import NETWORKS, PRECISIONS, REGULARIZATIONS, STACKS, make_cases  # noqa: E402
-from benchmark.measure import Measurement  # noqa: E402
+from benchmark.measurement import Measurement  # noqa: E402
 from gradflow.data.sources import DataError  # noqa: E402
 from gradflow.study.config import ConfigError  # noqa: E402
 from gradflow.study.config_checks import load_config  # noqa: E402

@@ -35,11 +35,12 @@ from pathlib import Path
 import torch
 
 from benchmark.cases import COHORT, FIVE, Case, stack_job
+from benchmark.measurement import Measurement, over_a_run
 from benchmark.plain_loops import DeviceLoop, ImageLoop, PlainLoop, image_loaders, plain_network
 from benchmark.roofline import floor_us, measured_rates
 from benchmark.turns import LONGEST_CYCLE, Contender, Engine, Plain, free_mb
 from gradflow.data.store import ImageData, load_dataset
-from gradflow.study.job import Job, Run, probe_epochs
+from gradflow.study.job import Job, Run
 from gradflow.study.memory import IMPORTS_MB, gpu_memory_mb, memory_mb
 from gradflow.study.sizes import shape_of
 from gradflow.study.work import Rates
@@ -51,82 +52,6 @@ FEWEST_STEPS = {"cpu": 4, "cuda": 64}  # of an epoch of a data set that is cut
 UNCUT_STEPS = 16  # a data set with so few minibatches is never cut
 STEP_SECONDS = 0.01  # of a plain loop, at the least, before any was measured: what its images take
 ABOVE_FLOOR = 3.0  # how far a step is expected to be above its floor, before any was measured
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One row of the benchmark's table. Times are microseconds a step of one network, `us` medians over the rounds."""
-
-    network: str
-    dataset: str
-    max_width: int
-    hidden_layers: int
-    optimizer: str
-    regularization: str
-    precision: str
-    contender: str  # plain, plain_device or engine
-    networks: int  # trained together
-    runs: str  # sparse, dense-w10 ..., or job: sparse and dense
-    us: float  # training alone
-    us_min: float
-    us_max: float
-    probe_us: float  # in an epoch that measures gradient flow
-    probe_us_min: float
-    probe_us_max: float
-    run_us: float  # over a whole run of `epochs`, its probe epochs included
-    plain_us: float  # of the plain loop on the same networks, training alone
-    plain_run_us: float  # likewise, over a whole run
-    plain_device_us: float
-    plain_device_run_us: float
-    floor_us: float
-    peak_memory_mb: float
-    build_seconds: float  # drawing and placing the networks
-    first_seconds: (
-        float  # of the engine's first turn beyond its last: warming up, capture; 0 for a plain loop
-    )
-    epochs: int
-    rounds: int
-    steps: int  # timed, all rounds together
-    train_images: int
-    real_data: bool
-    batch_size: int
-    bandwidth: float  # bytes a second, measured
-    flops: float  # likewise, at this precision
-    workers: int
-    threads: int
-    device: str
-    device_type: str
-    torch_version: str
-    cuda_version: str
-    date: str
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster a network's step is than in the plain loop over a whole run, both measuring."""
-        return self.plain_run_us / self.run_us
-
-    @property
-    def ratio_training(self) -> float:
-        """Likewise in epochs that only train."""
-        return self.plain_us / self.us
-
-    @property
-    def ratio_device(self) -> float:
-        """How many times faster than the plain loop with the data on the device, over a whole run."""
-        return self.plain_device_run_us / self.run_us
-
-    @property
-    def ratio_device_training(self) -> float:
-        """Likewise in epochs that only train."""
-        return self.plain_device_us / self.us
-
-    @property
-    def floor_share(self) -> float:
-        """The floor as a share of the time taken, measurements included."""
-        return self.floor_us / self.run_us
-
-
-# --- data -----------------------------------------------------------------------------------------
 
 
 def load_or_make(job: Job, folder: Path) -> tuple[ImageData, bool]:
@@ -182,9 +107,6 @@ def cut(job: Job, data: ImageData, steps: int) -> tuple[Job, ImageData]:
         test_images=data.test_images[:tests],
         test_labels=data.test_labels[:tests],
     )
-
-
-# --- a case ---------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -277,12 +199,6 @@ class Bench:
             free -= needed
             found.append(Engine(stacked, data, self.device, steps, cycle))
         return found
-
-
-def over_a_run(us: float, probe_us: float, epochs: int) -> float:
-    """Mean time a step of a run, of whose epochs 11, or all where there are fewer, are probe epochs."""
-    probes = len(probe_epochs(epochs))
-    return (us * (epochs - probes) + probe_us * probes) / epochs
 
 
 def _median_of_means(samples: Sequence[Sequence[float]]) -> float:

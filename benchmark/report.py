@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.cases import COHORT
-from benchmark.measure import Measurement
+from benchmark.measurement import Measurement
 from gradflow.analysis.figures import TEXT_WIDTH, scale_y_logarithmically, style, wrapped_note
 from gradflow.files import replacing
 from gradflow.study import labels

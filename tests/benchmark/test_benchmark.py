@@ -24,7 +24,8 @@ from project import ROOT, new_project
 from torch import Tensor, nn
 
 from benchmark.cases import COHORT, STACKS, Case, stack_job
-from benchmark.measure import Measurement, cut, load_or_make, over_a_run
+from benchmark.measure import cut, load_or_make
+from benchmark.measurement import Measurement, over_a_run
 from benchmark.plain_loops import (
     DeviceLoop,
     ImageLoop,

@@ -9,16 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.counted import (
-    META,
-    Counter,
-    all_cells,
-    cell,
-    count_step,
-    rewrite,
-    tables,
-    templates,
-)
+from benchmark.counted import META, Counter, all_cells, cell, count_step, rewrite, tables, templates
 from gradflow.study.job import Job
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
