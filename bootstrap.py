@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Run a command in the project's environment, which is made first where it is missing or out of date.
+"""Run a command in the project's environment, which is made first where it is missing or out of
+date.
 
     python3 bootstrap.py snakemake quick
     python3 bootstrap.py pytest
@@ -63,7 +64,9 @@ def main(command):
 
 
 def snakemake_mistake(arguments):
-    """One sentence on what Snakemake would answer with a page before it reads the Snakefile; None where all is well."""
+    """One sentence on what Snakemake would answer with a page before it reads the Snakefile; None
+    where all is well.
+    """
     if not given(arguments, "-s", "--snakefile") and not os.path.exists("Snakefile"):
         return "There is no Snakefile in %s; first: cd %s" % (os.getcwd(), HERE)
     for path in given(arguments, "--configfile", "--configfiles"):
@@ -98,7 +101,8 @@ def snakemake_mistake(arguments):
         installed = glob.glob(os.path.join(VENV, "lib", "python*", "site-packages", plugin))
         if os.path.exists(os.path.join(HERE, lock)) and not installed:
             return (
-                "Executor %s is not installed; once: python3 bootstrap.py uv pip install --require-hashes -r %s"
+                "Executor %s is not installed; once: python3 bootstrap.py uv pip install "
+                "--require-hashes -r %s"
                 % (
                     executor,
                     lock,
@@ -108,7 +112,9 @@ def snakemake_mistake(arguments):
 
 
 def given(arguments, *options):
-    """The values of an option, up to the next option; a target behind one that takes several is no file of YAML."""
+    """The values of an option, up to the next option; a target behind one that takes several is no
+    file of YAML.
+    """
     values, wanted = [], False
     for word in arguments:
         name, equals, value = word.partition("=")
@@ -132,7 +138,9 @@ def nearest(word, valid):
 
 @contextlib.contextmanager
 def alone():
-    """Wait for another one that makes the environment: two at once would each clear what the other makes."""
+    """Wait for another one that makes the environment: two at once would each clear what the other
+    makes.
+    """
     try:
         lock = open(os.path.join(HERE, ".venv.lock"), "w")  # noqa: SIM115 - closed below
     except OSError:  # a project that cannot be written has its environment, or a sentence
@@ -184,7 +192,8 @@ def make(wanted):
         import ensurepip  # noqa: F401 - Debian has it in a package of its own
     except ImportError:
         sys.exit(
-            "This Python has no pip to begin with; on Debian and Ubuntu first: apt-get install python3-venv"
+            "This Python has no pip to begin with; on Debian and Ubuntu first: apt-get install "
+            "python3-venv"
         )
     if not os.access(HERE, os.W_OK):
         sys.exit(
@@ -220,8 +229,8 @@ def make(wanted):
         install_ours()
     except subprocess.CalledProcessError as error:
         sys.exit(
-            "The environment could not be made (see above; it needs the package index); the same command tries again. "
-            "Failed: %s" % " ".join(error.cmd[:4])
+            "The environment could not be made (see above; it needs the package index); the same "
+            "command tries again. Failed: %s" % " ".join(error.cmd[:4])
         )
     with open(os.path.join(VENV, CONTENTS), "w") as places:
         places.write("\n".join([os.path.realpath(VENV), *sorted(contents())]))
@@ -230,7 +239,9 @@ def make(wanted):
 
 
 def install_ours():
-    """Put the command `gradflow` into the environment, and src/ on its path, where Snakemake looks for its plugins."""
+    """Put the command `gradflow` into the environment, and src/ on its path, where Snakemake looks
+    for its plugins.
+    """
     command = os.path.join(BIN, "gradflow")
     # by sh, as pip does it: the path of an interpreter after #! can hold no spaces
     python = shlex.quote(os.path.join(BIN, "python"))
@@ -246,7 +257,9 @@ def install_ours():
 
 
 def write(path, text, mode):
-    """Write a file, unless it holds the text already: an environment may be shared, or read-only."""
+    """Write a file, unless it holds the text already: an environment may be shared, or
+    read-only.
+    """
     if read(path) != text:
         with open(path, "w") as file:
             file.write(text)

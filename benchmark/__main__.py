@@ -1,4 +1,5 @@
-"""Time the engine beside two plain loops, in one run on this machine's device, and compare with the hardware's floor.
+"""Time the engine beside two plain loops, in one run on this machine's device, and compare with the
+hardware's floor.
 
 The plain loop is a DataLoader over PIL images with torchvision's transforms, one network and
 torch.optim; the second has its data on the device. Prints a table and verdicts; writes a table
@@ -88,7 +89,9 @@ def main() -> int:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """Print and write; imports come after the arguments are known to be right, since they take seconds."""
+    """Print and write; imports come after the arguments are known to be right, since they take
+    seconds.
+    """
     from benchmark.measure import Bench
     from benchmark.report import (
         case_lines,

@@ -1,4 +1,6 @@
-"""What the benchmark can be asked for: networks, stacks, and the jobs that they are. Free of torch."""
+"""What the benchmark can be asked for: networks, stacks, and the jobs that they are. Free of
+torch.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ COHORT = 10  # the stack that is a whole job
 
 @dataclass(frozen=True)
 class Case:
-    """What all contenders train: a job of config.yaml with another optimizer, regularization and precision."""
+    """What all contenders train: a job of config.yaml with another optimizer, regularization and
+    precision.
+    """
 
     network: str
     job: Job

@@ -1,4 +1,5 @@
-"""A training step of an H100, counted: its operations on tensors without data, and what each moves and computes.
+"""A training step of an H100, counted: its operations on tensors without data, and what each moves
+and computes.
 
 No GPU is asked, and nothing is measured. `python -m benchmark.counted` prints the table of
 docs/performance.md, and with --write puts it there. An operation reads each input and writes each
@@ -199,7 +200,9 @@ def empty_stacks(job: Job, fused: bool) -> list[Stack]:
 
 
 def count_step(job: Job, fused: bool = True) -> Count:
-    """A step of all networks of a job that measures nothing, on a full minibatch at hand as bytes."""
+    """A step of all networks of a job that measures nothing, on a full minibatch at hand as
+    bytes.
+    """
     shape, settings = shape_of(job), job.settings
     stacks = empty_stacks(job, fused)
     counter = Counter(PEAK.flops[settings.precision])
@@ -242,7 +245,9 @@ class Cell:
 
 
 def stack_name(job: Job) -> str:
-    """How many networks of an MLP's job step together, and which regularization they have, if any."""
+    """How many networks of an MLP's job step together, and which regularization they have, if
+    any.
+    """
     configuration = job.configuration
     if configuration.model == "wide_resnet":
         return ""
@@ -275,7 +280,9 @@ def cell(network: str, template: Job, optimizer: str, precision: Any, fused: boo
 
 
 def templates() -> Iterator[tuple[str, Job]]:
-    """A job of each network: K=10, K=5 sparse and K=10 with BatchNorm, data augmentation, L2 and skips; a Wide ResNet."""
+    """A job of each network: K=10, K=5 sparse and K=10 with BatchNorm, data augmentation, L2 and
+    skips; a Wide ResNet.
+    """
     config = load_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
     for network, (scale, study) in NETWORKS.items():
         jobs = plan_study(config, scale, study).jobs()

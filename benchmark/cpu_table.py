@@ -1,11 +1,13 @@
-"""How long a network's step takes on a CPU: plain loops beside the engine, for every width, optimizer and method.
+"""How long a network's step takes on a CPU: plain loops beside the engine, for every width,
+optimizer and method.
 
 `python -m benchmark.cpu_table` measures cell by cell and writes results/benchmark/cpu.parquet and
 cpu.md after each; started again it goes on with the cells that are missing. Needs an otherwise idle
 core. Four contenders train ten networks in turns: five dense ones and their sparse twins, on one
 thread, timed in CPU seconds. The images are random.
 
-- memory: normalised images as one tensor in memory, nn.Linear, torch.optim, the mask on the gradient
+- memory: normalised images as one tensor in memory, nn.Linear, torch.optim, the mask on the
+  gradient
 - loader: a DataLoader over PIL images; two of the ten networks stand for all
 - engine: as a training job runs it
 - autograd: the engine with GRADFLOW_STEP=autograd
@@ -117,7 +119,9 @@ def of_loops(loops: Sequence[PlainLoop]) -> Turn:
 
 
 def of_cohort(cohort: Cohort) -> Turn:
-    """Epochs of a cohort, which probes at every other: first a measuring one, then a training one."""
+    """Epochs of a cohort, which probes at every other: first a measuring one, then a training
+    one.
+    """
 
     def epoch() -> None:
         cohort.train(cohort.epoch + 1)
@@ -126,7 +130,9 @@ def of_cohort(cohort: Cohort) -> Turn:
 
 
 def floor_us(job: Job, data: ImageData) -> float:
-    """Microseconds of a network's products alone, over all weights: the mean over the job's networks."""
+    """Microseconds of a network's products alone, over all weights: the mean over the job's
+    networks.
+    """
     total = 0.0
     for run in job.runs:
         for index, (inputs, outputs) in enumerate(mlp_shapes(job, run, data)[0]):
@@ -156,7 +162,9 @@ def _best(work: Callable[[], object], turns: int = 5, repeats: int = 10) -> floa
 def measure(
     width: int, optimizer: str, regularization: Regularization, seconds: float
 ) -> list[dict[str, object]]:
-    """A cell: a row a contender, CPU microseconds a step of one network, medians over the rounds."""
+    """A cell: a row a contender, CPU microseconds a step of one network, medians over the
+    rounds.
+    """
     began = time.monotonic()
     job, data = job_of(width, optimizer, regularization), random_data(width)
     prepare(CPU, job, threads=1)
@@ -218,10 +226,11 @@ def markdown(frame: pd.DataFrame) -> str:
     """Two tables, training steps only and whole runs, each with its ratios' median and least."""
     first = frame.iloc[0]
     parts = [
-        f"{first['device']}, torch {first['torch_version']}, one thread, {frame['date'].max()}. CPU milliseconds a "
-        "step of one network, ten networks: five dense and their sparse twins, minibatches of 128, four hidden "
-        "layers. Times: the in-memory loop's time over the engine's. Products: of all weights, by themselves; where a "
-        "mask is sparse the engine multiplies active weights alone, and may need less.",
+        f"{first['device']}, torch {first['torch_version']}, one thread, {frame['date'].max()}. "
+        "CPU milliseconds a step of one network, ten networks: five dense and their sparse twins, "
+        "minibatches of 128, four hidden layers. Times: the in-memory loop's time over the "
+        "engine's. Products: of all weights, by themselves; where a mask is sparse the engine "
+        "multiplies active weights alone, and may need less.",
     ]
     for column, title in (
         ("us", "Training steps only"),
@@ -233,7 +242,8 @@ def markdown(frame: pd.DataFrame) -> str:
         lines = [
             f"## {title}",
             "",
-            "| width | optimizer | methods | in memory | loader | engine | by autograd | products | times |",
+            "| width | optimizer | methods | in memory | loader | engine | by autograd | products "
+            "| times |",
             "|---|---|---|---|---|---|---|---|---|",
         ]
         for key in frame[KEY].drop_duplicates().itertuples(index=False, name=None):
@@ -242,7 +252,8 @@ def markdown(frame: pd.DataFrame) -> str:
             lines.append(f"| {' | '.join(cells)} |")
         lines += [
             "",
-            f"{len(times)} cells: {times.median():.2f} times in the median, {times.min():.2f} at the least.",
+            f"{len(times)} cells: {times.median():.2f} times in the median, {times.min():.2f} at "
+            "the least.",
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"

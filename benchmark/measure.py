@@ -1,4 +1,5 @@
-"""What the benchmark measures: two plain loops and the engine, in turns, on the same device and data in one process.
+"""What the benchmark measures: two plain loops and the engine, in turns, on the same device and
+data in one process.
 
 For each network, precision, optimizer and regularization all contenders are built, warmed up, and
 then take turns for several rounds: A B C A B C. A turn is some whole epochs, so what an epoch costs
@@ -55,7 +56,9 @@ ABOVE_FLOOR = 3.0  # how far a step is expected to be above its floor, before an
 
 
 def load_or_make(job: Job, folder: Path) -> tuple[ImageData, bool]:
-    """The job's data set from `folder`, and true; where it is absent random pixels of its shape, and false."""
+    """The job's data set from `folder`, and true; where it is absent random pixels of its shape,
+    and false.
+    """
     path = folder / f"{job.configuration.dataset}.safetensors"
     if path.exists():
         return load_dataset(path).as_used(job.settings), True
@@ -87,7 +90,9 @@ def steps_in(job: Job, data: ImageData) -> int:
 
 
 def cut(job: Job, data: ImageData, steps: int) -> tuple[Job, ImageData]:
-    """The same with `steps` whole minibatches an epoch, test and probe images in proportion; all where it has fewer."""
+    """The same with `steps` whole minibatches an epoch, test and probe images in proportion; all
+    where it has fewer.
+    """
     images = steps * job.settings.batch_size
     whole = len(data.train_images)
     if images >= whole:
@@ -167,7 +172,9 @@ class Bench:
     def _contenders(
         self, job: Job, data: ImageData, steps: int, span: float, rates: Rates
     ) -> list[Contender]:
-        """In the order of their turns; a stack that does not fit into memory is left out, and that is said."""
+        """In the order of their turns; a stack that does not fit into memory is left out, and that
+        is said.
+        """
         loaders = image_loaders(job, data, self.device, self.workers)
         found: list[Contender] = []
         percents = FIVE if COHORT in self.stacks else ()
@@ -193,7 +200,8 @@ class Bench:
             needed = gpu_memory_mb(stacked) if gpu else memory_mb(stacked, "cpu") - IMPORTS_MB
             if needed > free:
                 self.say(
-                    f"K={networks} is left out: it needs about {needed:,.0f} MB, and {free:,.0f} are free"
+                    f"K={networks} is left out: it needs about {needed:,.0f} MB, and {free:,.0f} "
+                    "are free"
                 )
                 continue
             free -= needed

@@ -9,7 +9,9 @@ from gradflow.study.job import probe_epochs
 
 @dataclass(frozen=True)
 class Measurement:
-    """One row of the benchmark's table. Times are microseconds a step of one network, `us` medians over the rounds."""
+    """One row of the benchmark's table. Times are microseconds a step of one network, `us` medians
+    over the rounds.
+    """
 
     network: str
     dataset: str
@@ -56,7 +58,9 @@ class Measurement:
 
     @property
     def ratio(self) -> float:
-        """How many times faster a network's step is than in the plain loop over a whole run, both measuring."""
+        """How many times faster a network's step is than in the plain loop over a whole run, both
+        measuring.
+        """
         return self.plain_run_us / self.run_us
 
     @property
@@ -66,7 +70,9 @@ class Measurement:
 
     @property
     def ratio_device(self) -> float:
-        """How many times faster than the plain loop with the data on the device, over a whole run."""
+        """How many times faster than the plain loop with the data on the device, over a whole
+        run.
+        """
         return self.plain_device_run_us / self.run_us
 
     @property
@@ -81,6 +87,8 @@ class Measurement:
 
 
 def over_a_run(us: float, probe_us: float, epochs: int) -> float:
-    """Mean time a step of a run, of whose epochs 11, or all where there are fewer, are probe epochs."""
+    """Mean time a step of a run, of whose epochs 11, or all where there are fewer, are probe
+    epochs.
+    """
     probes = len(probe_epochs(epochs))
     return (us * (epochs - probes) + probe_us * probes) / epochs

@@ -1,4 +1,5 @@
-"""The best simple loop for a CPU: normalised images as one tensor in memory, `nn.Linear`, `torch.optim`, no loader.
+"""The best simple loop for a CPU: normalised images as one tensor in memory, `nn.Linear`,
+`torch.optim`, no loader.
 
 The mask multiplies the gradient before the optimizer's step, once, instead of the weight in each
 forward pass. A masked weight is zero from the start and stays so.

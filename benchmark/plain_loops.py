@@ -1,4 +1,5 @@
-"""The benchmark's baselines: the loops that a researcher writes for one network, without and with care for the data.
+"""The benchmark's baselines: the loops that a researcher writes for one network, without and with
+care for the data.
 
 Both train a bias-free MLP of `nn.Linear`, with the mask multiplied into the weight at each forward
 pass where it is sparse, by a class of `torch.optim`, and read the loss back at each step. In an
@@ -62,7 +63,9 @@ class MaskedLinear(nn.Linear):
 
 
 def plain_network(job: Job, run: Run, data: ImageData) -> nn.Sequential:
-    """One MLP of a job, images [B, C, H, W] to logits [B, classes], on the CPU; skip connections are left out."""
+    """One MLP of a job, images [B, C, H, W] to logits [B, classes], on the CPU; skip connections
+    are left out.
+    """
     shapes, twin = mlp_shapes(job, run, data)
     modules: list[nn.Module] = [nn.Flatten()]
     for index, ((inputs, outputs), active) in enumerate(zip(shapes, capacity(twin), strict=True)):
@@ -100,7 +103,9 @@ class PlainLoop(ABC):
 
     @abstractmethod
     def probe_batches(self) -> Iterable[Sequence[Tensor]]:
-        """The probe images, which are training images, normalised but not augmented, and their labels."""
+        """The probe images, which are training images, normalised but not augmented, and their
+        labels.
+        """
 
     @abstractmethod
     def test_batches(self) -> Iterable[Sequence[Tensor]]:
@@ -111,7 +116,9 @@ class PlainLoop(ABC):
         return statistics.fmean(loss for loss, _ in self.train_steps(measuring=False))
 
     def measured_epoch(self) -> dict[str, float]:
-        """Train for an epoch and measure gradient flow, loss and accuracy; what is logged, by the engine's names."""
+        """Train for an epoch and measure gradient flow, loss and accuracy; what is logged, by the
+        engine's names.
+        """
         self.keep_unmasked(True)
         losses, minibatches = zip(*self.train_steps(measuring=True), strict=True)
         means = {
@@ -187,7 +194,9 @@ class PlainLoop(ABC):
         return [weight.grad for weight in effective if weight.grad is not None]
 
     def gradient_norms(self, gradients: Sequence[Tensor]) -> dict[str, float]:
-        """||g||_p (Equation 5) and EGF_p (Equation 7), p = 1 and 2, of unmasked gradients by layer."""
+        """||g||_p (Equation 5) and EGF_p (Equation 7), p = 1 and 2, of unmasked gradients by
+        layer.
+        """
         l1, l2 = layer_norms(gradients)
         masked_l1, masked_l2 = self.masked_norms(gradients) or (l1, l2)
         return {
@@ -211,7 +220,9 @@ def layer_norms(gradients: Sequence[Tensor]) -> tuple[list[float], list[float]]:
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
-    """A data set as torchvision's are: an image becomes a PIL image when it is asked for, and is transformed then."""
+    """A data set as torchvision's are: an image becomes a PIL image when it is asked for, and is
+    transformed then.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor, transform: transforms.Compose):
         pixels = images.permute(0, 2, 3, 1).numpy()
@@ -299,7 +310,9 @@ class ImageLoop(PlainLoop):
 
 
 class DeviceLoop(PlainLoop):
-    """The plain loop with the data set on the device as uint8, normalised and augmented there by the minibatch."""
+    """The plain loop with the data set on the device as uint8, normalised and augmented there by
+    the minibatch.
+    """
 
     def __init__(
         self,
@@ -351,7 +364,9 @@ class DeviceLoop(PlainLoop):
         return (images - self.mean) / self.std
 
     def augment(self, images: Tensor, padding: int) -> Tensor:
-        """Pad with black, crop each image [C, H, W] of a minibatch at a random place, and flip half of them."""
+        """Pad with black, crop each image [C, H, W] of a minibatch at a random place, and flip half
+        of them.
+        """
         batch, side = len(images), images.shape[-1]
         padded = F.pad(images, [padding] * 4).movedim(1, -1)
         corner = torch.randint(2 * padding + 1, (2, batch, 1), device=self.device)

@@ -1,4 +1,6 @@
-"""The benchmark's results as lines of 80 columns, as verdicts, as a table in a file and as a figure."""
+"""The benchmark's results as lines of 80 columns, as verdicts, as a table in a file and as a
+figure.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ LINE_NAMES = {
 }
 DERIVED = ("ratio", "ratio_training", "ratio_device", "ratio_device_training", "floor_share")
 HEADER = (
-    f"{'':<17}{'K':>3}{'us a':>9}{'whole':>9}{'times':>8}{'times':>8}{'floor':>9}{'of the':>8}{'peak':>8}\n"
+    f"{'':<17}{'K':>3}{'us a':>9}{'whole':>9}{'times':>8}{'times':>8}{'floor':>9}"
+    f"{'of the':>8}{'peak':>8}\n"
     f"{'':<17}{'':>3}{'net-step':>9}{'run':>9}{'plain':>8}{'device':>8}{'us':>9}{'floor':>8}{'MB':>8}"
 )
 
@@ -59,13 +62,15 @@ def machine_lines(rows: Sequence[Measurement]) -> list[str]:
 
 
 def case_lines(title: str, rows: Sequence[Measurement]) -> list[str]:
-    """The measurements of one case; a dense network's plain loops are counted in those of the job."""
+    """The measurements of one case; a dense network's plain loops are counted in those of the
+    job.
+    """
     first = rows[0]
     real = "" if first.real_data else "; synthetic images"
     lines = [
         title,
-        f"  {first.train_images:,} images, {first.rounds} rounds{real}; a copy here {first.bandwidth / 1e9:,.0f} GB/s, "
-        f"a product {first.flops / 1e12:.3g} TFLOP/s",
+        f"  {first.train_images:,} images, {first.rounds} rounds{real}; a copy here "
+        f"{first.bandwidth / 1e9:,.0f} GB/s, a product {first.flops / 1e12:.3g} TFLOP/s",
         HEADER,
     ]
     shown = [row for row in rows if row.runs in ("sparse", "job")]
@@ -116,7 +121,10 @@ def verdict_lines(rows: Sequence[Measurement]) -> list[str]:
 
 
 def _ratio_verdict(network: str, jobs: Sequence[Measurement], target: float) -> list[str]:
-    aim = f"{network}: at least {target:g} times the plain loop, K={COHORT}, whole run, both measuring"
+    aim = (
+        f"{network}: at least {target:g} times the plain loop, K={COHORT}, whole run, both "
+        "measuring"
+    )
     if not jobs:
         return [f"{aim}: not measured."]
     whole = [(row.ratio, _configuration(row)) for row in jobs]
@@ -136,8 +144,9 @@ def _spread(found: Sequence[tuple[float, str]], target: float) -> str:
     below = [f"{name} {_number(ratio)}" for ratio, name in ratios if ratio < target]
     named = f": {'; '.join(below)}" if below else ""
     return (
-        f"a median of {_number(median)}, lowest {_number(lowest)} ({at}), highest {_number(highest)} ({best}); "
-        f"below {target:g} in {len(below)} of {len(ratios)} configurations{named}."
+        f"a median of {_number(median)}, lowest {_number(lowest)} ({at}), highest "
+        f"{_number(highest)} ({best}); below {target:g} in {len(below)} of {len(ratios)} "
+        f"configurations{named}."
     )
 
 
@@ -150,16 +159,18 @@ def _floor_verdict(network: str, rows: Sequence[Measurement], target: float) -> 
         )
         verdict = "REACHED" if row.run_us <= target else "MISSED"
         lines.append(
-            f"{network}: at most {target:g} us a net-step at the best K, SGD, TF32, {regularization}, measurements "
-            f"included: {verdict} with {_number(row.run_us)} at K={row.networks}."
+            f"{network}: at most {target:g} us a net-step at the best K, SGD, TF32, "
+            f"{regularization}, measurements included: {verdict} with {_number(row.run_us)} at "
+            f"K={row.networks}."
         )
         # the mean over a job's networks hides what one of the full width takes
         for row in rows:
             if row.regularization == regularization and row.networks == FULL_WIDTH:
                 verdict = "REACHED" if row.run_us <= target else "MISSED"
                 lines.append(
-                    f"{network}: the same at K={FULL_WIDTH}, all sparse and of the full width: {verdict} with "
-                    f"{_number(row.run_us)}, {row.floor_share:.0%} of the floor's speed."
+                    f"{network}: the same at K={FULL_WIDTH}, all sparse and of the full width: "
+                    f"{verdict} with {_number(row.run_us)}, {row.floor_share:.0%} of the floor's "
+                    "speed."
                 )
     return lines
 
@@ -182,7 +193,8 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 def figure_of_benchmark(frame: pd.DataFrame) -> Figure:
-    """Time a net-step by K: a row of panels a network and optimizer, a column a regularization; both axes logarithmic.
+    """Time a net-step by K: a row of panels a network and optimizer, a column a regularization;
+    both axes logarithmic.
 
     Args:
         frame: `table`'s rows.
@@ -261,8 +273,8 @@ def _note(engine: pd.DataFrame, precisions: Sequence[str], columns: Sequence[str
     first = engine.iloc[0]
     sentences = [
         f"{first['device']}, torch {first['torch_version']}, {str(first['date'])[:10]}.",
-        "Medians over rounds, of whole runs with their measurements of gradient flow unless said otherwise; whiskers: "
-        "lowest and highest round of the engine's training alone.",
+        "Medians over rounds, of whole runs with their measurements of gradient flow unless said "
+        "otherwise; whiskers: lowest and highest round of the engine's training alone.",
         "Empty markers: a whole job, five sparse networks and their dense twins."
         if COHORT in set(engine["networks"])
         else "",

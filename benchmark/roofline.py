@@ -1,4 +1,5 @@
-"""The hardware's floor of a training step: what its products and its traffic take at the rates that the device reaches.
+"""The hardware's floor of a training step: what its products and its traffic take at the rates that
+the device reaches.
 
 The floor counts what no implementation of K stacked, masked networks does without, in float32: the
 products forward and backward with their operands, one pass of the optimizer over its arrays, the
@@ -62,7 +63,8 @@ def floor_us(job: Job, rates: Rates, device: str) -> float:
 
 
 def measured_rates(job: Job, device: torch.device) -> Rates:
-    """What the device reaches in a copy and in a large product, measured now, by this process's number of threads.
+    """What the device reaches in a copy and in a large product, measured now, by this process's
+    number of threads.
 
     On a CPU the copy is as large as the weights of the job's largest stack, since small networks
     stay in its caches.
@@ -91,7 +93,9 @@ def _copy_rate(device: torch.device, size: int) -> float:
 
 @cache
 def _product_rate(device: torch.device, precision: str) -> float:
-    """Floating-point operations a second of a square product; the precision is in force when this is called."""
+    """Floating-point operations a second of a square product; the precision is in force when this
+    is called.
+    """
     side = PRODUCT_SIDE[device.type]
     dtype = torch.float64 if precision == "float64" else torch.float32
     left, right = (torch.randn(1, side, side, dtype=dtype, device=device) for _ in range(2))

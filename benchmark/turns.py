@@ -1,4 +1,6 @@
-"""Who takes turns in the benchmark, a plain loop or the engine, and how a turn's time and memory are taken."""
+"""Who takes turns in the benchmark, a plain loop or the engine, and how a turn's time and memory
+are taken.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def resident_peak_mb() -> float:
 
 
 def free_mb(device: torch.device) -> float:
-    """Memory for another contender: a GPU's, or this machine's where that is less, since networks are drawn there."""
+    """Memory for another contender: a GPU's, or this machine's where that is less, since networks
+    are drawn there.
+    """
     pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()

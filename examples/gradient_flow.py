@@ -33,7 +33,8 @@ batches = list(zip(images.split(250), labels.split(250), strict=True))
 
 # %%
 network = nn.Sequential(
-    nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 64), nn.ReLU(),
+    nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(),
+    nn.Linear(1024, 64), nn.ReLU(),
     nn.Linear(64, 10),
 )  # fmt: skip
 parameters = dict(network.named_parameters())

@@ -35,7 +35,9 @@ print(f"one layer at density {density}: {int(layer.sum())} of {layer.numel()} we
 
 # %%
 def linear_paths(layers: list[torch.Tensor]) -> torch.Tensor:
-    """The network with identity activations, on inputs of one: [K, 1, in] through layers [K, in, out]."""
+    """The network with identity activations, on inputs of one: [K, 1, in] through layers [K, in,
+    out].
+    """
     hidden = torch.ones(1, 1, INPUTS, dtype=layers[0].dtype)
     for weight in layers:
         hidden = hidden @ weight

@@ -1,4 +1,6 @@
-"""Make one data set's uint8 file and its manifest, from a folder, a Debian package or a download."""
+"""Make one data set's uint8 file and its manifest, from a folder, a Debian package or a
+download.
+"""
 
 import argparse
 import os
@@ -14,7 +16,9 @@ from gradflow.workflow.attempts import recorded
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fetch as the command line says; return the exit code, 1 when a source is missing or damaged."""
+    """Fetch as the command line says; return the exit code, 1 when a source is missing or
+    damaged.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", choices=list(SHAPES))
     parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
@@ -23,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--folder",
         type=Path,
         default=os.environ.get("GRADFLOW_DATA") or None,
-        help="folder with the original files, tried first (default: environment variable GRADFLOW_DATA)",
+        help="folder with the original files, tried first (default: environment variable "
+        "GRADFLOW_DATA)",
     )
     options = parser.parse_args(arguments)
     folder = options.folder.expanduser() if options.folder else None

@@ -1,4 +1,6 @@
-"""Draw effective gradient flow by probe epoch and layer of one configuration, from the table of its study."""
+"""Draw effective gradient flow by probe epoch and layer of one configuration, from the table of its
+study.
+"""
 
 import argparse
 import sys

@@ -1,4 +1,6 @@
-"""Train a dense Wide ResNet for half of the epochs: where magnitude pruning starts, at every density."""
+"""Train a dense Wide ResNet for half of the epochs: where magnitude pruning starts, at every
+density.
+"""
 
 import sys
 from pathlib import Path

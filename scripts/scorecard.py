@@ -1,4 +1,5 @@
-"""Make the scorecard of a scale: claims, tables, coverage, and what was scaled down, as CSV and HTML.
+"""Make the scorecard of a scale: claims, tables, coverage, and what was scaled down, as CSV and
+HTML.
 
 It reads the scale's study tables and the CSVs of its claims and comparisons with the published
 numbers.

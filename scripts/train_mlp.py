@@ -1,4 +1,6 @@
-"""Train the cohort of one configuration and seed, dense and sparse at every width, and write a log a run."""
+"""Train the cohort of one configuration and seed, dense and sparse at every width, and write a log
+a run.
+"""
 
 import sys
 from pathlib import Path

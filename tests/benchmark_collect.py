@@ -34,13 +34,16 @@ from gradflow.study.plan import Plan  # noqa: E402
 from gradflow.training.run_log import MEASURES, SCHEMA  # noqa: E402
 
 SCALE = "paper"
-ARTIFACTS = ("comparison_p_values", "comparison_correlations", "comparison_means", "agreement", "effects", "table1",
+ARTIFACTS = ("comparison_p_values", "comparison_correlations", "comparison_means", "agreement",
+             "effects", "table1",
              "table6a")  # fmt: skip
 TARGET_SECONDS, TARGET_BYTES = 30, 2 * 2**30
 
 
 def write_logs(plans: list[Plan], results: Path, limit: int) -> int:
-    """Write a log for each run of the plans that has none, up to `limit` in all; how many there are."""
+    """Write a log for each run of the plans that has none, up to `limit` in all; how many there
+    are.
+    """
     generator = np.random.default_rng(0)
     written: set[str] = set()
     for plan in plans:
@@ -72,8 +75,10 @@ def log(job: Job, run: Run, generator: np.random.Generator) -> pa.Table:
     values: dict[str, object] = {
         "scale": job.scale, "variant": job.variant, "dataset": configuration.dataset,
         "configuration": configuration.name, "model": configuration.model,
-        "hidden_layers": configuration.depth if mlp else None, "depth": None if mlp else configuration.depth,
-        "widen_factor": None if mlp else configuration.widen_factor, "activation": configuration.activation,
+        "hidden_layers": configuration.depth if mlp else None,
+        "depth": None if mlp else configuration.depth,
+        "widen_factor": None if mlp else configuration.widen_factor,
+        "activation": configuration.activation,
         "optimizer": configuration.optimizer, "learning_rate": configuration.learning_rate,
         "regularization": configuration.regularization, "l2": 0.0001, "batch_size": 128,
         "initialisation": job.settings.initialisation, "architecture": run.architecture,
@@ -112,7 +117,9 @@ def timed(name: str, *command: str) -> None:
 
 
 def timed_together(name: str, commands: list[tuple[str, ...]], cores: int) -> float:
-    """Run scripts on some cores; print and return the seconds from the first start to the last end."""
+    """Run scripts on some cores; print and return the seconds from the first start to the last
+    end.
+    """
     start = time.perf_counter()
     with ThreadPoolExecutor(cores) as pool:
         list(pool.map(lambda command: timed(*command), commands))
@@ -149,7 +156,9 @@ def main() -> int:
         )
         studies, tables = folder / SCALE / "studies", folder / SCALE / "tables"
         collecting = [
-            (f"collect_runs {plan.study}", "scripts/collect_runs.py", "--plan", plan.to_json(), "--results",
+            (
+                "collect_runs "
+                f"{plan.study}", "scripts/collect_runs.py", "--plan", plan.to_json(), "--results",
              str(folder), "--output", str(studies / f"{plan.study}.parquet"), "--provenance",
              str(folder / SCALE / "provenance" / f"{plan.study}.parquet"), "--partial")
             for plan in plans
@@ -174,7 +183,8 @@ def main() -> int:
     # of a process; at any time there are as many as cores
     met = seconds <= TARGET_SECONDS and peak * arguments.cores <= TARGET_BYTES
     print(
-        f"{'all':<45}{seconds:7.2f} s, {peak / 2**20:.0f} MiB a process: {'within' if met else 'beyond'} the target"
+        f"{'all':<45}{seconds:7.2f} s, {peak / 2**20:.0f} MiB a process: "
+        f"{'within' if met else 'beyond'} the target"
     )
     return 0 if met else 1
 

@@ -1,4 +1,6 @@
-"""Open a page in headless Chromium: what it says once its scripts have run, what went wrong, whom it asked."""
+"""Open a page in headless Chromium: what it says once its scripts have run, what went wrong, whom
+it asked.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,14 @@ OWN_HOSTS = {
     "redirector.gvt1.com",
 }
 SWITCHES = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-default-apps",
     "--host-resolver-rules=MAP * ~NOTFOUND",  # whatever is asked for, nothing leaves this machine
 )  # fmt: skip
 WATCH = """<script>window.problems = [];
-addEventListener('error', event => problems.push('error: ' + (event.message || event.target.src)), true);
+addEventListener(
+  'error', event => problems.push('error: ' + (event.message || event.target.src)), true);
 addEventListener('unhandledrejection', event => problems.push('rejection: ' + event.reason));
 console.error = (...words) => problems.push('console: ' + words.join(' '));</script>"""
 
@@ -64,16 +68,18 @@ def visit(page: Path, script: str, folder: Path, size: str = "1280,1000", *more:
         "<script>(async () => { const pause = () => new Promise(done => setTimeout(done, 100));\n"
         "const told = await (async () => {"
         + script
-        + "})().catch(error => problems.push('script: ' + error));\n"
-        "const pre = document.createElement('pre'); pre.id = 'told';"
-        "pre.textContent = JSON.stringify({told: told ?? null, problems}); document.body.append(pre); })();</script>"
+        + "})().catch(error => problems.push('script: ' + error));\nconst pre = "
+        "document.createElement('pre'); pre.id = 'told';pre.textContent = "
+        "JSON.stringify({told: told ?? null, problems}); document.body.append(pre); "
+        "})();</script>"
     )
     head, end = text.index("<head>") + len("<head>"), text.rindex("</body>")
     watched = folder / "page.html"
     watched.write_text(text[:head] + WATCH + text[head:end] + run + text[end:], encoding="utf-8")
     log = folder / "net.json"
     done = subprocess.run(
-        [CHROMIUM, *SWITCHES, *more, f"--window-size={size}", f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}",
+        [CHROMIUM, *SWITCHES, *more, f"--window-size={size}",
+         f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}",
          "--virtual-time-budget=60000", "--dump-dom", watched.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
@@ -88,7 +94,8 @@ def screenshot(page: Path, png: Path, folder: Path) -> None:
     """Save what a page looks like in a window of 1280 by 1000 pixels."""
     assert CHROMIUM
     subprocess.run(
-        [CHROMIUM, *SWITCHES, "--window-size=1280,1000", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000",
+        [CHROMIUM, *SWITCHES, "--window-size=1280,1000", f"--user-data-dir={folder / 'profile'}",
+         "--virtual-time-budget=10000",
          f"--screenshot={png}", page.as_uri()],
         capture_output=True, timeout=120, check=True,
     )  # fmt: skip

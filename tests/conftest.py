@@ -45,7 +45,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project of which everything is made (`faults.one_table`), undisturbed; tests take copies."""
+    """A project of which everything is made (`faults.one_table`), undisturbed; tests take
+    copies.
+    """
     from faults import one_table
     from project import new_project
 

@@ -83,7 +83,9 @@ class Trainer:
     def start(
         self, job: Job, results: Path, seconds: float = 0.1, die_at: int = 0
     ) -> subprocess.Popen[str]:
-        """Start the script; with a warm trainer, this is the process that stands for the one which trains."""
+        """Start the script; with a warm trainer, this is the process that stands for the one which
+        trains.
+        """
         return subprocess.Popen(
             [sys.executable, "-c", TRAINER, "--job", job.to_json(), "--results", str(results)],
             env={
@@ -129,13 +131,17 @@ def with_data(project: Project, results: Path) -> Path:
 
 
 def share_kernels(chosen: Path, results: Path) -> None:
-    """Let jobs of a results folder take the kernels of another: each chooses by its own measurements else."""
+    """Let jobs of a results folder take the kernels of another: each chooses by its own
+    measurements else.
+    """
     if (chosen / KERNELS).exists():  # without a compiler there is no choice
         shutil.copy2(chosen / KERNELS, results / KERNELS)
 
 
 def rows_of(log: Path) -> str:
-    """A log's rows as text, in which a NaN equals another, and what it says of itself but for the time it took."""
+    """A log's rows as text, in which a NaN equals another, and what it says of itself but for the
+    time it took.
+    """
     table = read_log(log)
     identity = [
         table.schema.metadata.get(key)
@@ -145,7 +151,8 @@ def rows_of(log: Path) -> str:
 
 
 def state_of(results: Path) -> dict[str, str | bytes]:
-    """What must be the same whatever happened on the way: logs by their rows, tables and data by their bytes.
+    """What must be the same whatever happened on the way: logs by their rows, tables and data by
+    their bytes.
 
     Provenance is compared without the seconds that runs took. What a living process is writing has
     a name of its own, with a dot in front, and is left out; `leftovers` finds it where nobody

@@ -13,7 +13,9 @@ from gradflow.training.stack import lie_as_gpus_like, place_mask
 
 
 def as_on_a_gpu(job: Job, monkeypatch: pytest.MonkeyPatch) -> Cohort:
-    """At its start: fused, everything in memory as a GPU likes it, optimizer states like their weights."""
+    """At its start: fused, everything in memory as a GPU likes it, optimizer states like their
+    weights.
+    """
     monkeypatch.setenv(SWITCH, "on")
     cohort = Cohort(job, make_data(), DEVICE)
     for stack in cohort.stacks:

@@ -1,4 +1,6 @@
-"""The examples as notebooks: `python tests/notebooks.py` writes `examples/*.ipynb` from the scripts beside them."""
+"""The examples as notebooks: `python tests/notebooks.py` writes `examples/*.ipynb` from the scripts
+beside them.
+"""
 
 from __future__ import annotations
 

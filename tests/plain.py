@@ -1,4 +1,5 @@
-"""The oracle: one network, one optimizer class, one loop, as a researcher would write it; and small jobs to hold to it.
+"""The oracle: one network, one optimizer class, one loop, as a researcher would write it; and small
+jobs to hold to it.
 
 Nothing here shares code with the engine but the minibatches, which come from
 `gradflow.training.batches.Batches`.
@@ -25,8 +26,8 @@ from gradflow.training.batches import Batches, Epoch
 from gradflow.training.cohort import Cohort
 from gradflow.training.stack import MaskUpdate, Stack
 
-# `GRADFLOW_TEST_DEVICE=cuda pytest tests/training/test_cohort.py` holds the engine to the plain loop on a
-# GPU
+# `GRADFLOW_TEST_DEVICE=cuda pytest tests/training/test_cohort.py` holds the engine to the plain
+# loop on a GPU
 DEVICE = torch.device(os.environ.get("GRADFLOW_TEST_DEVICE", "cpu"))
 MEASURES = ("grad_norm_l1", "grad_norm_l2", "egf_l1", "egf_l2")
 
@@ -93,7 +94,9 @@ def make_job(
     flip: bool = True,
     **settings: Any,
 ) -> Job:
-    """A job on `make_data`: five steps an epoch, the last on 6 images where the others have 16; float64."""
+    """A job on `make_data`: five steps an epoch, the last on 6 images where the others have 16;
+    float64.
+    """
     rate = LEARNING_RATES.get(optimizer, 0.005) if learning_rate is None else learning_rate
     return Job(
         scale="smoke",
@@ -366,7 +369,9 @@ class BasicBlock(nn.Module):
 
 
 class PlainWideResNet(nn.Module):
-    """The original pre-activation Wide ResNet; `bias` is the classifier's, which the original has."""
+    """The original pre-activation Wide ResNet; `bias` is the classifier's, which the original
+    has.
+    """
 
     def __init__(
         self,
@@ -455,7 +460,9 @@ def load_network(cohort: Cohort, run: Run, target: PlainNetwork) -> None:
 
 
 def plain_network(cohort: Cohort, run: Run, *, masked: bool = True) -> PlainNetwork:
-    """The plain twin of `run`, with its present parameters; `masked`: an MLP that masks itself in each forward."""
+    """The plain twin of `run`, with its present parameters; `masked`: an MLP that masks itself in
+    each forward.
+    """
     job = cohort.job
     configuration, settings = job.configuration, job.settings
     data_channels = cohort.batches.train_images.shape[1]
@@ -618,7 +625,9 @@ class PlainTraining:
         return row
 
     def probe(self) -> dict[str, Any]:
-        """The flow of the mean loss over the probe images; BatchNorm of a copy may learn what it likes."""
+        """The flow of the mean loss over the probe images; BatchNorm of a copy may learn what it
+        likes.
+        """
         network = self.copy_of_network()
         count, loss = len(self.batches.probe_order), 0.0
         totals = [torch.zeros_like(weight) for weight in network.weights]
@@ -654,7 +663,9 @@ class PlainTraining:
 
 
 def assert_agrees_with_plain(job: Job, data: ImageData, rtol: float | None = None) -> Cohort:
-    """Train the cohort and each of its runs the plain way; rows, weights and BatchNorm must agree."""
+    """Train the cohort and each of its runs the plain way; rows, weights and BatchNorm must
+    agree.
+    """
     if rtol is None:
         # BatchNorm divides by deviations that may be next to nothing, so that rounding grows
         rtol = 1e-7 if job.configuration.has("BN") else 1e-10

@@ -88,14 +88,17 @@ class Project:
     def snakemake(self, *arguments: str) -> tuple[int, str]:
         """Run snakemake; return its exit code and all that stands on the terminal."""
         done = subprocess.run(
-            [SNAKEMAKE, *arguments], cwd=self.folder, env=environment(), text=True, timeout=300, check=False,
+            [SNAKEMAKE, *arguments], cwd=self.folder, env=environment(), text=True, timeout=300,
+            check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         return done.returncode, done.stdout
 
     @contextmanager
     def running(self, *arguments: str, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
-        """Start snakemake; at the end of the block it is killed with all its jobs, if they still live."""
+        """Start snakemake; at the end of the block it is killed with all its jobs, if they still
+        live.
+        """
         process = subprocess.Popen(
             [SNAKEMAKE, *arguments], cwd=self.folder, env=environment(), start_new_session=True,
             **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams},
@@ -184,13 +187,17 @@ def new_project(folder: Path, edit: Edit | None = None) -> Project:
 
 
 def copy_of(project: Project, folder: Path) -> Project:
-    """Copy a project with its results, times and Snakemake's records, which know relative paths alone."""
+    """Copy a project with its results, times and Snakemake's records, which know relative paths
+    alone.
+    """
     shutil.copytree(project.folder, folder, copy_function=shutil.copy2)
     return Project(folder)
 
 
 def tiny(raw: dict[str, Any]) -> None:
-    """Cut a configuration down to a job of a second: scale smoke, one small MLP, one seed, one epoch."""
+    """Cut a configuration down to a job of a second: scale smoke, one small MLP, one seed, one
+    epoch.
+    """
     smoke = raw["scales"]["smoke"]
     smoke["studies"] = {STUDY: {**smoke["studies"][STUDY], "epochs": 1}}
     block = {

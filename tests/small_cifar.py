@@ -77,7 +77,9 @@ class SmallCifar:
 
     @property
     def stored(self) -> tuple[np.ndarray, list[int]]:
-        """Images [14, 3072] and labels in the order in which they are stored: by checksum, within each part."""
+        """Images [14, 3072] and labels in the order in which they are stored: by checksum, within
+        each part.
+        """
 
         def checksum(place: int) -> bytes:
             return hashlib.sha256(bytes([self.labels[place]]) + bytes(self.images[place])).digest()

@@ -1,4 +1,6 @@
-"""Made-up study tables for tests: the columns of run logs, with values that behave roughly as real ones do."""
+"""Made-up study tables for tests: the columns of run logs, with values that behave roughly as real
+ones do.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,8 @@ def make_study_table(
         configuration = Configuration(
             dataset=dataset, model=model, depth=depth if model == "mlp" else 10,
             widen_factor=0 if model == "mlp" else 1,
-            activation=activation, optimizer=optimizer, learning_rate=learning_rate, regularization=regularization,
+            activation=activation, optimizer=optimizer, learning_rate=learning_rate,
+            regularization=regularization,
         )  # fmt: skip
         for architecture in architectures:
             for percent in (

@@ -1,4 +1,5 @@
-"""The effective weights of any torch module: found, replaced while something is measured, and put back.
+"""The effective weights of any torch module: found, replaced while something is measured, and put
+back.
 
 A plain layer's effective weight is its parameter. Under `torch.nn.utils.prune` it is `weight_orig`
 times `weight_mask`, under `torch.nn.utils.parametrize` what the parametrizations return: in both
@@ -126,7 +127,8 @@ def given_weights(
     tensors: Sequence[Tensor],
     of_others: Callable[[Tensor], Tensor] = lambda parameter: parameter,
 ) -> Iterator[None]:
-    """Let a plain module run on other tensors, which may belong to a graph; then put everything back.
+    """Let a plain module run on other tensors, which may belong to a graph; then put everything
+    back.
 
     Dropout draws the same numbers each time, and torch's go on as if nothing had run.
 
@@ -271,8 +273,8 @@ def checked_mask(mask: Tensor, weight: Tensor, name: str) -> Tensor:
     """
     if tuple(mask.shape) != tuple(weight.shape):
         raise ValueError(
-            f"the mask of {name} has shape {tuple(mask.shape)} and its weight {tuple(weight.shape)}; "
-            "both must be the same"
+            f"the mask of {name} has shape {tuple(mask.shape)} and its weight "
+            f"{tuple(weight.shape)}; both must be the same"
         )
     if not ((mask == 0) | (mask == 1)).all():
         raise ValueError(f"the mask of {name} holds other values than 0 and 1")
@@ -281,7 +283,9 @@ def checked_mask(mask: Tensor, weight: Tensor, name: str) -> Tensor:
 
 @torch.no_grad()
 def _parametrized(owner: nn.Module, attribute: str) -> Tensor:
-    """What the parametrizations return; they keep what they hold (spectral_norm learns when asked)."""
+    """What the parametrizations return; they keep what they hold (spectral_norm learns when
+    asked).
+    """
     kept = [(buffer, buffer.clone()) for buffer in owner.buffers()]
     with torch.random.fork_rng([]):
         value: Tensor = getattr(owner, attribute)
@@ -337,7 +341,9 @@ def _put(module: nn.Module, weight: EffectiveWeight, leaf: nn.Parameter) -> None
 
 
 class _Snapshot:
-    """What every module of a tree holds, to be put back: one level of its dictionaries and lists too."""
+    """What every module of a tree holds, to be put back: one level of its dictionaries and lists
+    too.
+    """
 
     def __init__(self, module: nn.Module):
         self.modules = list(module.modules())

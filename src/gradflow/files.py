@@ -38,7 +38,8 @@ def read_checksum(path: Path) -> str | None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it becomes `path` when the block ends well, and is removed otherwise.
+    """Yield a path beside `path` to write to; it becomes `path` when the block ends well, and is
+    removed otherwise.
 
     The name aside carries host and process, so that two writers on a shared file system never meet.
     """
@@ -55,7 +56,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_asides(folder: Path, name: str) -> None:
-    """Remove what killed writers left beside the files `name` (a pattern); the caller alone may write them now."""
+    """Remove what killed writers left beside the files `name` (a pattern); the caller alone may
+    write them now.
+    """
     for aside in folder.glob(f".{name}.{socket.gethostname()}.*"):
         if aside.is_dir():
             shutil.rmtree(aside, ignore_errors=True)
@@ -108,7 +111,8 @@ def try_lock(path: Path) -> IO[str] | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether another process holds the lock on `path`; nothing is written, and no waiting process is refused.
+    """Whether another process holds the lock on `path`; nothing is written, and no waiting process
+    is refused.
 
     For an instant this shares the lock, so it is for locks that are waited for (`lock`), not for
     those of `try_lock`.

@@ -1,7 +1,8 @@
-"""Masks for any torch module, and the same-capacity comparison of two modules of one's own (section 2.1).
+"""Masks for any torch module, and the same-capacity comparison of two modules of one's own (section
+2.1).
 
-For a notebook: `masks` chooses a module's masks by a method or at random, `compare_modules` trains a
-dense and a masked module on the same minibatches.
+For a notebook: `masks` chooses a module's masks by a method or at random, `compare_modules` trains
+a dense and a masked module on the same minibatches.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def masks(
     layers: Sequence[str] | None = None,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Choose which weights of a plain module stay, leaving the module and torch's random numbers as they were.
+    """Choose which weights of a plain module stay, leaving the module and torch's random numbers as
+    they were.
 
     The module runs in the mode it is in; in training mode dropout draws, the same for every look
     that a method takes.
@@ -95,7 +97,9 @@ def _mean_loss(
 def _linear_paths(
     module: nn.Module, weights: Sequence[EffectiveWeight], inputs: Tensor, tensors: Sequence[Tensor]
 ) -> Tensor:
-    """The outputs on ones, summed, in evaluation mode and with all other parameters' magnitudes, as SynFlow's authors do."""
+    """The outputs on ones, summed, in evaluation mode and with all other parameters' magnitudes, as
+    SynFlow's authors do.
+    """
     modes = {child: child.training for child in module.modules()}
     try:
         module.eval()
@@ -119,10 +123,11 @@ def compare_modules(
     loss: Loss = F.cross_entropy,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Train a dense module and a masked one of the same capacity on the same minibatches; both stay as they were.
+    """Train a dense module and a masked one of the same capacity on the same minibatches; both stay
+    as they were.
 
-    Copies are trained, and their gradient flow is measured, in training mode, in which dropout draws
-    for each module by itself; they are tested in evaluation mode. The originals' modes do not
+    Copies are trained, and their gradient flow is measured, in training mode, in which dropout
+    draws for each module by itself; they are tested in evaluation mode. The originals' modes do not
     matter, and torch's random numbers go on as if nothing had run.
 
     Args:
@@ -153,8 +158,8 @@ def compare_modules(
     }
     if active["dense"] != active["sparse"]:
         raise ValueError(
-            f"the dense module has {active['dense']} weights and the sparse one {active['sparse']} active "
-            "ones; give masks with as many, or another width"
+            f"the dense module has {active['dense']} weights and the sparse one "
+            f"{active['sparse']} active ones; give masks with as many, or another width"
         )
     mean, std = (value.view(1, -1, 1, 1) for value in (data.mean, data.std))
     train, test = (

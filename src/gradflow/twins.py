@@ -1,4 +1,5 @@
-"""The same-capacity comparison of section 2.1 on data in memory, without Snakemake or a results folder.
+"""The same-capacity comparison of section 2.1 on data in memory, without Snakemake or a results
+folder.
 
 For a notebook: `tensor_data` wraps one's own tensors, `train_twins` trains every pair of twins and
 returns a row a pair, whose differences `stats.signed_rank_test` judges. Nothing is written, and
@@ -40,7 +41,8 @@ def tensor_data(
     test_inputs: ArrayLike,
     test_labels: ArrayLike,
 ) -> ImageData:
-    """A data set of one's own, normalised in training by its training part's mean and standard deviation.
+    """A data set of one's own, normalised in training by its training part's mean and standard
+    deviation.
 
     Args:
         name: of the data set; random streams are keyed by it.
@@ -57,8 +59,8 @@ def tensor_data(
     inputs = [_as_inputs(part, x) for part, x in (("train", train_inputs), ("test", test_inputs))]
     if inputs[0].shape[1:] != inputs[1].shape[1:] or inputs[0].dim() not in (2, 4):
         raise ValueError(
-            f"inputs of shape {tuple(inputs[0].shape)} and {tuple(inputs[1].shape)} do not fit; both must be "
-            "[N, features] or [N, C, H, W]"
+            f"inputs of shape {tuple(inputs[0].shape)} and {tuple(inputs[1].shape)} do not fit; "
+            "both must be [N, features] or [N, C, H, W]"
         )
     labels = [
         _as_labels(part, y, len(x))
@@ -102,7 +104,8 @@ def _as_labels(part: str, given: ArrayLike, count: int) -> Tensor:
         elif labels.dim() == 2 and len(labels) == count:
             remedy = f"; if they are one-hot, take {part}_labels.argmax(1)"
         raise ValueError(
-            f"{count} inputs have labels of shape {tuple(labels.shape)}; it must be one each{remedy}"
+            f"{count} inputs have labels of shape {tuple(labels.shape)}; it must be one "
+            f"each{remedy}"
         )
     whole = labels.long()
     if not torch.equal(whole.double(), labels.double()) or whole.min() < 0:
@@ -145,7 +148,8 @@ def train_twins(
     """
     if configuration.model != "mlp":
         raise ValueError(
-            f"twins of the same capacity are MLPs; the configuration's model is {configuration.model}"
+            "twins of the same capacity are MLPs; the configuration's model is "
+            f"{configuration.model}"
         )
     settings = settings or Settings()
     check_configuration(configuration)
@@ -176,7 +180,8 @@ def train_twins(
 def compare(
     data: ImageData, configuration: Configuration, *, method: str = "random", **options: Any
 ) -> pd.DataFrame:
-    """`train_twins` with masks by a method: `gradflow.methods()`, or `set` or `rigl`, whose masks move.
+    """`train_twins` with masks by a method: `gradflow.methods()`, or `set` or `rigl`, whose masks
+    move.
 
     Args:
         data: from `tensor_data` or `load_dataset`.

@@ -30,7 +30,8 @@ class Shows(Protocol):
 
 
 def look_at_config_files() -> None:
-    """Let Snakemake read no file of `--configfile` that would run code, or whose aliases stand for too much.
+    """Let Snakemake read no file of `--configfile` that would run code, or whose aliases stand for
+    too much.
 
     A process of its own looks, since this one may import no library yet. Merging such aliases takes
     hours.

@@ -1,4 +1,6 @@
-"""Every table and figure of the paper from full-shape study tables: rows, columns and panels are the published ones."""
+"""Every table and figure of the paper from full-shape study tables: rows, columns and panels are
+the published ones.
+"""
 
 from __future__ import annotations
 
@@ -64,17 +66,23 @@ PAGES = {
 }
 PANELS = {
     "figure2a": (2, 10, 1), "figure2b": (2, 10, 1), "figure2c": (2, 6, 1), "figure2d": (2, 6, 1),
-    "figure3": (2, 6, 2), "figure4": (1, 3, 1), "figure5": (1, 3, 2), "figure8": (5, 10, 1), "figure9": (5, 10, 1),
-    "figure10": (5, 10, 1), "figure11": (5, 6, 1), "figure12": (5, 6, 1), "figure13": (5, 6, 1), "figure14": (1, 2, 1),
+    "figure3": (2, 6, 2), "figure4": (1, 3, 1), "figure5": (1, 3, 2), "figure8": (5, 10, 1),
+    "figure9": (5, 10, 1),
+    "figure10": (5, 10, 1), "figure11": (5, 6, 1), "figure12": (5, 6, 1), "figure13": (5, 6, 1),
+    "figure14": (1, 2, 1),
     "figure15": (3, 7, 2), "figure16": (5, 5, 2), "figure17": (5, 4, 2), "figure18": (2, 4, 2),
-    "figure19a": (15, 10, 1), "figure19b": (15, 10, 1), "figure20": (5, 6, 2), "figure21": (5, 6, 2),
-    "figure22": (5, 6, 2), "figure23": (2, 2, 2), "figure24": (1, 3, 1), "mask_methods_by_width": (2, 4, 1),
+    "figure19a": (15, 10, 1), "figure19b": (15, 10, 1), "figure20": (5, 6, 2),
+    "figure21": (5, 6, 2),
+    "figure22": (5, 6, 2), "figure23": (2, 2, 2), "figure24": (1, 3, 1),
+    "mask_methods_by_width": (2, 4, 1),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory):
-    """Makes an artifact with its real script; gives its paths by ending, and its figure if it is one."""
+    """Makes an artifact with its real script; gives its paths by ending, and its figure if it is
+    one.
+    """
     folder = tmp_path_factory.mktemp("artifacts")
 
     @cache
@@ -294,7 +302,9 @@ def test_a_finished_smoke_holds_every_artifact(name: str) -> None:
 
 
 def check_finished(name: str, results: Path) -> None:
-    """All files of an artifact are in a results folder (`results`, or `results/smoke`), parse and are complete."""
+    """All files of an artifact are in a results folder (`results`, or `results/smoke`), parse and
+    are complete.
+    """
     scale = results if results.name == SCALE else results / SCALE
     kind = KIND_OF[name]
     paths = {ending: scale / kind.folder / f"{name}.{ending}" for ending in kind.endings}

@@ -1,4 +1,6 @@
-"""How differences move with maximum width and length: runs of known differences, through the real program."""
+"""How differences move with maximum width and length: runs of known differences, through the real
+program.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ ARTIFACT = {
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    """Sparse twins win at maximum width 196 from the start, at 392 from the second probe epoch on."""
+    """Sparse twins win at maximum width 196 from the start, at 392 from the second probe epoch
+    on.
+    """
     narrow = make_study_table(["adam", "momentum"], ["NR", "BN"], advantage=20)
     wide = make_study_table(["adam", "momentum"], ["NR", "BN"], advantage=-20)
     late = wide["epoch"] > 0

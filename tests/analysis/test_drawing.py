@@ -1,4 +1,6 @@
-"""A table's or figure's script, run in a fork of the warm drawing server, does what it does by itself."""
+"""A table's or figure's script, run in a fork of the warm drawing server, does what it does by
+itself.
+"""
 
 import os
 import subprocess

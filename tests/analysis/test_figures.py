@@ -1,4 +1,6 @@
-"""Figures: the right panels, lines and labels, and files that are there, deterministic and whole."""
+"""Figures: the right panels, lines and labels, and files that are there, deterministic and
+whole.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Gradient flow over training: what the lines are, for MLPs and Wide ResNets, and the target that draws them."""
+"""Gradient flow over training: what the lines are, for MLPs and Wide ResNets, and the target that
+draws them.
+"""
 
 from __future__ import annotations
 

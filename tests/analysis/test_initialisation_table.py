@@ -13,15 +13,18 @@ from study_tables import make_study_table, write_study_table
 from test_tables import Cells
 
 ROOT = Path(__file__).parents[2]
-PLACES = [("adam", 0.001, "NR"), ("adam", 0.001, "BN"), ("momentum", 0.001, "NR"), ("momentum", 0.001, "BN"),
+PLACES = [("adam", 0.001, "NR"), ("adam", 0.001, "BN"), ("momentum", 0.001, "NR"),
+          ("momentum", 0.001, "BN"),
           ("momentum", 0.01, "BN")]  # fmt: skip
 ARTIFACT: dict[str, Any] = {
     "name": "initialisations", "title": "Initialisations", "variant": "paper", "seeds": [1, 2, 3],
-    "percents": [10, 30, 50, 70, 90], "where": {"stands_for": ["digits"]}, "planned_runs": {"digits": 300},
+    "percents": [10, 30, 50, 70, 90], "where": {"stands_for": ["digits"]},
+    "planned_runs": {"digits": 300},
     "initialisation": "shared_dense_fan_in", "train_images": 400,
     "variants": {"active_fan_in": {"initialisation": "active_fan_in"}, "paper": {}},
     "configurations": [
-        {"optimizer": optimizer, "learning_rate": rate, "regularization": regularization, "activation": "relu",
+        {"optimizer": optimizer, "learning_rate": rate, "regularization": regularization,
+         "activation": "relu",
          "dataset": "digits", "stands_for": "digits", "model": "mlp", "depth": 4, "widen_factor": 0}
         for optimizer, rate, regularization in PLACES
     ],
@@ -30,7 +33,9 @@ ARTIFACT: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    """Sparse is better with `paper`, dense with active_fan_in, but for momentum at 0.01, which has four pairs there."""
+    """Sparse is better with `paper`, dense with active_fan_in, but for momentum at 0.01, which has
+    four pairs there.
+    """
     names = ("adam", "momentum"), ("NR", "BN")
     fast = make_study_table(["momentum"], ["BN"], learning_rate=0.01, advantage=20)
     few = make_study_table(

@@ -1,4 +1,6 @@
-"""A table names what of its runs was not made alike: for all in its notes, for each cell in its CSV."""
+"""A table names what of its runs was not made alike: for all in its notes, for each cell in its
+CSV.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ TABLE4 = {
     "seeds": [1, 2, 3], "percents": [10, 30, 50, 70, 90],
 }  # fmt: skip
 MADE = {
-    "engine_version": 1, "device": "a CPU (AVX2)", "device_type": "cpu", "step": "native", "kernels": "one",
+    "engine_version": 1, "device":
+        "a "
+        "CPU (AVX2)", "device_type": "cpu", "step": "native", "kernels": "one",
     "threads": "1", "torch_version": "2.11.0", "seconds": 1.0,
 }  # fmt: skip
 NOTE = "Not all runs were made alike."
@@ -56,13 +60,25 @@ def test_runs_that_were_made_alike_are_no_mixture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "other", "named"),
     [
-        ("device", "a CPU (AVX512)", "device: a CPU (AVX2) ({rest} runs) and a CPU (AVX512) (1 runs)"),
-        ("device", "a CPU (AVX2), then H100", "device: a CPU (AVX2) ({rest} runs) and a CPU (AVX2), then H100 (1 runs)"),
+        ("device",
+            "a "
+            "CPU (AVX512)",
+            "device: a CPU (AVX2) ({rest} runs) and a CPU (AVX512) "
+            "(1 runs)"),
+        ("device",
+            "a "
+            "CPU (AVX2), then H100",
+            "device: a CPU (AVX2) ({rest} runs) and a CPU (AVX2), "
+            "then H100 (1 runs)"),
         ("engine_version", 2, "engine: 1 ({rest} runs) and 2 (1 runs)"),
         ("threads", "4", "threads: 1 ({rest} runs) and 4 (1 runs)"),
         ("torch_version", "2.12.0", "torch: 2.11.0 ({rest} runs) and 2.12.0 (1 runs)"),
         ("kernels", "another", "kernels: another from seed to seed in 1 of {networks} networks"),
-        ("step", "autograd (captured)", "step: another from seed to seed in 1 of {networks} networks"),
+        ("step",
+            "autograd "
+            "(captured)",
+            "step: another from seed to seed in 1 of {networks} "
+            "networks"),
     ],
 )  # fmt: skip
 def test_a_mixture_is_named_by_its_cell_and_its_page(

@@ -1,4 +1,6 @@
-"""What the arithmetic changes: runs of known differences between precisions, through the real script."""
+"""What the arithmetic changes: runs of known differences between precisions, through the real
+script.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ CONFIGURATIONS = [
     for optimizer in ("adam", "momentum")
 ]  # fmt: skip
 ARTIFACT = {
-    "name": "precisions", "title": "What the arithmetic changes", "variant": "paper", "precision": "float32",
+    "name": "precisions", "title":
+        "What the "
+        "arithmetic changes", "variant": "paper", "precision": "float32",
     "variants": {"paper": {}, "tf32": {"precision": "tf32"}, "bf16": {"precision": "bf16"}},
     "where": {"stands_for": ["digits"]}, "seeds": [1, 2, 3], "percents": [10, 30, 50, 70, 90],
     "configurations": CONFIGURATIONS, "planned_runs": {"digits": 360},

@@ -6,15 +6,21 @@ import pandas as pd
 
 from gradflow.analysis.rounding_noise import RoundingNoise, rounding_noise
 
-RULES = {"paper": "shared_dense_fan_in", "active_fan_in": "active_fan_in", "batch_100": "shared_dense_fan_in"}  # fmt: skip
+RULES = {
+    "paper": "shared_dense_fan_in",
+    "active_fan_in": "active_fan_in",
+    "batch_100": "shared_dense_fan_in",
+}
 
 
 def runs(**accuracies: list[float]) -> pd.DataFrame:
     """Dense networks, a seed an accuracy, and sparse ones far from each other."""
     return pd.DataFrame(
         {
-            "variant": variant, "initialisation": RULES[variant], "architecture": architecture, "model": "mlp",
-            "dataset": "digits", "configuration": "c", "dense_width": 10, "max_width": 100, "width_percent": 10,
+            "variant": variant, "initialisation": RULES[variant], "architecture": architecture,
+            "model": "mlp",
+            "dataset": "digits", "configuration": "c", "dense_width": 10, "max_width": 100,
+            "width_percent": 10,
             "seed": seed, "l2": 0.0, "batch_size": 128, "epochs": 5,
             "test_accuracy": accuracy if architecture == "dense" else hash((variant, seed)) % 90,
         }

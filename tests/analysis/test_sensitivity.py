@@ -1,4 +1,6 @@
-"""Which conclusions change with a choice: known answers on made-up runs, with missing and untouched ones."""
+"""Which conclusions change with a choice: known answers on made-up runs, with missing and untouched
+ones.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from gradflow.analysis.sensitivity import (
 ROOT = Path(__file__).parents[2]
 NAMES = ("adam", "momentum"), ("NR", "BN")
 ARTIFACT: dict[str, Any] = {
-    "name": "sensitivity", "title": "Choices", "variant": "paper", "seeds": [1, 2, 3], "percents": [10, 30, 50, 70, 90],
+    "name": "sensitivity", "title": "Choices", "variant": "paper", "seeds": [1, 2, 3],
+    "percents": [10, 30, 50, 70, 90],
     "where": {"optimizer": list(NAMES[0]), "regularization": list(NAMES[1])},
     "variants": {
         "paper": {},
@@ -40,8 +43,8 @@ TABLE = Artifact.from_json(json.dumps(ARTIFACT))
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    """Sparse is better; not so with own_shape. skip_overlapping changes nothing, linear_gain has one seed of momentum,
-    batch_100 no run."""
+    """Sparse is better; not so with own_shape. skip_overlapping changes nothing, linear_gain has
+    one seed of momentum, batch_100 no run."""
     paper = make_study_table(*NAMES, advantage=20)
     few = make_study_table(NAMES[0][1:], NAMES[1], seeds=(1,), percents=(10, 30), advantage=20)
     return pd.concat(

@@ -1,4 +1,6 @@
-"""The paper's two statistics against scipy, against brute force and against cases worked out by hand."""
+"""The paper's two statistics against scipy, against brute force and against cases worked out by
+hand.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Tables: right cells, colours and columns, in CSV, HTML and LaTeX, also with diverged and missing runs."""
+"""Tables: right cells, colours and columns, in CSV, HTML and LaTeX, also with diverged and missing
+runs.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ TABLE1 = Artifact("table1", "Table 1", "paper", seeds=SEEDS, percents=PERCENTS)
 
 
 class Cells(HTMLParser):
-    """The rows of a page's table, each a list of its cells' text, headings included, and styles by row and column."""
+    """The rows of a page's table, each a list of its cells' text, headings included, and styles by
+    row and column.
+    """
 
     def __init__(self, page: str):
         super().__init__()
@@ -92,7 +96,9 @@ def luminance(code: str) -> float:
 
 @pytest.fixture
 def rows() -> pd.DataFrame:
-    """Adam's sparse runs of one seed diverged; momentum's BN lacks its runs of width 90 %; DA_SC_BN is not there."""
+    """Adam's sparse runs of one seed diverged; momentum's BN lacks its runs of width 90 %; DA_SC_BN
+    is not there.
+    """
     rows = make_study_table(
         ("momentum", "adagrad", "adam"), ("NR", "L2", "BN"), diverged=[("adam", "sparse", 2)]
     )
@@ -148,9 +154,11 @@ def test_csv_has_every_statistic(rows: pd.DataFrame, tmp_path: Path) -> None:
     write_csv(tmp_path / "table4.csv", cells)
     table = pd.read_csv(tmp_path / "table4.csv", keep_default_na=False, na_values=[""])
     assert [*table.columns] == [
-        "artifact", "variant", "stands_for", "dataset", "hidden_layers", "learning_rate", "optimizer", "regularization",
+        "artifact", "variant", "stands_for", "dataset", "hidden_layers", "learning_rate",
+        "optimizer", "regularization",
         "activation", "planned", "n", "zeros", "ties", "p_value", "p_value_normal", "rank_biserial",
-        "median_difference", "interval_low", "interval_high", "diverged_dense", "diverged_sparse", "collapsed_dense",
+        "median_difference", "interval_low", "interval_high", "diverged_dense", "diverged_sparse",
+        "collapsed_dense",
         "collapsed_sparse",
     ]  # fmt: skip
     assert len(table) == 12
@@ -258,8 +266,10 @@ def test_a_cell_of_two_data_sets_is_refused() -> None:
 def test_table_of_configurations(tmp_path: Path) -> None:
     def configuration(**other: object) -> dict[str, object]:
         return {
-            "dataset": "digits", "stands_for": "cifar100", "model": "mlp", "depth": 4, "widen_factor": 0,
-            "activation": "relu", "optimizer": "sgd", "learning_rate": 0.1, "regularization": "DA_BN",
+            "dataset": "digits", "stands_for": "cifar100", "model": "mlp", "depth": 4,
+            "widen_factor": 0,
+            "activation": "relu", "optimizer": "sgd", "learning_rate": 0.1,
+            "regularization": "DA_BN",
             "dense_widths": [4, 20], **other,
         }  # fmt: skip
 
@@ -383,7 +393,9 @@ def test_correlation_table(rows: pd.DataFrame, tmp_path: Path) -> None:
 
 
 def test_table_1_says_what_width_alone_gives(rows: pd.DataFrame) -> None:
-    """EGF_2 orders the widths, as all four do, and in one of two studies the seeds of a width too."""
+    """EGF_2 orders the widths, as all four do, and in one of two studies the seeds of a width
+    too.
+    """
     noise = np.random.default_rng(1)
     rows = rows[~rows["diverged"]].assign(stands_for="cifar100")
     for measure in MEASURES:

@@ -1,4 +1,6 @@
-"""The benchmark: its baselines against a loop by hand, its floor, its accounts, and a small run of the real script."""
+"""The benchmark: its baselines against a loop by hand, its floor, its accounts, and a small run of
+the real script.
+"""
 
 from __future__ import annotations
 
@@ -301,7 +303,9 @@ def job_of(
 def test_the_floor_is_that_of_the_design(
     dataset: str, width: int, optimizer: str, megabytes: int, us: int
 ) -> None:
-    """Megabytes and microseconds (at 3.0 TB/s) as they were computed apart from this code, for the engine's design."""
+    """Megabytes and microseconds (at 3.0 TB/s) as they were computed apart from this code, for the
+    engine's design.
+    """
     work = step_floor(job_of(dataset, width, optimizer), "cpu")
     assert (work.product_bytes + work.other_bytes) / 1e6 == pytest.approx(megabytes, rel=0.03)
     assert 1e6 * work.computing(RATES["cuda"], "tf32") == pytest.approx(us, rel=0.03)
@@ -383,8 +387,10 @@ def measurement(**changes: object) -> Measurement:
         "rounds": 3,
     }
     texts = {
-        "network": "quick", "dataset": "digits", "optimizer": "sgd", "regularization": "NR", "precision": "float32",
-        "contender": "engine", "runs": "job", "device": "a device", "device_type": "cpu", "torch_version": "2",
+        "network": "quick", "dataset": "digits", "optimizer": "sgd", "regularization": "NR",
+        "precision": "float32",
+        "contender": "engine", "runs": "job", "device": "a device", "device_type": "cpu",
+        "torch_version": "2",
         "cuda_version": "", "date": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
     plain |= texts
@@ -421,10 +427,11 @@ def test_verdicts_hide_nothing() -> None:
     text = " ".join(line.strip() for line in lines)
     aim = "at least 5 times the plain loop, K=10, whole run, both measuring"
     assert (
-        f"quick: {aim}: REACHED with a median of 5.95, lowest 4.90 (adam DA_BN float32), highest 7.00 "
-        "(sgd NR float32); below 5 in 1 of 2 configurations: adam DA_BN float32 4.90. "
-        "quick: training alone, neither measuring: a median of 7.00, lowest 2.00 (adam DA_BN float32), highest 12.0 "
-        "(sgd NR float32); below 5 in 1 of 2 configurations: adam DA_BN float32 2.00." in text
+        f"quick: {aim}: REACHED with a median of 5.95, lowest 4.90 (adam DA_BN float32), highest "
+        "7.00 (sgd NR float32); below 5 in 1 of 2 configurations: adam DA_BN float32 4.90. quick: "
+        "training alone, neither measuring: a median of 7.00, lowest 2.00 (adam DA_BN float32), "
+        "highest 12.0 (sgd NR float32); below 5 in 1 of 2 configurations: adam "
+        "DA_BN float32 2.00." in text
     )
     assert f"cifar100: {aim}: MISSED with a median of 4.00," in text
     assert f"fashion_mnist: {aim}: not measured." in text
@@ -481,7 +488,8 @@ def test_the_figure_shows_every_network_optimizer_and_regularization() -> None:
 
 def run_script(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "benchmark", *map(str, arguments)], capture_output=True, text=True, check=False, cwd=ROOT,
+        [sys.executable, "-m", "benchmark", *map(str, arguments)], capture_output=True, text=True,
+        check=False, cwd=ROOT,
         env={**os.environ, "GRADFLOW_DEVICE": "cpu"},
     )  # fmt: skip
 
@@ -493,7 +501,8 @@ def test_a_small_benchmark_writes_its_table_and_figure(tmp_path: Path) -> None:
     )
     output = tmp_path / "out" / "quick"
     done = run_script(
-        "--networks", "quick", "--optimizers", "sgd", "--regularizations", "DA_BN", "--stacks", 2, 10, "--seconds", 1,
+        "--networks", "quick", "--optimizers", "sgd", "--regularizations", "DA_BN", "--stacks", 2,
+        10, "--seconds", 1,
         "--data", tmp_path / "data", "--output", output,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -67,7 +67,9 @@ def fashion() -> Job:
 
 @pytest.mark.parametrize(("optimizer", "states"), [("sgd", 0), ("momentum", 1), ("adamw", 2)])
 def test_one_kernel_spares_what_it_says(optimizer: str, states: int) -> None:
-    """A sparse weight: read twice in products, read and written, its state likewise, a byte of mask."""
+    """A sparse weight: read twice in products, read and written, its state likewise, a byte of
+    mask.
+    """
     job = dataclasses.replace(
         fashion(),
         architectures=("sparse",),
@@ -81,7 +83,8 @@ def test_one_kernel_spares_what_it_says(optimizer: str, states: int) -> None:
     by_weight = 4 * (4 + 2 * states) + 1
     activations = fused - by_weight * weights
     assert 0 < activations < 0.35 * fused
-    # a gradient written, read and written by the mask's pass, read by the update; its mask's byte stays
+    # a gradient written, read and written by the mask's pass, read by the update; its mask's byte
+    # stays
     assert apart - fused == pytest.approx(4 * 4 * weights, rel=0.02)
 
 

@@ -1,4 +1,6 @@
-"""The loop in memory against the engine and the plain loop, and the table of the CPU: small, resumed, as Markdown."""
+"""The loop in memory against the engine and the plain loop, and the table of the CPU: small,
+resumed, as Markdown.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A real SLURM on this machine alone, for the tests: two nodes on loopback, each with two GPUs that are only counted.
+"""A real SLURM on this machine alone, for the tests: two nodes on loopback, each with two GPUs that
+are only counted.
 
     python tests/cluster/slurm.py start      # as root, with Debian's slurm-wlm and munge installed
     python tests/cluster/slurm.py stop
@@ -82,7 +83,8 @@ def start() -> None:
                 ["sinfo", "-N", "--long"], capture_output=True, text=True, check=False
             )
             sys.exit(
-                f"The nodes did not come up within a minute; logs are in {HOME}.\n{found.stdout}{found.stderr}"
+                "The nodes did not come up within a minute; logs are in "
+                f"{HOME}.\n{found.stdout}{found.stderr}"
             )
         time.sleep(0.5)
     print(f"SLURM is up: nodes {', '.join(NODES)}; logs in {HOME}")
@@ -116,7 +118,8 @@ def run(name: str, command: list[str], user: str | None = None) -> None:
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
     }  # a job's own comes with the job
     done = subprocess.run(
-        [program, *command[1:]], user=user, group=user, extra_groups=[] if user else None, env=environment,
+        [program, *command[1:]], user=user, group=user, extra_groups=[] if user else None,
+        env=environment,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -161,7 +164,9 @@ def stop() -> None:
 
 
 def end(process: int, program: str) -> None:
-    """SIGTERM to a daemon, if the process is still that one; SIGKILL when it does not go in twenty seconds."""
+    """SIGTERM to a daemon, if the process is still that one; SIGKILL when it does not go in twenty
+    seconds.
+    """
 
     def lives() -> bool:
         try:

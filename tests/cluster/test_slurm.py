@@ -1,4 +1,5 @@
-"""Training jobs through a real SLURM, disturbed in every way that it knows: the end state is the undisturbed one.
+"""Training jobs through a real SLURM, disturbed in every way that it knows: the end state is the
+undisturbed one.
 
 `python tests/cluster/slurm.py start` makes that SLURM, on this machine alone; .ci/run does so. The
 test freezes a trainer and lets it go on once it has been sent its SIGTERM: it is there to be
@@ -38,7 +39,10 @@ THROUGH_SLURM = (
 def reason_to_skip() -> str | None:
     """Why these tests cannot run here."""
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
-        return "the SLURM executor is not installed (uv pip install --require-hashes -r envs/slurm.txt)"
+        return (
+            "the SLURM executor is not installed (uv pip install --require-hashes -r "
+            "envs/slurm.txt)"
+        )
     if reason := slurm.missing():
         return f"no SLURM for tests: {reason}"
     if not slurm.is_up():
@@ -76,7 +80,9 @@ def undisturbed(finished: Project) -> dict[str, object]:
 
 @pytest.fixture
 def project(finished: Project, tmp_path: Path) -> Iterator[Project]:
-    """A project of the test's own, on a path with a space; its SLURM jobs and trainers end with the test."""
+    """A project of the test's own, on a path with a space; its SLURM jobs and trainers end with the
+    test.
+    """
     project = new_project(tmp_path / "a project", longer)
     project.results.mkdir()
     share_kernels(finished.results, project.results)
@@ -153,7 +159,9 @@ def trainers(project: Project) -> list[int]:
 
 
 def told_to_stop(process: int) -> bool:
-    """Whether a frozen trainer has a SIGTERM waiting, or is frozen no more: scancel wakes it itself."""
+    """Whether a frozen trainer has a SIGTERM waiting, or is frozen no more: scancel wakes it
+    itself.
+    """
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -164,7 +172,9 @@ def told_to_stop(process: int) -> bool:
 
 
 def frozen_trainer(project: Project) -> int:
-    """Wait for a trainer that trains, which notes how far it is from its first step on, and freeze it."""
+    """Wait for a trainer that trains, which notes how far it is from its first step on, and freeze
+    it.
+    """
     state = project.results / "smoke" / "state"
     wait_for(lambda: list(state.rglob("*.progress")), 240)
     [trainer] = trainers(project)
@@ -247,7 +257,9 @@ def test_killed_snakemake_leaves_its_job_and_goes_on_without_a_second_trainer(
 def test_a_controller_that_does_not_answer_for_a_while(
     project: Project, undisturbed: dict[str, object], tmp_path: Path
 ) -> None:
-    """It is frozen while the job trains: the executor's queries time out, and the job is not forgotten."""
+    """It is frozen while the job trains: the executor's queries time out, and the job is not
+    forgotten.
+    """
     controller = int(slurm.pid_file("slurmctld").read_text())
     output = tmp_path / "output"
     with through_slurm(project, output) as snakemake:

@@ -111,7 +111,9 @@ def test_fashion_mnist_of_the_debian_package(out: Path) -> None:
 
 @pytest.fixture
 def small_fashion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
-    """Take away the Debian package; make a Fashion-MNIST of 20 + 10 images the true one; return its IDX files."""
+    """Take away the Debian package; make a Fashion-MNIST of 20 + 10 images the true one; return its
+    IDX files.
+    """
     shape = dataclasses.replace(SHAPES["fashion_mnist"], train_images=20, test_images=10, sha256="")
     monkeypatch.setitem(SHAPES, "fashion_mnist", shape)
     monkeypatch.setattr(data, "DEBIAN_FASHION_MNIST", tmp_path / "no-package")

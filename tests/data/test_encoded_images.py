@@ -1,4 +1,6 @@
-"""CIFAR from copies of encoded images: the same bytes are stored as from the authors' files, or one sentence says why not."""
+"""CIFAR from copies of encoded images: the same bytes are stored as from the authors' files, or one
+sentence says why not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Gradient flow of modules as people have them: pruned, parametrized, tied, with hooks; and what it leaves behind."""
+"""Gradient flow of modules as people have them: pruned, parametrized, tied, with hooks; and what it
+leaves behind.
+"""
 
 from __future__ import annotations
 

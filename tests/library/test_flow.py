@@ -57,7 +57,9 @@ class TestByHand:
         assert flow.egf(2).item() == 8
 
     def test_two_linear_layers(self) -> None:
-        """y = x A B with loss y: the derivative by A is x' B', by B it is (x A)', at the effective weights."""
+        """y = x A B with loss y: the derivative by A is x' B', by B it is (x A)', at the effective
+        weights.
+        """
         a, b, x = tensor([1.0, 2.0], [3.0, 4.0]), tensor([5.0], [-1.0]), tensor([1.0, 2.0])
         mask = tensor([1.0, 0.0], [1.0, 1.0])
 

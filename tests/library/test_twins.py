@@ -1,4 +1,6 @@
-"""The comparison on data in memory: it is refused where config.yaml would refuse it, in the same sentence."""
+"""The comparison on data in memory: it is refused where config.yaml would refuse it, in the same
+sentence.
+"""
 
 from __future__ import annotations
 

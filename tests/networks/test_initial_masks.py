@@ -1,4 +1,6 @@
-"""Methods that choose masks before training: hand-computed masks, and what their authors say of them."""
+"""Methods that choose masks before training: hand-computed masks, and what their authors say of
+them.
+"""
 
 from __future__ import annotations
 

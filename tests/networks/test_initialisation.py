@@ -30,7 +30,9 @@ def draw(
 
 
 def assert_std(values: Tensor, expected: float) -> None:
-    """Within four standard errors (those of a normal distribution, which has the larger), around a mean of zero."""
+    """Within four standard errors (those of a normal distribution, which has the larger), around a
+    mean of zero.
+    """
     count = values.numel()
     assert count > 1000
     assert values.std().item() == pytest.approx(expected, rel=4 / math.sqrt(2 * count))

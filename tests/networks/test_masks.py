@@ -142,7 +142,9 @@ class TestOverlap:
             self.assert_chance(nested, nested)
 
     def test_one_run_has_one_mask_whatever_the_configuration(self) -> None:
-        """Keyed by dataset, seed and width: comparisons between optimizers are not blurred by other masks."""
+        """Keyed by dataset, seed and width: comparisons between optimizers are not blurred by other
+        masks.
+        """
         first, second = (
             build_masks(self.JOB),
             build_masks(make_job("adam", "DA_BN", max_width=160, percents=(50, 70))),

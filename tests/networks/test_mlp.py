@@ -38,7 +38,9 @@ def test_skip_connections(hidden_layers: int, overlap: bool, expected: dict[int,
 
 
 def perturb(network: nn.Module) -> None:
-    """Give BatchNorm and learned activations values of their own, so that nothing is 0 or 1 by chance."""
+    """Give BatchNorm and learned activations values of their own, so that nothing is 0 or 1 by
+    chance.
+    """
     generator = torch.Generator().manual_seed(0)
     layers = {id(layer) for layer in network.layers}
     tensors = [p for p in network.parameters() if id(p) not in layers] + list(network.buffers())

@@ -26,8 +26,10 @@ PUBLISHED = load_means()
 VARIANTS = ("paper", "shared_max_fan_in", "own_shape", "active_fan_in")
 NAMES = {"paper": "shared_dense_fan_in"} | {name: name for name in VARIANTS[1:]}
 ARTIFACT: dict[str, Any] = {
-    "name": "calibration", "title": "Fit", "variant": "paper", "seeds": [1, 2, 3], "percents": [10, 30, 50, 70, 90],
-    "where": {"stands_for": ["cifar100"], "optimizer": ["sgd", "momentum"], "regularization": ["NR"]},
+    "name": "calibration", "title": "Fit", "variant": "paper", "seeds": [1, 2, 3],
+    "percents": [10, 30, 50, 70, 90],
+    "where": {"stands_for": ["cifar100"], "optimizer": ["sgd", "momentum"],
+              "regularization": ["NR"]},
     "variants": {name: {"initialisation": NAMES[name]} for name in VARIANTS},
 }  # fmt: skip
 TABLE = Artifact.from_json(json.dumps(ARTIFACT))
@@ -35,7 +37,9 @@ TABLE = Artifact.from_json(json.dumps(ARTIFACT))
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    """own_shape has just the published means and spreads; each other variant is further off than the one before."""
+    """own_shape has just the published means and spreads; each other variant is further off than
+    the one before.
+    """
     table = make_study_table(("sgd", "momentum"), ("NR",), dataset="cifar100", epochs=1)
     variants = []
     for shift, name in enumerate(("own_shape", "active_fan_in", "paper", "shared_max_fan_in")):

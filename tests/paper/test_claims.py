@@ -1,4 +1,6 @@
-"""The checks of the paper's claims: each on runs made to satisfy, to contradict and to leave it undecided."""
+"""The checks of the paper's claims: each on runs made to satisfy, to contradict and to leave it
+undecided.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ World = Callable[[pd.DataFrame], pd.DataFrame]  # changes runs
 
 
 def configurations() -> Iterable[tuple[str, str, str, float, str, str]]:
-    """What the studies behind the claims have: stands_for, model, optimizer, rate, regularization, activation."""
+    """What the studies behind the claims have: stands_for, model, optimizer, rate, regularization,
+    activation.
+    """
     for stands_for, blocks in TABLE_1.items():
         for rate, optimizers, names in blocks:
             for optimizer, name in itertools.product(optimizers, names):
@@ -94,12 +98,15 @@ def configurations() -> Iterable[tuple[str, str, str, float, str, str]]:
 
 @cache
 def neutral_runs() -> pd.DataFrame:
-    """Every run behind the claims, summarised: all about as good as each other, in the columns of the real thing."""
+    """Every run behind the claims, summarised: all about as good as each other, in the columns of
+    the real thing.
+    """
     rows = []
     for stands_for, model, optimizer, rate, name, activation in configurations():
         is_mlp = model == "mlp"
         full = Configuration(
-            dataset=stands_for, model=model, depth=4 if is_mlp else 28, widen_factor=0 if is_mlp else 10,
+            dataset=stands_for, model=model, depth=4 if is_mlp else 28,
+            widen_factor=0 if is_mlp else 10,
             activation=activation, optimizer=optimizer, learning_rate=rate, regularization=name,
         )  # fmt: skip
         places = (
@@ -113,16 +120,22 @@ def neutral_runs() -> pd.DataFrame:
         for architecture, percent, seed in places:
             rows.append(
                 {
-                    "scale": "paper", "stands_for": stands_for, "variant": "paper", "dataset": stands_for,
+                    "scale": "paper", "stands_for": stands_for, "variant": "paper",
+                    "dataset": stands_for,
                     "configuration": full.name, "architecture": architecture,
-                    "width_percent": percent if is_mlp else None, "density_percent": None if is_mlp else percent,
+                    "width_percent": percent if is_mlp else None,
+                    "density_percent": None if is_mlp else percent,
                     "seed": seed, "model": model, "hidden_layers": 4 if is_mlp else None,
-                    "depth": None if is_mlp else 28, "widen_factor": None if is_mlp else 10, "activation": activation,
-                    "optimizer": optimizer, "learning_rate": rate, "regularization": name, "l2": 0.0,
+                    "depth": None if is_mlp else 28, "widen_factor": None if is_mlp else 10,
+                    "activation": activation,
+                    "optimizer": optimizer, "learning_rate": rate, "regularization": name,
+                    "l2": 0.0,
                     "batch_size": 128, "initialisation": "shared_dense_fan_in",
                     "dense_width": percent if is_mlp else None,
-                    "max_width": 3076 if is_mlp else None, "epochs": 1000, "epoch": 999, "train_loss": 1.0,
-                    "test_loss": 2.0, "test_accuracy": 30.0 + percent / 20, "diverged": False, "collapsed": False,
+                    "max_width": 3076 if is_mlp else None, "epochs": 1000, "epoch": 999,
+                    "train_loss": 1.0,
+                    "test_loss": 2.0, "test_accuracy": 30.0 + percent / 20, "diverged": False,
+                    "collapsed": False,
                 }
             )  # fmt: skip
     runs = pd.DataFrame(rows)
@@ -185,7 +198,9 @@ def without(**wanted: object) -> World:
 
 
 def follows_loss(measure: str, share: float, **wanted: object) -> World:
-    """Within each configuration, `share` of the runs' `measure` is ranked as their loss and accuracy are."""
+    """Within each configuration, `share` of the runs' `measure` is ranked as their loss and
+    accuracy are.
+    """
 
     def change(runs: pd.DataFrame) -> pd.DataFrame:
         chosen = where(runs, model="mlp", **wanted)
@@ -254,7 +269,9 @@ da_high = [
 
 
 def opposed(optimizers: tuple[str, ...]) -> World:
-    """Accuracy falls as EGF rises across regularizations; without this both are noise, and tau is about zero."""
+    """Accuracy falls as EGF rises across regularizations; without this both are noise, and tau is
+    about zero.
+    """
 
     def change(runs: pd.DataFrame) -> pd.DataFrame:
         chosen = where(runs, **C100, optimizer=optimizers)
@@ -299,7 +316,8 @@ wrn_swish = [
 ]
 pruned_l2 = [better(-4, **WRN, regularization=L2_BN), flow(4, **WRN, regularization=L2_BN)]
 elsewhere = [
-    sparse_wins_with_bn, dense_wins_without_bn, sparse_wins_nr, even_bn, swish_prelu_sparse, *l2_low,
+    sparse_wins_with_bn, dense_wins_without_bn, sparse_wins_nr, even_bn, swish_prelu_sparse,
+    *l2_low,
 ]  # fmt: skip
 egf_wins = [
     *all_measures(0.4, architecture="sparse"),
@@ -339,7 +357,8 @@ WORLDS: dict[str, tuple[list[World], list[World], list[World]]] = {
     "ewma-bn-twins-alike": (
         [],
         [better(5, **MLP, architecture="sparse", regularization="BN")],
-        [better(4, **MLP, architecture="sparse", regularization="BN", seed=(0,), width_percent=(10, 30, 50)),
+        [better(4, **MLP, architecture="sparse", regularization="BN", seed=(0,),
+                width_percent=(10, 30, 50)),
          better(4, **MLP, architecture="sparse", regularization="BN", seed=(1,))],
     ),
     "bn-over-skip": (
@@ -348,7 +367,9 @@ WORLDS: dict[str, tuple[list[World], list[World], list[World]]] = {
         [],
     ),
     "bn-lowers-egf": (bn_calms, [flow(3, **C100, regularization=WITH_BN)], bn_calms[:1]),
-    "l2-hurts-sparse-adaptive": (l2_low, [better(4, **C100, architecture="sparse", regularization="L2")], l2_low[:2]),
+    "l2-hurts-sparse-adaptive": (l2_low,
+                                 [better(4, **C100, architecture="sparse", regularization="L2")],
+                                 l2_low[:2]),
     "l2-bn-hurts-ewma": (
         l2_hurts, [better(4, **C100, optimizer=EWMA, regularization=L2_BN)], l2_hurts[:1],
     ),
@@ -372,9 +393,12 @@ WORLDS: dict[str, tuple[list[World], list[World], list[World]]] = {
     "swish-prelu-favour-sparse": (
         [swish_prelu_sparse],
         [better(-3, model="mlp", architecture="sparse", activation="swish")],
-        [better(3, model="mlp", architecture="sparse", activation=("swish", "prelu"), learning_rate=LOW),
-         better(3, model="mlp", architecture="sparse", activation="swish", optimizer=EWMA, learning_rate=HIGH),
-         better(-3, model="mlp", architecture="sparse", activation="swish", optimizer=("sgd", "adagrad"),
+        [better(3, model="mlp", architecture="sparse", activation=("swish", "prelu"),
+                learning_rate=LOW),
+         better(3, model="mlp", architecture="sparse", activation="swish", optimizer=EWMA,
+                learning_rate=HIGH),
+         better(-3, model="mlp", architecture="sparse", activation="swish",
+                optimizer=("sgd", "adagrad"),
                 learning_rate=HIGH),
          better(3, model="mlp", architecture="sparse", activation="prelu", learning_rate=HIGH)],
     ),
@@ -386,11 +410,15 @@ WORLDS: dict[str, tuple[list[World], list[World], list[World]]] = {
     "srelu-worst-adam": (srelu_bad, [better(4, model="mlp", activation="srelu")], srelu_bad[:1]),
     "also-cifar10-fmnist": (
         elsewhere,
-        [*elsewhere, better(-8, stands_for="cifar10", architecture="sparse", regularization=WITH_BN, model="mlp")],
+        [*elsewhere,
+         better(-8, stands_for="cifar10", architecture="sparse", regularization=WITH_BN,
+                model="mlp")],
         [sparse_wins_with_bn, dense_wins_without_bn, sparse_wins_nr, even_bn, swish_prelu_sparse],
     ),
-    "wrn-l2-hurts-adaptive": (wrn_l2, [better(4, **WRN, regularization="L2_BN"), wrn_l2[1]], wrn_l2[:1]),
-    "wrn-swish-adamw": (wrn_swish, [flow(4, **WRN, activation="swish"), better(-4, **WRN, optimizer="adamw")],
+    "wrn-l2-hurts-adaptive": (wrn_l2, [better(4, **WRN, regularization="L2_BN"), wrn_l2[1]],
+                              wrn_l2[:1]),
+    "wrn-swish-adamw": (wrn_swish,
+                        [flow(4, **WRN, activation="swish"), better(-4, **WRN, optimizer="adamw")],
                         wrn_swish[:1]),
     "magnitude-like-random": (
         pruned_l2,
@@ -423,7 +451,9 @@ def test_no_verdict_from_missing_runs(name: str) -> None:
 
 
 def test_what_width_explains_is_not_decided() -> None:
-    """EGF and performance both follow width, and EGF more steadily: within a width there is nothing."""
+    """EGF and performance both follow width, and EGF more steadily: within a width there is
+    nothing.
+    """
 
     def change(runs: pd.DataFrame) -> pd.DataFrame:
         chosen = where(runs, model="mlp", architecture="sparse")
@@ -489,7 +519,9 @@ def test_published_numbers_give_what_the_claims_list() -> None:
 
 
 def test_what_two_p_values_on_either_side_of_the_level_do_not_say() -> None:
-    """The published fall from NR to BN is no significant one; a larger one is, and one to S > D is none."""
+    """The published fall from NR to BN is no significant one; a larger one is, and one to S > D is
+    none.
+    """
     found = check_published()["nr-favours-sparse-ewma"]
     assert "p 0.079, p of the fall 0.092" in found.explanation and "n = 5" in found.explanation
 

@@ -1,4 +1,6 @@
-"""Ours beside the published numbers: on made-up study tables, against scipy, statsmodels and cases worked by hand."""
+"""Ours beside the published numbers: on made-up study tables, against scipy, statsmodels and cases
+worked by hand.
+"""
 
 from __future__ import annotations
 
@@ -58,11 +60,15 @@ def tables() -> list[pd.DataFrame]:
     """Parts of four studies; digits stands in for CIFAR-100."""
     cifar100 = {"stands_for": "cifar100", "epochs": 2}
     return [
-        make_study_table(TABLE_4, REGULARIZATIONS, dataset="fashion_mnist", study="fashion_mnist_low", epochs=2),
-        make_study_table(EWMA, REGULARIZATIONS, study="cifar100_low", diverged=[("adam", "sparse", 2)], **cifar100),
-        make_study_table(EWMA, ("BN", "DA_SC_BN"), study="cifar100_high", learning_rate=0.1, **cifar100),
+        make_study_table(TABLE_4, REGULARIZATIONS, dataset="fashion_mnist",
+                         study="fashion_mnist_low", epochs=2),
+        make_study_table(EWMA, REGULARIZATIONS, study="cifar100_low",
+                         diverged=[("adam", "sparse", 2)], **cifar100),
+        make_study_table(EWMA, ("BN", "DA_SC_BN"), study="cifar100_high", learning_rate=0.1,
+                         **cifar100),
         make_study_table(
-            EWMA, ("DA_SC_BN",), ("relu", "swish"), study="cifar100_low_activations", advantage=5, **cifar100
+            EWMA, ("DA_SC_BN",), ("relu", "swish"), study="cifar100_low_activations", advantage=5,
+            **cifar100
         ),
     ]  # fmt: skip
 
@@ -283,7 +289,9 @@ class TestCorrelations:
 
     @staticmethod
     def _runs(value: object) -> pd.DataFrame:
-        """20 configurations of 15 runs; the measures and the targets are `value` of width, seed and noise."""
+        """20 configurations of 15 runs; the measures and the targets are `value` of width, seed and
+        noise.
+        """
         generator = np.random.default_rng(1)
         assert callable(value)
         rows = [

@@ -1,4 +1,6 @@
-"""How often the verdicts err, on simulated studies of the paper's design; a small version of the table."""
+"""How often the verdicts err, on simulated studies of the paper's design; a small version of the
+table.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ LIGHT = [claim for claim in WORLDS if claim not in HEAVY]
 
 @cache
 def paper(wide_resnet_seeds: int = 3) -> Design:
-    """Scale paper's design: five widths and three seeds, and as many seeds of Wide ResNets as asked."""
+    """Scale paper's design: five widths and three seeds, and as many seeds of Wide ResNets as
+    asked.
+    """
     config = read_config(ROOT / "config.yaml")
     configurations = []
     for study in config.artifacts["claims"].studies:
@@ -110,7 +114,8 @@ def test_studies_are_added_until_a_rate_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "claim", ["bn-favours-sparse-non-ewma", "bn-interaction", "swish-prelu-favour-sparse", "magnitude-vanishing"]
+    "claim", ["bn-favours-sparse-non-ewma", "bn-interaction", "swish-prelu-favour-sparse",
+              "magnitude-vanishing"]
 )  # fmt: skip
 def test_a_large_effect_is_seen_in_either_direction(claim: str) -> None:
     worlds = WORLDS[claim]
@@ -132,7 +137,9 @@ def test_the_runs_correlate_as_they_say() -> None:
     gaps = [evidence.twins(place)[:, 0] for place in (first, second)]
     assert np.std(gaps[0]) == pytest.approx(1, abs=0.05)
     assert np.corrcoef(*gaps)[0, 1] == pytest.approx(0.2 / 0.7, abs=0.05)
-    changes = [evidence.contrast(first, second, ACCURACY, (name,))[:, 0] for name in ("dense", "sparse")]  # fmt: skip
+    changes = [
+        evidence.contrast(first, second, ACCURACY, (name,))[:, 0] for name in ("dense", "sparse")
+    ]
     assert np.corrcoef(*changes)[0, 1] == pytest.approx(0.3 / 0.8, abs=0.05)
 
 

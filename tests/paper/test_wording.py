@@ -1,4 +1,6 @@
-"""How verdicts are said: with their data, their scale and the part of a table that they are about."""
+"""How verdicts are said: with their data, their scale and the part of a table that they are
+about.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,11 @@ REDUCED = {"cifar10": "40 of 1,000 epochs", "fashion_mnist": "6 of 500 epochs"}
     [
         ("reproduced", Data({"cifar10": "cifar10"}), "reproduced"),
         ("reproduced", Data({"cifar10": "cifar10"}, REDUCED), "reproduced (40 of 1,000 epochs)"),
-        ("reproduced", Data({"cifar10": "digits"}, REDUCED), "agrees on Digits (not the paper's data)"),
+        ("reproduced", Data({"cifar10": "digits"}, REDUCED),
+         "agrees on Digits (not the paper's data)"),
         ("contradicted", Data({"cifar10": "digits"}), "disagrees on Digits (not the paper's data)"),
-        ("inconclusive", Data({"cifar10": "digits"}), "inconclusive, on Digits (not the paper's data)"),
+        ("inconclusive", Data({"cifar10": "digits"}),
+         "inconclusive, on Digits (not the paper's data)"),
         (
             "not decidable",
             Data({"fashion_mnist": "fashion_mnist"}, REDUCED, "4 of 12 columns"),

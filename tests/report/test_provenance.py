@@ -34,7 +34,8 @@ def project(finished, tmp_path) -> Project:
 
 def provenance(project: Project, *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
-        [*GRADFLOW, "provenance", *arguments], cwd=project.folder, env=environment(project.folder), text=True,
+        [*GRADFLOW, "provenance", *arguments], cwd=project.folder, env=environment(project.folder),
+        text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout

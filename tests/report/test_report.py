@@ -1,4 +1,6 @@
-"""The archive and the report: made by the real snakemake, opened in a browser, its numbers held against the tables they come from."""
+"""The archive and the report: made by the real snakemake, opened in a browser, its numbers held
+against the tables they come from.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,10 @@ for (const row of document.querySelectorAll('.scorecard tr[id]'))
 said.text = document.querySelector('.scorecard')?.innerText ?? document.body.innerText;
 said.wide = document.documentElement.scrollWidth > innerWidth;
 for (const name of Object.keys(categories)) {
-  [...document.querySelectorAll('a')].find(link => link.innerText.trim() === name).click(); await pause();
-  said.menu[name] = [...document.querySelectorAll('table.table-auto tbody tr')].map(row => row.innerText.trim());
+  [...document.querySelectorAll('a')].find(link => link.innerText.trim() === name).click();
+  await pause();
+  const lines = [...document.querySelectorAll('table.table-auto tbody tr')];
+  said.menu[name] = lines.map(row => row.innerText.trim());
   app.setView({navbarMode: 'menu'}); await pause();
 }
 for (const [path, result] of Object.entries(results)) {
@@ -61,7 +65,9 @@ def some_artifacts(raw: dict[str, Any]) -> None:
 
 
 def keep_made_up(project: Project) -> None:
-    """Put made-up runs where results are kept, of which a tenth is missing: artifacts are drawn without training."""
+    """Put made-up runs where results are kept, of which a tenth is missing: artifacts are drawn
+    without training.
+    """
     raw = project.config()
     folder = project.results / "reference" / "smoke"
     for name in ("studies", "provenance"):
@@ -194,7 +200,8 @@ def test_the_archive_in_a_browser(reported: Project, tmp_path: Path) -> None:
 def test_the_browser_tells_what_a_page_asks_for_and_does_wrong(tmp_path: Path) -> None:
     page = tmp_path / "bad.html"
     page.write_text(
-        "<html><head></head><body><img src='https://elsewhere.example/x.png'><script>console.error('planted');"
+        "<html><head></head><body><img "
+        "src='https://elsewhere.example/x.png'><script>console.error('planted');"
         "</script><script>missing()</script></body></html>"
     )
     found = visit(page, "await pause(); return 1 + 1;", tmp_path)

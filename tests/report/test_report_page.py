@@ -1,4 +1,6 @@
-"""The report's page of made-up results: it stands alone, its links lead somewhere, it is fit for any reader."""
+"""The report's page of made-up results: it stands alone, its links lead somewhere, it is fit for
+any reader.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,10 @@ from gradflow.report.scorecard import COLUMNS
 STUDY = "fashion_mnist_low"
 VERDICTS = list(COLOURS)
 BASE: dict[str, Any] = {
-    "variant": "paper", "studies": [STUDY], "where": {"stands_for": ["fashion_mnist"]}, "seeds": [1, 2, 3],
-    "percents": [10, 30, 50, 70, 90], "columns": "regularization", "reduced": {"fashion_mnist": "5 of 500 epochs"},
+    "variant": "paper", "studies": [STUDY], "where": {"stands_for": ["fashion_mnist"]},
+    "seeds": [1, 2, 3],
+    "percents": [10, 30, 50, 70, 90], "columns": "regularization",
+    "reduced": {"fashion_mnist": "5 of 500 epochs"},
 }  # fmt: skip
 PLAN = ReportPlan(
     "made_up",
@@ -91,7 +95,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "provenance.html").touch()
     runs = {"finished": 90, "planned": 90}
     lines = [
-        {"part": "table", "name": "table4", "verdict": "inconclusive", "said": "inconclusive (5 of 500 epochs)"} | runs,
+        {"part": "table", "name": "table4", "verdict": "inconclusive",
+         "said": "inconclusive (5 of 500 epochs)"} | runs,
         {"part": "study", "name": STUDY} | runs,
         {"part": "scaled down", "name": STUDY, "measure": "epochs", "ours": "5", "theirs": "500"},
     ]  # fmt: skip
@@ -185,7 +190,11 @@ def test_the_main_table_has_an_arrow_where_the_decision_differs(page: Page, fold
             [("Section 4.1.1, ", []), ("Tables 3a", ["table3a"]), (" and ", []), ("3b", [])],
         ),
         ("Figure 2", [("Figure 2", ["figure2a", "figure2c"])]),
-        ("Figures 3, 20 and 22", [("Figures 3", []), (", ", []), ("20", ["figure20"]), (" and ", []), ("22", [])]),
+        (
+            "Figures "
+            "3, 20 and 22", [(
+            "Figures "
+            "3", []), (", ", []), ("20", ["figure20"]), (" and ", []), ("22", [])]),
         ("a test of our own", [("a test of our own", [])]),
     ],
 )  # fmt: skip

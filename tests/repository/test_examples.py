@@ -60,7 +60,8 @@ def test_a_notebook_runs_in_its_folder(name: str, tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", run, f"{name}.ipynb"],
-        cwd=ROOT / "examples", env=environment(), text=True, capture_output=True, check=False, timeout=300,
+        cwd=ROOT / "examples", env=environment(), text=True, capture_output=True, check=False,
+        timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == printed(name, tmp_path)

@@ -1,4 +1,6 @@
-"""Nothing that a person is given (a configuration, an archive, a path) runs code or writes outside its place."""
+"""Nothing that a person is given (a configuration, an archive, a path) runs code or writes outside
+its place.
+"""
 
 from __future__ import annotations
 
@@ -221,7 +223,9 @@ def test_a_link_in_place_of_a_batch_is_not_followed(small: SmallCifar, tmp_path:
 
 
 def test_a_malicious_pickle_under_the_right_name_is_never_loaded(tmp_path: Path) -> None:
-    """With the authors' own checksums, as in real use: whatever an archive of that name holds, it stays bytes."""
+    """With the authors' own checksums, as in real use: whatever an archive of that name holds, it
+    stays bytes.
+    """
     target = tmp_path / OWNED
     attack = b"cos\nsystem\n(S'touch %s'\ntR." % str(target).encode()
     files = cifar.CIFAR["cifar10"]
@@ -249,7 +253,8 @@ def test_a_malicious_pickle_under_the_right_name_is_never_loaded(tmp_path: Path)
 # --- the code -------------------------------------------------------------------------------------
 
 FORBIDDEN = {
-    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads", "torch.load",
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads",
+    "torch.load",
     "pickle.Unpickler", "yaml.unsafe_load", "yaml.full_load", "marshal.loads", "archive.extractall",
     "archive.extract", "pd.read_pickle",
 }  # fmt: skip

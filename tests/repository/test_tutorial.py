@@ -1,4 +1,6 @@
-"""What docs/tutorial.md lists is put into a project, and its commands are run, with one seed and two epochs."""
+"""What docs/tutorial.md lists is put into a project, and its commands are run, with one seed and
+two epochs.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def tutorial(raw: dict[str, Any]) -> None:
         name: raw["scales"][name] for name in ("paper", "quick", "on_bars", "moving", "growing")
     }
     for name, scale in raw["scales"].items():
-        scale["studies"] = {study: scale["studies"][study] for study in ("fashion_mnist_low", "hardswish")
+        scale["studies"] = {study: scale["studies"][study] for study in ("fashion_mnist_low",
+            "hardswish")
                             if study in scale["studies"]}  # fmt: skip
         scale |= {"seeds": [0], "max_widths": {"digits": 40, "bars": 40}}
         for study in scale["studies"].values():
@@ -99,7 +102,8 @@ class TestTutorial:
         done = subprocess.run(
             [sys.executable, "-m", *command, "-q", "-p", "no:cacheprovider",
              "-o", f"pythonpath={project.folder / 'src'} {ROOT / 'tests'}"],
-            cwd=ROOT, env={**environment(), "GRADFLOW_OWN": str(project.folder / "own")}, text=True, capture_output=True, check=False, timeout=300,
+            cwd=ROOT, env={**environment(), "GRADFLOW_OWN": str(project.folder / "own")}, text=True,
+            capture_output=True, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0 and " 3 passed" in f" {done.stdout.splitlines()[-1]}", (
             done.stdout

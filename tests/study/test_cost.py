@@ -93,7 +93,9 @@ def test_a_subset_takes_its_share_of_the_time_and_less_memory() -> None:
 
 
 def test_the_floor_of_the_performance_page() -> None:
-    """963 and 1574 MB a step of one network of width 3076 with SGD and Adam, without this engine's own passes."""
+    """963 and 1574 MB a step of one network of width 3076 with SGD and Adam, without this engine's
+    own passes.
+    """
     for optimizer, megabytes in (("sgd", 963), ("adam", 1574)):
         job = paper_job(optimizer, architectures=("dense",), percents=(100,))
         (stack,) = stacks_of(job)

@@ -1,4 +1,6 @@
-"""Any text for config.yaml: it is a configuration, or it is refused in sentences. Never anything else."""
+"""Any text for config.yaml: it is a configuration, or it is refused in sentences. Never anything
+else.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ PIECES = [
     "&a [*a]", "!!python/name:os.system ''",
     "!!int x", "!!float ''", "!!timestamp x", "!!binary é", "!!set {a}", "!!omap [a]",
     "2021-99-99", "1e999", ".nan", "0x_",
-    "'", '"', "%YAML 9", "---", "...", "|", ">", "?", "<<: 3", "<<: {a: 1}", "=", "~", "no", "1:99:99", "9" * 5000,
+    "'", '"',
+        "%YAML "
+        "9", "---", "...", "|", ">", "?", "<<: 3", "<<: {a: 1}", "=", "~", "no", "1:99:99",
+        "9" * 5000,
     "[" * 3000, "__use_yte__: true", "? [a, b]", "  " * 30,
 ]  # fmt: skip
 
@@ -77,7 +82,9 @@ def test_any_text_is_a_configuration_or_refused_in_sentences(
 
 
 def refusal(path: Path) -> list[str]:
-    """What is said of a file, or nothing: the Snakefile lets Snakemake read what has passed the check."""
+    """What is said of a file, or nothing: the Snakefile lets Snakemake read what has passed the
+    check.
+    """
     try:
         check_config_file(path)
         Grid(load_config(_load_configfile(io.StringIO(path.read_bytes().decode())))).check()

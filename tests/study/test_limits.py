@@ -1,4 +1,6 @@
-"""What would fail late is refused early, and advice that is taken is the last one that is needed."""
+"""What would fail late is refused early, and advice that is taken is the last one that is
+needed.
+"""
 
 from __future__ import annotations
 

@@ -517,10 +517,14 @@ class TestRows:
         job = make_job("adam", "DA_L2", percents=(30, 70), epochs=1)
         row = train_cohort(job, make_data()).rows[Run("sparse", 70)][0]
         expected = {
-            "scale": "smoke", "variant": "paper", "dataset": "digits", "configuration": job.configuration.name,
-            "model": "mlp", "hidden_layers": 4, "depth": None, "widen_factor": None, "activation": "relu",
-            "optimizer": "adam", "learning_rate": 0.005, "regularization": "DA_L2", "l2": 0.01, "batch_size": 16,
-            "initialisation": "shared_dense_fan_in", "architecture": "sparse", "dense_width": 14, "max_width": 20,
+            "scale": "smoke", "variant": "paper", "dataset": "digits",
+            "configuration": job.configuration.name,
+            "model": "mlp", "hidden_layers": 4, "depth": None, "widen_factor": None,
+            "activation": "relu",
+            "optimizer": "adam", "learning_rate": 0.005, "regularization": "DA_L2", "l2": 0.01,
+            "batch_size": 16,
+            "initialisation": "shared_dense_fan_in", "architecture": "sparse", "dense_width": 14,
+            "max_width": 20,
             "width_percent": 70, "density_percent": None, "seed": 3, "epochs": 1,
         }  # fmt: skip
         assert {column: row[column] for column in expected} == expected
@@ -529,8 +533,10 @@ class TestRows:
         job = make_wide_resnet_job(percent=30, epochs=1)
         row = train_cohort(job, make_data(train=20, test=10)).rows[Run("sparse", 30)][0]
         expected = {
-            "model": "wide_resnet", "hidden_layers": None, "depth": 10, "widen_factor": 1, "dense_width": None,
-            "max_width": None, "width_percent": None, "density_percent": 30, "architecture": "sparse",
+            "model": "wide_resnet", "hidden_layers": None, "depth": 10, "widen_factor": 1,
+            "dense_width": None,
+            "max_width": None, "width_percent": None, "density_percent": 30,
+            "architecture": "sparse",
         }  # fmt: skip
         assert {column: row[column] for column in expected} == expected
 

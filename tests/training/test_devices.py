@@ -1,4 +1,6 @@
-"""Jobs share the GPUs of a machine by slots. No GPU is needed: torch is told what it finds, the slots are real."""
+"""Jobs share the GPUs of a machine by slots. No GPU is needed: torch is told what it finds, the
+slots are real.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from gradflow.training.train_job import Stopped
 
 
 class Job:
-    """A forked job on a machine with the GPUs `seen`: it says which one it got, and trains until `end` or `kill`."""
+    """A forked job on a machine with the GPUs `seen`: it says which one it got, and trains until
+    `end` or `kill`.
+    """
 
     def __init__(self, folder: Path, seen: list[str], settings: dict[str, str]) -> None:
         given, self._to_job = os.pipe()

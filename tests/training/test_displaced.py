@@ -1,4 +1,6 @@
-"""Finished runs that make room for others are moved aside, whole, and come back with their specification."""
+"""Finished runs that make room for others are moved aside, whole, and come back with their
+specification.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def test_a_log_of_this_specification_stays(tmp_path: Path) -> None:
 
 
 def test_new_weights_do_not_leave_with_an_old_log(tmp_path: Path) -> None:
-    """A killed job has put its weights there, and Snakemake the log before: only the log is superseded."""
+    """A killed job has put its weights there, and Snakemake the log before: only the log is
+    superseded.
+    """
     finish(OTHER, tmp_path, weights=True)
     log = tmp_path / JOB.log_path(RUN)
     write_log(log, [{"seed": 0}], {"spec": JOB.only(RUN).to_json()})

@@ -1,4 +1,6 @@
-"""A network that diverges has a cause in its log, and a sparse one says how its capacity agrees with its twin's."""
+"""A network that diverges has a cause in its log, and a sparse one says how its capacity agrees
+with its twin's.
+"""
 
 from __future__ import annotations
 

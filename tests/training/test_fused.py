@@ -1,4 +1,6 @@
-"""The fused update: its kernels in Triton's interpreter against torch.optim, and steps that use it."""
+"""The fused update: its kernels in Triton's interpreter against torch.optim, and steps that use
+it.
+"""
 
 from __future__ import annotations
 

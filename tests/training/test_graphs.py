@@ -1,4 +1,5 @@
-"""Captured steps against steps run from Python: the same bits. On a CPU a tape stands for the CUDA graph.
+"""Captured steps against steps run from Python: the same bits. On a CPU a tape stands for the CUDA
+graph.
 
 A tape freezes what Python computed, as a CUDA graph does, so a step that depends on a number of the
 host trains otherwise from its second replay on.
@@ -138,7 +139,9 @@ def test_a_learning_rate_left_out_of_the_key_is_caught(monkeypatch: pytest.Monke
 
 
 def test_what_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full and short minibatches, in probe epochs and others, and each learning rate, once; past rates go."""
+    """Full and short minibatches, in probe epochs and others, and each learning rate, once; past
+    rates go.
+    """
     monkeypatch.setenv(SWITCH, "on")
     captured: list[Any] = []
     capture = Replayer._try_to_capture
@@ -264,8 +267,8 @@ def test_a_step_that_cannot_be_captured_runs_from_python(
     assert_same_cohort(plain, train_cohort(job, make_data()))
     assert len(captured) == 2
     assert capsys.readouterr().err == (
-        "a step cannot be captured as a graph (CUDA error: no room); every step runs from Python now, which is "
-        "slower; GRADFLOW_GRAPHS=off leaves out the attempt\n"
+        "a step cannot be captured as a graph (CUDA error: no room); every step runs from Python "
+        "now, which is slower; GRADFLOW_GRAPHS=off leaves out the attempt\n"
     )
 
 

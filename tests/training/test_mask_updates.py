@@ -1,4 +1,6 @@
-"""Masks that move while networks train: the same capacity, the same bits after a stop, and no other job's identity."""
+"""Masks that move while networks train: the same capacity, the same bits after a stop, and no other
+job's identity.
+"""
 
 from __future__ import annotations
 

@@ -129,7 +129,8 @@ def test_images_need_not_be_square_and_classes_not_fit_a_byte(
 def test_a_cost_is_estimated_before_any_job() -> None:
     lion, adam = (make_job(name, "L2") for name in ("lion", "adam"))
     assert memory_mb(lion, "cpu") == memory_mb(adam, "cpu")
-    # of an optimizer of one's own the step goes by autograd, which costs a few times the compiled one
+    # of an optimizer of one's own the step goes by autograd, which costs a few times the compiled
+    # one
     cost = CostModel().seconds(lion, "cpu")
     assert CostModel().seconds(adam, "cpu") < cost < 10 * CostModel().seconds(adam, "cpu")
 
@@ -152,7 +153,8 @@ def test_a_cost_is_estimated_before_any_job() -> None:
         ),
         (
             "images[:4], labels[:4, None], images[4:], labels[4:, None]",
-            r"labels of shape \(4, 1\), not one an image; for one-hot labels or columns take labels\[:, 0\]",
+            r"labels of shape \(4, 1\), not one an image; for one-hot labels or columns take "
+            r"labels\[:, 0\]",
         ),
         (
             "images[:4], np.eye(2)[labels[:4]], images[4:], np.eye(2)[labels[4:]]",
@@ -164,7 +166,8 @@ def test_a_cost_is_estimated_before_any_job() -> None:
         ("images[:4], labels[:4], images[:0], labels[:0]", "reads no training or no test images"),
         (
             "one[:4], labels[:4], images[4:], labels[4:]",
-            "channel 0 of the training images is 1 everywhere, which cannot be normalised; leave it out",
+            "channel 0 of the training images is 1 everywhere, which cannot be normalised; leave "
+            "it out",
         ),
         ("images[:4], labels[:4], images[4:], labels[4:]", None),
     ],

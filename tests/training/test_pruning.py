@@ -197,7 +197,9 @@ class TestFinetune:
         assert {file.name: file.read_bytes() for file in pretrained.parent.iterdir()} == kept
 
     def test_full_density_is_the_dense_run_gone_on(self, tmp_path: Path) -> None:
-        """Nothing is pruned and the optimizer continues, so the bits are those of an uninterrupted dense run."""
+        """Nothing is pruned and the optimizer continues, so the bits are those of an uninterrupted
+        dense run.
+        """
         job = magnitude_job(100)
         pretrain(job.pretraining(), tmp_path, DEVICE)
         prune_and_finetune(job, tmp_path, DEVICE)

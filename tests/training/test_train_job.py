@@ -1,4 +1,6 @@
-"""A job in parts, as a GPU with too little free memory trains it, and what is said where a GPU fails."""
+"""A job in parts, as a GPU with too little free memory trains it, and what is said where a GPU
+fails.
+"""
 
 from __future__ import annotations
 
@@ -115,8 +117,8 @@ def test_what_trains_at_once_is_chosen_by_the_memory_that_is_free(
     free(planned - training.GPU_CONTEXT_MB - 1)  # the context is there by then
     assert at_once(JOB, JOB.runs, GPU) == JOB.runs[:3]
     assert capsys.readouterr().err == (
-        f"4 networks are planned with {planned:,} MB on the GPU and {planned - 1:,} MB are free: 3 train at once, the "
-        "others after them\n"
+        f"4 networks are planned with {planned:,} MB on the GPU and {planned - 1:,} MB are free: "
+        "3 train at once, the others after them\n"
     )
 
 
@@ -130,12 +132,13 @@ FAILED = torch.AcceleratorError("CUDA error: an illegal memory access was encoun
 
 def test_an_error_of_a_gpu_is_one_sentence_with_what_to_do() -> None:
     assert gpu_error(LACKING, JOB) == (
-        "the GPU's memory does not suffice (CUDA out of memory. Tried to allocate 20 MiB); the job is planned with "
-        f"{gpu_memory_mb(JOB):,} MB: let fewer jobs share the GPU (GRADFLOW_GPU_SLOTS), or take one with more memory"
+        "the GPU's memory does not suffice (CUDA out of memory. Tried to allocate 20 MiB); the "
+        f"job is planned with {gpu_memory_mb(JOB):,} MB: let fewer jobs share the GPU "
+        "(GRADFLOW_GPU_SLOTS), or take one with more memory"
     )
     assert gpu_error(FAILED, JOB) == (
-        "the GPU failed (CUDA error: an illegal memory access was encountered); run the same command again, with "
-        "GRADFLOW_GRAPHS=off and GRADFLOW_FUSED=off if it fails again"
+        "the GPU failed (CUDA error: an illegal memory access was encountered); run the same "
+        "command again, with GRADFLOW_GRAPHS=off and GRADFLOW_FUSED=off if it fails again"
     )
     assert all(map(is_of_gpu, (LACKING, CUBLAS, CUDNN, FAILED)))
     assert not is_of_gpu(RuntimeError("an epoch begins with its draws"))

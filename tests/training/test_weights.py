@@ -1,4 +1,6 @@
-"""Final weights beside a run's log: whole, the run's own, never lost, and of no influence on any number."""
+"""Final weights beside a run's log: whole, the run's own, never lost, and of no influence on any
+number.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Words beside the paper's: layer normalisation, L1, clipping, smoothing, schedules and activations, against torch."""
+"""Words beside the paper's: layer normalisation, L1, clipping, smoothing, schedules and
+activations, against torch.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ KS = [(50,), (30, 50, 70)]
 
 
 class Oracle(nn.Module):
-    """One network as torch has it, with the weights and masks of a run that has not been trained."""
+    """One network as torch has it, with the weights and masks of a run that has not been
+    trained.
+    """
 
     def __init__(self, cohort: Cohort, run: Run):
         super().__init__()

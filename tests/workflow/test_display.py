@@ -1,4 +1,6 @@
-"""What of Snakemake's log a run shows, by options; its end; and the logger plugin between the two."""
+"""What of Snakemake's log a run shows, by options; its end; and the logger plugin between the
+two.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +48,10 @@ def record(event: str | None = None, text: str = "", level: int = logging.INFO, 
 
 def job_info(number: int):
     return record(
-        "job_info", jobid=number, rule_name="train_mlp", rule_msg=None, local=True, is_checkpoint=False, input=[],
-        output=[], log=[], benchmark=None, reason="", wildcards={}, priority=0, threads=1, resources={},
+        "job_info", jobid=number, rule_name="train_mlp", rule_msg=None, local=True,
+        is_checkpoint=False, input=[],
+        output=[], log=[], benchmark=None, reason="", wildcards={}, priority=0, threads=1,
+        resources={},
     )  # fmt: skip
 
 
@@ -143,7 +147,8 @@ def test_otherwise_snakemakes_own_account_stands(capsys: pytest.CaptureFixture[s
     ],
 )
 def test_the_end_is_told_of_a_run_that_was_planned(
-    capsys: pytest.CaptureFixture[str], records: list[logging.LogRecord], quiet: list[Quietness], wanted: bool
+    capsys: pytest.CaptureFixture[str], records: list[logging.LogRecord], quiet: list[Quietness],
+    wanted: bool
 ) -> None:  # fmt: skip
     shown = Shown(capsys, quiet, ["The end."])
     shown.of(STARTED, *records)

@@ -37,7 +37,8 @@ FIGURE = textwrap.dedent(
     """
 )
 SETTINGS = {
-    "dark": "axes.facecolor: navy\nsavefig.transparent: True\nlines.linewidth: 9\nlegend.loc: center\n",
+    "dark": "axes.facecolor: navy\nsavefig.transparent: "
+    "True\nlines.linewidth: 9\nlegend.loc: center\n",
     "latex": "text.usetex: True\n",
     "cropped": "savefig.bbox: tight\nsavefig.dpi: 50\npdf.compression: 0\nimage.cmap: gray\n",
     "not text": "\xff\xfe: \x00\n",
@@ -293,7 +294,8 @@ def test_two_at_once_make_one_environment(tmp_path: Path) -> None:
         subprocess.Popen(
             [sys.executable, "-c", TWICE, str(Path(__file__).parent), str(tmp_path)],
             stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT / "src")])},
+            env={**os.environ,
+                 "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT / "src")])},
         )
         for _ in range(3)
     ]  # fmt: skip

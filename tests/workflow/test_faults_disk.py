@@ -1,4 +1,6 @@
-"""Disks that are full or cannot be written: a sentence, nothing half-written, and the same command goes on."""
+"""Disks that are full or cannot be written: a sentence, nothing half-written, and the same command
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ ROWS = dict[str, str]
 
 @pytest.fixture
 def mount() -> Iterator[Mount]:
-    """Mounts until the test ends; permission bits would not bind root, in whose name the tests may run."""
+    """Mounts until the test ends; permission bits would not bind root, in whose name the tests may
+    run.
+    """
     mounted: list[str] = []
 
     def do(folder: Path, *options: str) -> None:

@@ -1,4 +1,6 @@
-"""Processes killed at any moment: what they had done is kept, and the same command ends at the same bits."""
+"""Processes killed at any moment: what they had done is kept, and the same command ends at the same
+bits.
+"""
 
 from __future__ import annotations
 
@@ -67,8 +69,8 @@ def disturb(
 ) -> list[tuple[int, str]]:
     """Start a job again and again and stop it so many seconds later; what each attempt came to.
 
-    Of every two attempts one is stopped only when there is a checkpoint. Whenever the job was finished before, it is compared with the undisturbed one, and another
-    folder begun.
+    Of every two attempts one is stopped only when there is a checkpoint. Whenever the job was
+    finished before, it is compared with the undisturbed one, and another folder begun.
     """
     attempts, results = [], None
     for attempt, moment in enumerate(moments):
@@ -219,7 +221,9 @@ def test_never_two_trainers_on_one_cohort(
 
 
 def trainers(project: Project) -> list[int]:
-    """The processes that train for a project, which lies in their command line or working folder."""
+    """The processes that train for a project, which lies in their command line or working
+    folder.
+    """
     found = []
     for folder in Path("/proc").iterdir():
         try:
@@ -242,7 +246,9 @@ def kill(processes: list[int]) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project of two jobs of some seconds, with checkpoints all the time, of which everything is made."""
+    """A project of two jobs of some seconds, with checkpoints all the time, of which everything is
+    made.
+    """
     project = new_project(tmp_path_factory.mktemp("finished") / "project", one_table)
     project.edit_config(
         lambda raw: raw["scales"]["smoke"]["studies"][STUDY].update(epochs=40, seeds=[0, 1])
@@ -264,7 +270,8 @@ def test_snakemake_killed_with_and_without_its_trainers(finished: Project, tmp_p
     for attempt, moment in enumerate(random_moments(20, 0, 2)):
         with said.open("w") as output:
             process = subprocess.Popen(
-                [SNAKEMAKE, "smoke"], cwd=project.folder, env=environment(), stdout=output, stderr=output,
+                [SNAKEMAKE, "smoke"], cwd=project.folder, env=environment(), stdout=output,
+                stderr=output,
                 start_new_session=True,
             )  # fmt: skip
         # every fifth is killed at snakemake's own start, the others when jobs are under way

@@ -70,7 +70,9 @@ def test_a_module_that_is_missing_is_named() -> None:
 
 @pytest.mark.workflow
 def test_every_rule_has_what_its_program_imports(tmp_path: Path, compiled: Path) -> None:
-    """Each job that a dry-run prints, with its inputs and its command; those that train have none."""
+    """Each job that a dry-run prints, with its inputs and its command; those that train have
+    none.
+    """
     project = new_project(tmp_path / "project", tiny)
     output = project.make("-n", "-p", "smoke", "benchmark")
     programs: dict[str, str] = {}

@@ -1,4 +1,6 @@
-"""Jobs of a list, run without snakemake: the same logs however the time is cut, and finished runs to snakemake."""
+"""Jobs of a list, run without snakemake: the same logs however the time is cut, and finished runs
+to snakemake.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,8 @@ def command(jobs: Sequence[Job], results: Path, *options: str) -> list[str]:
 
 def run(jobs: Sequence[Job], results: Path, *options: str) -> tuple[int, str]:
     done = subprocess.run(
-        command(jobs, results, *options), env=environment(ROOT), text=True, timeout=300, check=False,
+        command(jobs, results, *options), env=environment(ROOT), text=True, timeout=300,
+        check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return done.returncode, done.stdout
@@ -201,7 +204,8 @@ def test_it_needs_torch_numpy_pyarrow_and_safetensors_alone(machine: Path, tmp_p
         "runpy.run_module('gradflow', run_name='__main__', alter_sys=True)\n"
     )
     _, _, _, *words = command([small_job()], machine)
-    done = subprocess.run([sys.executable, start, *words], env=environment(ROOT), check=False, text=True,
+    done = subprocess.run([sys.executable, start, *words], env=environment(ROOT), check=False,
+                          text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     assert done.returncode == COMPLETE, done.stdout
 

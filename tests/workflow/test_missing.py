@@ -1,4 +1,6 @@
-"""After any sequence of edits, losses and reverts, status, plan and tables agree, and one command mends it all."""
+"""After any sequence of edits, losses and reverts, status, plan and tables agree, and one command
+mends it all.
+"""
 
 from __future__ import annotations
 

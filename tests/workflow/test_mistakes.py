@@ -1,4 +1,6 @@
-"""Likely mistakes at the command line: each is answered by a sentence that names the thing and says what to do."""
+"""Likely mistakes at the command line: each is answered by a sentence that names the thing and says
+what to do.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "target": ((*SNAKE, "tabel4"), "There is no target tabel4; did you mean table4?"),
     "report of nothing": (
         (*SNAKE, "quick", "--report", "report.html"),
-        "results/quick/tables/table1.csv is not made yet; snakemake archive_quick makes what is missing and then "
-        "that report",
+        "results/quick/tables/table1.csv is not made yet; snakemake archive_quick makes what is "
+        "missing and then that report",
     ),
     "cores": (
         (*SNAKE, "--cores", "0", "quick"),
@@ -48,7 +50,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "executor": (
         (*BOOTSTRAP, "snakemake", "--profile=profiles/slurm", "quick"),
-        "Executor slurm is not installed; once: python3 bootstrap.py uv pip install --require-hashes -r envs/slurm.txt",
+        "Executor slurm is not installed; once: python3 bootstrap.py uv pip install "
+        "--require-hashes -r envs/slurm.txt",
     ),
 }
 
@@ -64,10 +67,13 @@ NEAREST = {
     STUDY: f"; it is a study, and its runs are results/paper/studies/{STUDY}.parquet",
     "results/quick/figures/table4.csv": "; did you mean results/quick/tables/table4.csv?",
     "./results/quick/reprot.html": "; did you mean results/quick/report.html?",
-    "results/quik/tables/table4.csv": ": results/ has no scale quik; did you mean results/quick/tables/table4.csv?",
-    "results/quick/tables/table3a.csv": ": scale quick has no table3a; scales paper, overnight and smoke have it",
-    f"{RUNS}/mlp4-relu-adma-lr0.001-NR/seed0/dense-w10.parquet": f"; did you mean {RUNS}/mlp4-relu-adam-lr0.001-NR"
-    "/seed0/dense-w10.parquet?",
+    "results/quik/tables/table4.csv": ": results/ has no scale quik; did you mean "
+    "results/quick/tables/table4.csv?",
+    "results/quick/tables/table3a.csv": ": scale quick has no table3a; scales paper, overnight and "
+    "smoke have it",
+    f"{RUNS}/mlp4-relu-adma-lr0.001-NR/seed0/dense-w10.parquet": (
+        f"; did you mean {RUNS}/mlp4-relu-adam-lr0.001-NR/seed0/dense-w10.parquet?"
+    ),
     "results/quick/tables": "; snakemake help lists the targets",
     f"{RUNS}/mlp4-relu-adam-lr0.001-NR/seed0/dense-w10.parquet": "",
     "results/reference/tables/tabel4.csv": ": snakemake reference makes all that is kept there",
@@ -96,7 +102,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def answer(folder: Path, command: tuple[str, ...]) -> list[str]:
     """The lines that a person sees."""
     done = subprocess.run(
-        command, cwd=folder, env=environment(ROOT if command[1:] and command[1] == "-m" else None), text=True, timeout=60, check=False,
+        command, cwd=folder, env=environment(ROOT if command[1:] and command[1] == "-m" else None),
+        text=True, timeout=60, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout

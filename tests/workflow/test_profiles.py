@@ -1,4 +1,6 @@
-"""The profiles: each is made of options that Snakemake has, adds up to a plan, and none trains anything again."""
+"""The profiles: each is made of options that Snakemake has, adds up to a plan, and none trains
+anything again.
+"""
 
 from __future__ import annotations
 
@@ -153,7 +155,9 @@ def test_any_scheduler_that_takes_a_script_makes_everything(tmp_path: Path) -> N
     project = new_project(tmp_path / "a project", tiny)
     code, output = project.snakemake(
         "smoke", "--profile", "profiles/cluster-generic", "--latency-wait", "10",
-        "--cluster-generic-submit-cmd", f"{BACKGROUND} -l mem={{resources.mem_mb}}mb,walltime={{resources.runtime}}",
+        "--cluster-generic-submit-cmd",
+            f"{BACKGROUND} -l "
+            "mem={resources.mem_mb}mb,walltime={resources.runtime}",
     )  # fmt: skip
     assert code == 0, output
     assert len(re.findall("Submitted job .* with external jobid '\\d+'", output)) == 1, (

@@ -1,4 +1,6 @@
-"""Each script says by itself what it takes, wherever it is started and whatever another Python left behind."""
+"""Each script says by itself what it takes, wherever it is started and whatever another Python left
+behind.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ def test_a_second_file_extends_the_configuration(command: str, said: str, tmp_pa
     done = subprocess.run(
         [sys.executable, "-m", "gradflow", command, "mine", "--configfile", tmp_path / "more.yaml",
          "--results", tmp_path],
-        cwd=ROOT, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False,
+        cwd=ROOT, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(said)

@@ -1,4 +1,6 @@
-"""SIGTERM, SIGINT and SIGHUP, of a closed terminal, ask training to stop: a checkpoint, and the same at the end."""
+"""SIGTERM, SIGINT and SIGHUP, of a closed terminal, ask training to stop: a checkpoint, and the
+same at the end.
+"""
 
 from __future__ import annotations
 

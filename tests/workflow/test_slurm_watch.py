@@ -1,4 +1,6 @@
-"""SLURM that fails, hangs, lies or forgets: every job ends in Snakemake, too. Without a SLURM, by fake commands."""
+"""SLURM that fails, hangs, lies or forgets: every job ends in Snakemake, too. Without a SLURM, by
+fake commands.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from gradflow.workflow.slurm_watch import (
 
 @dataclass
 class Executor:
-    """As Snakemake's: it yields what still runs, and when its query fails it yields nothing at all."""
+    """As Snakemake's: it yields what still runs, and when its query fails it yields nothing at
+    all.
+    """
 
     states: list[dict[str, str] | None]  # what each query tells; None: it fails
     succeeded: list[str] = field(default_factory=list)
@@ -154,7 +158,9 @@ QUEUE = st.none() | st.sets(st.sampled_from("123"))
 
 @given(st.lists(TOLD, max_size=8), st.lists(QUEUE, max_size=8), st.sets(st.sampled_from("123")))
 def test_whatever_slurm_tells_each_job_ends_once(told, queues, there) -> None:
-    """Once SLURM answers truly again (the queue is empty, the states unknown) every job has one end."""
+    """Once SLURM answers truly again (the queue is empty, the states unknown) every job has one
+    end.
+    """
     executor = Executor([*told, {}])
     answers = list(queues)
     watch = SlurmWatch(lambda _: None, lambda _: answers.pop(0) if answers else set())
@@ -201,7 +207,10 @@ def test_one_failed_scontrol_does_not_send_the_executor_to_sacct() -> None:
 
 # --- before anything is sent ----------------------------------------------------------------------
 
-CONFIG = "echo 'AccountingStorageType   = accounting_storage/{}'; echo 'MinJobAge               = {} sec'"
+CONFIG = (
+    "echo 'AccountingStorageType   = accounting_storage/{}'; echo 'MinJobAge               = {} "
+    "sec'"
+)
 
 
 @pytest.mark.parametrize(
@@ -211,8 +220,11 @@ CONFIG = "echo 'AccountingStorageType   = accounting_storage/{}'; echo 'MinJobAg
         (CONFIG.format("slurmdbd", 300), "sacct", ""),
         (CONFIG.format("slurmdbd", 2), "sacct", ""),
         (CONFIG.format("none", 300), None, ""),
-        (CONFIG.format("none", 300), "sacct", "keeps no accounts, so sacct knows no job; set slurm-status-command: squeue"),
-        (CONFIG.format("none", 30), "squeue", "set seconds-between-status-checks: 10 in the profile"),
+        (CONFIG.format("none", 300), "sacct",
+            "keeps no accounts, so sacct knows no job; set "
+            "slurm-status-command: squeue"),
+        (CONFIG.format("none", 30), "squeue",
+         "set seconds-between-status-checks: 10 in the profile"),
         (CONFIG.format("none", 2), "squeue", "set seconds-between-status-checks: 1 in the profile"),
         ("exit 1", "squeue", "SLURM does not answer (scontrol show config)"),
         ("exec sleep 60", "squeue", "SLURM does not answer (scontrol show config)"),
@@ -292,10 +304,13 @@ def test_the_executor_that_is_installed_has_what_is_watched(
     executor.__dict__.update(
         workflow=SimpleNamespace(executor_settings=settings), run_uuid="x",
         report_job_success=lambda job: done.append(job.external_jobid), report_job_error=None,
-        logger=SimpleNamespace(**dict.fromkeys(("debug", "info", "warning", "error"), lambda *_: None)),
+        logger=SimpleNamespace(**dict.fromkeys(("debug", "info", "warning", "error"),
+                                               lambda *_: None)),
         get_status_command=lambda: "squeue", _status_query_failures=0, _status_query_calls=0,
-        _status_query_total_seconds=0.0, _status_query_min_seconds=None, _status_query_max_seconds=0.0,
-        _status_query_cycle_rows=[], _preemption_warning=False, _next_seconds_between_status_checks=1,
+        _status_query_total_seconds=0.0, _status_query_min_seconds=None,
+        _status_query_max_seconds=0.0,
+        _status_query_cycle_rows=[], _preemption_warning=False,
+        _next_seconds_between_status_checks=1,
     )  # fmt: skip
 
     class Limiter:

@@ -31,12 +31,16 @@ from gradflow.workflow.warm import TRAINER
 LONG = "cifar10_low"
 FOLDER = "paper/digits/mlp1-relu-{}-lr0.001-NR/seed0"
 PLACE = "def load_job_data(job: Job, results: Path) -> ImageData:\n"
-PLANTED = '    if job.configuration.optimizer == "momentum":\n        raise ValueError("planted failure")\n'
+PLANTED = (
+    '    if job.configuration.optimizer == "momentum":\n        raise ValueError("planted '
+    'failure")\n'
+)
 
 
 def status(project: Project, *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
-        [*GRADFLOW, "status", *arguments], cwd=project.folder, env=environment(project.folder), text=True,
+        [*GRADFLOW, "status", *arguments], cwd=project.folder, env=environment(project.folder),
+        text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout
@@ -60,7 +64,8 @@ def two_studies(raw) -> None:
     tiny(raw)
     raw["scales"]["smoke"]["studies"][STUDY]["blocks"][0]["optimizers"] = ["adam", "momentum"]
     raw["scales"]["smoke"]["studies"][LONG] = {
-        **long, "epochs": 3000, "blocks": [{**block, "depths": [1], "optimizers": ["sgd"], "regularizations": ["NR"]}],
+        **long, "epochs": 3000,
+        "blocks": [{**block, "depths": [1], "optimizers": ["sgd"], "regularizations": ["NR"]}],
     }  # fmt: skip
     raw["artifacts"] = {"table4": raw["artifacts"]["table4"], "table5a": table}
 
@@ -98,8 +103,8 @@ def test_a_study_killed_midway(tmp_path):
             text,
         )
         assert (
-            f"  {FOLDER.format('momentum')}\n    planted failure\n    log: {failed_log.relative_to(project.folder)}"
-            in text
+            f"  {FOLDER.format('momentum')}\n    planted failure\n    log: "
+            f"{failed_log.relative_to(project.folder)}" in text
         )
         assert re.search(
             r"2 jobs left, 1 running: about .* at this pace, until ", text.splitlines()[-1]
@@ -210,9 +215,13 @@ def test_a_trainer_that_holds_the_cohort_is_running(grid, results):
     [
         (None, "a line that a library printed\n", ""),
         ({"code": 1}, "[Errno 28] No space left on device\n", "[Errno 28] No space left on device"),
-        ({"code": 1}, 'Traceback:\n  File "x"\nRuntimeError: CUDA out of memory\n\n', "RuntimeError: CUDA out of memory"),
+        ({"code": 1},
+            'Traceback:\n  File "x"\nRuntimeError: CUDA out of '
+            'memory\n\n', "RuntimeError: CUDA out of memory"),
         ({"code": 1}, "", "no message"),
-        ({"code": 137}, "train_mlp: its process 7 was killed\n", "train_mlp: its process 7 was killed"),
+        ({"code": 137},
+            "train_mlp: its "
+            "process 7 was killed\n", "train_mlp: its process 7 was killed"),
         ({"code": -9}, "resumed at epoch 3 of 9\n", KILLED),
         ({}, "", ""),  # it still runs, or died with its snakemake
     ],
@@ -346,7 +355,10 @@ def test_a_misspelt_scale_is_a_sentence():
 
 
 def test_it_needs_neither_torch_nor_pandas():
-    code = "import sys, gradflow.workflow.status_report; print(sorted({'torch', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    code = (
+        "import sys, gradflow.workflow.status_report; print(sorted({'torch', 'pandas', 'pyarrow'} "
+        "& set(sys.modules)))"
+    )
     environment = {"PYTHONPATH": str(ROOT / "src"), TRAINER: ""}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

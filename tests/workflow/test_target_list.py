@@ -1,4 +1,6 @@
-"""`snakemake help`: every target, in the paper's order, with what it makes and costs, at 80 columns."""
+"""`snakemake help`: every target, in the paper's order, with what it makes and costs, at 80
+columns.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,9 @@ SERVER = textwrap.dedent(
     def run(script, arguments):
         match arguments[0]:
             case "say":
-                print("out", os.getcwd(), os.environ["COLOUR"]); print("err", file=sys.stderr); return 3
+                print("out", os.getcwd(), os.environ["COLOUR"])
+                print("err", file=sys.stderr)
+                return 3
             case "exit":
                 sys.exit(None if arguments[1] == "None" else arguments[1])
             case "raise":
@@ -33,7 +35,10 @@ SERVER = textwrap.dedent(
     warm.serve(sys.argv[1], lambda: run)
     """
 )
-CLIENT = "import sys; from gradflow.workflow import warm; sys.exit(warm.hand_over(warm.TRAINER, 'script', sys.argv[1:]) or 0)"
+CLIENT = (
+    "import sys; from gradflow.workflow import warm; sys.exit(warm.hand_over(warm.TRAINER, "
+    "'script', sys.argv[1:]) or 0)"
+)
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""CIFAR-10 and CIFAR-100 from archives in their authors' layout through the real snakemake: fetch, train, tables."""
+"""CIFAR-10 and CIFAR-100 from archives in their authors' layout through the real snakemake: fetch,
+train, tables.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a study that does not exist": (
         {"scales": {"quick": {"studies": {"fashion_mnist": {}}}}},
-        f"scales.quick.studies.fashion_mnist: there is no study fashion_mnist; did you mean {STUDY}?",
+        "scales.quick.studies.fashion_mnist: there is no study fashion_mnist; did you mean "
+        f"{STUDY}?",
     ),
     "a scale without studies": (
         {"scales": {"mine": {"seeds": [0], "studies": {}}}},

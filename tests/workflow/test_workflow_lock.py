@@ -26,7 +26,9 @@ Take = Callable[..., IO[str] | None]
 
 @pytest.fixture
 def take(monkeypatch: pytest.MonkeyPatch) -> Iterator[Take]:
-    """What a snakemake of this command line does at its start; locks are released at the test's end."""
+    """What a snakemake of this command line does at its start; locks are released at the test's
+    end.
+    """
     with ExitStack() as held:
 
         def take(command: str, main_process: bool = True) -> IO[str] | None:
@@ -38,11 +40,21 @@ def take(monkeypatch: pytest.MonkeyPatch) -> Iterator[Take]:
 
 
 LOOKING = [
-    "-n", "-np quick", "-pkn", "-nj1", "--dry-run", "--dryrun quick", "-l", "-S", "--summary", "--list-target-rules",
-    "--lint", "--lint=text", "--dag dot", "--d3dag", "--rulegraph", "--unlock", "--report report.html",
+    "-n",
+        "-np "
+        "quick", "-pkn", "-nj1", "--dry-run",
+        "--dryrun "
+        "quick", "-l", "-S", "--summary", "--list-target-rules",
+    "--lint", "--lint=text",
+        "--dag "
+        "dot", "--d3dag", "--rulegraph", "--unlock", "--report report.html",
 ]  # fmt: skip
 RUNNING = [
-    "", "quick", "-call", "-c all quick", "-j1 quick", "-sSnakefile", "-dlunch", "-t", "--debug-dag", "-wn",
+    "", "quick", "-call",
+        "-c "
+        "all quick",
+        "-j1 "
+        "quick", "-sSnakefile", "-dlunch", "-t", "--debug-dag", "-wn",
     "--strict-dag-evaluation functions", "--report report.html --report-after-run",
 ]  # fmt: skip
 

@@ -1,4 +1,6 @@
-"""A job that fails leaves the rest to finish, and every artifact is made from the runs that exist."""
+"""A job that fails leaves the rest to finish, and every artifact is made from the runs that
+exist.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ from gradflow.workflow.internals import Asked
 pytestmark = pytest.mark.workflow
 
 PLACE = "def load_job_data(job: Job, results: Path) -> ImageData:\n"
-PLANTED = '    if job.configuration.optimizer == "momentum":\n        raise ValueError("planted failure")\n'
+PLANTED = (
+    '    if job.configuration.optimizer == "momentum":\n        raise ValueError("planted '
+    'failure")\n'
+)
 
 
 def two_configurations(raw) -> None:
@@ -174,7 +179,7 @@ def test_sigterm_to_snakemake_says_what_is_kept(tmp_path):
     assert "failed" not in text and "Traceback" not in text
 
 
-# --- the command line of partial mode, by snakemake's own parser -----------------------------------
+# --- the command line of partial mode, by snakemake's own parser ----------------------------------
 
 TARGETS = st.sampled_from(
     [
@@ -202,7 +207,9 @@ def is_trained(target: str) -> bool:
 
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
-    """A command line of snakemake: options in the ways that there are, targets before or behind `--`."""
+    """A command line of snakemake: options in the ways that there are, targets before or behind
+    `--`.
+    """
     targets = draw(st.lists(TARGETS, max_size=3, unique=True))
     options: list[list[str]] = []
     if settings := draw(SETTINGS):
@@ -258,7 +265,7 @@ def test_partial_mode_is_asked_for_the_same(words: list[str]) -> None:
     assert not again.forcerun and not again.forceall and again.cores == 2
 
 
-# --- what failed, from snakemake's events and the records of jobs -----------------------------------
+# --- what failed, from snakemake's events and the records of jobs ---------------------------------
 
 
 def event(name: str, **said: object) -> logging.LogRecord:

@@ -1,4 +1,6 @@
-"""Reruns follow meaning, and nothing is lost: real snakemake runs over a project of one small job."""
+"""Reruns follow meaning, and nothing is lost: real snakemake runs over a project of one small
+job.
+"""
 
 from __future__ import annotations
 

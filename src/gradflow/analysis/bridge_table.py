@@ -1,7 +1,7 @@
 """How the differences between twins move with the maximum width, and with the length of training.
 
-At a constant learning rate a probe epoch of a run is the end of a shorter run, so that one length of
-training tells of all shorter ones.
+At a constant learning rate a probe epoch of a run is the end of a shorter run, so that one length
+of training tells of all shorter ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ CELL = ["stands_for", "dataset", "optimizer", "learning_rate", "regularization",
 PAIR = [*CELL, "max_width", "width_percent", "seed", "epoch", "step"]
 LENGTHS = 5  # that are shown; the CSV has every probe epoch
 COLUMNS = [
-    "artifact", *CELL, "max_width", "epoch", "steps", "planned", "n", "p_value", "p_value_without_smallest",
+    "artifact", *CELL, "max_width", "epoch", "steps", "planned", "n", "p_value",
+    "p_value_without_smallest",
     "median_difference", "live_share",
 ]  # fmt: skip
 _DASH: dict[Target, str] = {"html": "–", "latex": "--"}
@@ -40,7 +41,8 @@ def bridge_table(request: Request) -> tuple[pd.DataFrame, Page]:
 
 
 def live_shares(paths: Iterable[Path]) -> pd.DataFrame:
-    """The share of the sparse twins' active weights that lie on a path from an input to an output, at their start.
+    """The share of the sparse twins' active weights that lie on a path from an input to an output,
+    at their start.
 
     Returns:
         A frame of `stands_for`, `max_width`, `width_percent` and `live_share`, the mean over runs.
@@ -122,7 +124,9 @@ def bridge_cells(rows: pd.DataFrame, live: pd.DataFrame, artifact: Artifact) -> 
 
 
 def bridge_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
-    """Arrange `bridge_cells`: a row a configuration and maximum width, a column a length of training."""
+    """Arrange `bridge_cells`: a row a configuration and maximum width, a column a length of
+    training.
+    """
     lengths = _spread(sorted(cells["epoch"].unique()))
     shown = [f"p at {length}" for length in lengths]
     shown += [f"p without {min(artifact.percents)} %", "live %"]
@@ -135,7 +139,8 @@ def bridge_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
         index.append(
             (
                 labels.label("dataset", stands_for),
-                f"{labels.label('optimizer', optimizer)} {labels.label('regularization', regularization)}",
+                f"{labels.label('optimizer', optimizer)} "
+                f"{labels.label('regularization', regularization)}",
                 f"{int(float(max_width)):,}",
             )
         )
@@ -163,11 +168,13 @@ def bridge_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
     }
     notes = [
         extent(runs, artifact),
-        "Rows: configuration and maximum width. p: one-sided Wilcoxon signed-rank test of test accuracy, sparse against "
-        f"dense, exact, after so many epochs; bold: at or below {LEVEL:g}; –: undefined (fewer than {MINIMUM} pairs). "
-        f"Without {min(artifact.percents)} %: at the end, without the pairs of the smallest dense width.",
-        "Live: share of the sparse twins' active weights that lie on a path from an input to an output, at the smallest "
-        "dense width. Last columns: mean of sparse minus dense accuracy at the end, percentage points, by dense width.",
+        "Rows: configuration and maximum width. p: one-sided Wilcoxon signed-rank test of test "
+        "accuracy, sparse against dense, exact, after so many epochs; bold: at or below "
+        f"{LEVEL:g}; –: undefined (fewer than {MINIMUM} pairs). Without {min(artifact.percents)} "
+        "%: at the end, without the pairs of the smallest dense width.",
+        "Live: share of the sparse twins' active weights that lie on a path from an input to an "
+        "output, at the smallest dense width. Last columns: mean of sparse minus dense accuracy "
+        "at the end, percentage points, by dense width.",
         labels.abbreviations(cells["regularization"]),
     ]
     looked = pd.DataFrame(looks, index=levels, columns=shown)

@@ -1,4 +1,5 @@
-"""One table a study from its run logs, each checked against the specification it should have been written for.
+"""One table a study from its run logs, each checked against the specification it should have been
+written for.
 
 Beside it a table of the runs' provenance: devices, versions and seconds, which outlives the logs.
 """
@@ -72,7 +73,8 @@ def collect_runs(
 
 
 def compact_table(path: Path) -> None:
-    """Write a study's table in half the bytes: values of single layers in single precision, and packed as tightly as can be.
+    """Write a study's table in half the bytes: values of single layers in single precision, and
+    packed as tightly as can be.
 
     Everything that tables and figures are made of keeps its value.
     """

@@ -1,4 +1,6 @@
-"""Table 1: how the measures of gradient flow correlate with performance, and what dense width alone gives of that."""
+"""Table 1: how the measures of gradient flow correlate with performance, and what dense width alone
+gives of that.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def correlation_table(request: Request) -> tuple[pd.DataFrame, Page]:
 
 
 def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
-    """Mean absolute Kendall tau of each gradient-flow measure, by data set, architecture and target (Table 1).
+    """Mean absolute Kendall tau of each gradient-flow measure, by data set, architecture and target
+    (Table 1).
 
     Args:
         runs: one row per run, already those of the artifact; several data sets make several blocks.
@@ -44,8 +47,8 @@ def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
             runs.
 
     Returns:
-        One row per cell, in the table's order, with the statistics of `Correlation`; `incomplete`: how
-        many configurations have fewer runs than planned; `within_width`
+        One row per cell, in the table's order, with the statistics of `Correlation`; `incomplete`:
+        how many configurations have fewer runs than planned; `within_width`
         (`width_margin.taus_within_widths`); and of the paper's best measure in sparse networks, how
         far it is above the best other one (`margin`), the 95 % range of that by dense width alone,
         and whether the range explains it (`margin_explained`; `width_margin.Margin`).
@@ -61,7 +64,8 @@ def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
         datasets = labels.in_order("dataset", of_block["dataset"])
         if len(datasets) > 1:
             raise ValueError(
-                f"artifact {artifact.name}: {stands_for} would mix {', '.join(datasets)}; narrow `where`"
+                f"artifact {artifact.name}: {stands_for} would mix {', '.join(datasets)}; narrow "
+                "`where`"
             )
         groups = {name: of_block[of_block["architecture"] == name] for name in COLUMN_ARCHITECTURES}
         within = {name: taus_within_widths(group) for name, group in groups.items()}
@@ -75,8 +79,10 @@ def correlation_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
                         of_width |= _margin(margin_of(best, column, *signs))
                     correlation = mean_absolute_tau(of_cell, measure, target)
                     cells.append(
-                        {"artifact": artifact.name, "variant": artifact.variant, "stands_for": stands_for,
-                         "dataset": next(iter(datasets), None), "measure": measure, "architecture": architecture,
+                        {"artifact": artifact.name, "variant": artifact.variant,
+                         "stands_for": stands_for,
+                         "dataset": next(iter(datasets), None), "measure": measure,
+                         "architecture": architecture,
                          "target": target,
                          **dataclasses.asdict(correlation), "incomplete": incomplete, **of_width}
                     )  # fmt: skip
@@ -92,7 +98,8 @@ def _margin(found: Margin) -> dict[str, Any]:
 
 
 def correlation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
-    """Arrange the cells of `correlation_cells`: a block of four measures a data set, its best of a column bold.
+    """Arrange the cells of `correlation_cells`: a block of four measures a data set, its best of a
+    column bold.
 
     The correlation within a width stands in small print, and a block's last line has the margin.
     """
@@ -143,22 +150,26 @@ def correlation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact
         texts[target] = text
     notes = [
         extent(runs, artifact),
-        "Mean over configurations of the absolute Kendall tau-b between the average of the measure over the probe "
-        "epochs and the final test value; bold: the highest of a column, by data set; –: undefined. In dense networks "
-        "EGF_1 and the norm tie by arithmetic.",
-        "Dense width drives both, so that a measure which only tells wide networks from narrow ones correlates too. "
-        "Small print: the same over the seeds of one width, the mean over configurations and widths; three seeds "
-        "have 0.556 by chance.",
-        f"{ABOVE}: how far the paper's best measure, EGF_2 (EGF_1 on Fashion-MNIST), is above the best other one in "
-        "sparse networks, and in small print the 95 % range of that by dense width alone (seeds permuted within "
-        "widths). A margin inside its range says nothing of gradient flow.",
+        "Mean over configurations of the absolute Kendall tau-b between the average of the "
+        "measure over the probe epochs and the final test value; bold: the highest of a column, "
+        "by data set; –: undefined. In dense networks EGF_1 and the norm tie by arithmetic.",
+        "Dense width drives both, so that a measure which only tells wide networks from narrow "
+        "ones correlates too. Small print: the same over the seeds of one width, the mean over "
+        "configurations and widths; three seeds have 0.556 by chance.",
+        f"{ABOVE}: how far the paper's best measure, EGF_2 (EGF_1 on Fashion-MNIST), is above the "
+        "best other one in sparse networks, and in small print the 95 % range of that by dense "
+        "width alone (seeds permuted within widths). A margin inside its range says nothing of "
+        "gradient flow.",
     ]
     for stands_for, name in blocks.items():
         of_dataset = cells[cells["stands_for"] == stands_for]
         count = int((of_dataset["configurations"] + of_dataset["undefined"]).max())
         note = f"{name}: {count} configurations"
         if incomplete := int(of_dataset["incomplete"].max()):
-            note += f", {incomplete} of them with fewer than the planned {artifact.planned} runs an architecture"
+            note += (
+                f", {incomplete} of them with fewer than the planned {artifact.planned} runs an "
+                "architecture"
+            )
         if undefined := int(of_dataset["undefined"].max()):
             note += f"; up to {undefined} left out of a cell, as theirs is undefined"
         margins = of_dataset[of_dataset["margin_null_low"].notna()]

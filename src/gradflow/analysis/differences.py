@@ -24,7 +24,8 @@ _TICKS = (0, 10, -10, 1, -1, 100, -100)  # those that matter most first
 
 
 def draw_difference(panel: Axes, runs: pd.DataFrame, look: dict[str, Any]) -> None:
-    """The median over pairs at each dense width, a bar from the lowest to the highest, and a line at zero.
+    """The median over pairs at each dense width, a bar from the lowest to the highest, and a line
+    at zero.
 
     Args:
         panel: to draw in.
@@ -45,7 +46,9 @@ def draw_difference(panel: Axes, runs: pd.DataFrame, look: dict[str, Any]) -> No
 
 
 def scale_differences(panel: Axes, ticks: int = 5) -> None:
-    """A y axis that shows differences of half a point and of fifty, with at most so many ticks; after all is drawn."""
+    """A y axis that shows differences of half a point and of fifty, with at most so many ticks;
+    after all is drawn.
+    """
     low, high = panel.get_ylim()
     panel.set_yscale("symlog", linthresh=_LINEAR, linscale=0.8)
     room = 1.5  # the margins of the linear axis are none on this one

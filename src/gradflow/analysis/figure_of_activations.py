@@ -57,7 +57,8 @@ def figure_of_activations(
             look: dict[str, Any] = {
                 "color": COLOURS[index % len(COLOURS)],
                 "linestyle": LINE_STYLES[index % len(LINE_STYLES)],
-                # in black and white PReLU and SReLU differ by these alone; staggered, since lines coincide
+                # in black and white PReLU and SReLU differ by these alone; staggered, since lines
+                # coincide
                 "marker": _MARKERS[index % len(_MARKERS)],
                 "markevery": (40 + 25 * index, 160),
             }

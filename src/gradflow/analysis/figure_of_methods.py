@@ -37,7 +37,9 @@ def plot_methods(request: Request) -> Figure:
 def figure_of_methods(
     runs: pd.DataFrame, artifact: Artifact, variants: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
-    """Means over seeds by dense width, of the sparse twins under each method and of the dense twins."""
+    """Means over seeds by dense width, of the sparse twins under each method and of the dense
+    twins.
+    """
     known = {name: method_of(settings) for name, settings in variants.items()}
     runs = runs[runs["variant"].isin(list(known)) & runs["width_percent"].notna()]
     if runs.empty:

@@ -86,7 +86,9 @@ def style() -> Iterator[None]:
 
 
 def save_figure(figure: Figure, pdf: Path, png: Path) -> None:
-    """Write a figure as PDF and as PNG with 200 dpi, each whole or not at all, the same bytes for the same figure."""
+    """Write a figure as PDF and as PNG with 200 dpi, each whole or not at all, the same bytes for
+    the same figure.
+    """
     with style():
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
@@ -122,7 +124,9 @@ def _is_logarithmic(measure: str) -> bool:
 
 
 def scale_y(panel: Axes, measure: str, ticks: int = 4) -> None:
-    """At most so many ticks on the y axis (and those that share it), with gradient flow on a logarithmic one."""
+    """At most so many ticks on the y axis (and those that share it), with gradient flow on a
+    logarithmic one.
+    """
     if not _is_logarithmic(measure):
         panel.yaxis.set_major_locator(MaxNLocator(ticks - 1, steps=[1, 2, 5, 10]))
     else:
@@ -140,7 +144,9 @@ def scale_y_logarithmically(panel: Axes, ticks: int = 4) -> None:
 
 
 def _log_ticks(low: float, high: float, most: int) -> list[float]:
-    """At most `most` round numbers within a logarithmic axis: powers of ten, or some between them where it is short."""
+    """At most `most` round numbers within a logarithmic axis: powers of ten, or some between them
+    where it is short.
+    """
     exponents = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     places = np.empty(0)
     for factors in ((1,), (1, 3), (1, 2, 5)):
@@ -153,7 +159,9 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def note(runs: pd.DataFrame, artifact: Artifact, *more: str) -> str:
-    """What stands below a figure: what it is made of, how to read it, how many runs diverged, and `more`."""
+    """What stands below a figure: what it is made of, how to read it, how many runs diverged, and
+    `more`.
+    """
     diverged = int(runs["diverged"].sum())
     sentences = [
         extent(runs, artifact),
@@ -220,7 +228,9 @@ def add_foot(
     height += foot
     figure.set_layout_engine("constrained", rect=(0, foot / height, 1, 1 - foot / height))
     figure.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, foot / height), ncols=columns, handlelength=length,
+        handles=handles, loc=
+            "upper "
+            "center", bbox_to_anchor=(0.5, foot / height), ncols=columns, handlelength=length,
     )  # fmt: skip
     if text:
         figure.text(0.5, (note_height - 0.05) / height, text, ha="center", va="top", fontsize=7)
@@ -242,7 +252,9 @@ def fill_title(title: str, width: float) -> str:
 
 
 def foot_note(artifact: Artifact, text: str, width: float) -> str:
-    """The note of a figure of so many inches, in lines; none if camera-ready, since its caption says it."""
+    """The note of a figure of so many inches, in lines; none if camera-ready, since its caption
+    says it.
+    """
     return "" if artifact.is_camera_ready else wrapped_note(text, width)
 
 

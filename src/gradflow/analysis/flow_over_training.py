@@ -1,4 +1,5 @@
-"""Gradient flow over training: EGF_2 by probe epoch, of the whole network and of each layer, dense against sparse.
+"""Gradient flow over training: EGF_2 by probe epoch, of the whole network and of each layer, dense
+against sparse.
 
 The picture to open first when a run looks odd. A column is a dense width (of a Wide ResNet a
 density), a row a layer.
@@ -33,8 +34,10 @@ from gradflow.study import labels
 MEASURE = "egf_l2"
 LOOKS = {**DENSE_SPARSE, "magnitude": {"color": "#009E73", "marker": "s", "linestyle": "-."}}
 _COLUMNS = [
-    "stands_for", "variant", "dataset", "configuration", "model", "hidden_layers", "depth", "widen_factor", "activation",
-    "optimizer", "learning_rate", "regularization", "architecture", "width_percent", "density_percent",
+    "stands_for", "variant", "dataset", "configuration", "model", "hidden_layers", "depth",
+    "widen_factor", "activation",
+    "optimizer", "learning_rate", "regularization", "architecture", "width_percent",
+    "density_percent",
     "dense_width", "seed", "epochs", "epoch", "diverged", MEASURE, f"layer_{MEASURE}",
 ]  # fmt: skip
 # Inches.
@@ -152,7 +155,9 @@ def figure_of_flow(rows: pd.DataFrame, name: str, layout: str = "report") -> Fig
 
 
 def _long(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row per run, probe epoch and layer; layer 0 is the mean of all, which EGF is. Dense Wide ResNets: no place."""
+    """A row per run, probe epoch and layer; layer 0 is the mean of all, which EGF is. Dense Wide
+    ResNets: no place.
+    """
     place = rows["dense_width"].where(rows["model"] != "wide_resnet", rows["density_percent"])
     place = place.where((rows["model"] != "wide_resnet") | (rows["architecture"] != "dense"))
     if place.isna().all():  # a Wide ResNet without a pruned network
@@ -230,7 +235,8 @@ def _note(rows: pd.DataFrame) -> str:
         .sum()
     )
     sentences = [
-        f"{about(rows, rows['stands_for'].iloc[0])}: {len(runs)} runs of {rows['epochs'].iloc[0]} epochs.",
+        f"{about(rows, rows['stands_for'].iloc[0])}: {len(runs)} runs of {rows['epochs'].iloc[0]} "
+        "epochs.",
         how_averaged(rows),
         "EGF at the end of each probe epoch; all layers: their mean.",
         f"{diverged} runs diverged; what is not finite is left out." if diverged else "",

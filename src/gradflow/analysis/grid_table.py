@@ -35,7 +35,8 @@ def grid_table(request: Request) -> tuple[pd.DataFrame, Page]:
 
 
 def grid_cells(artifact: Artifact) -> pd.DataFrame:
-    """Every variant of Table 2: what the artifact's configurations, which the plans give, are combined from.
+    """Every variant of Table 2: what the artifact's configurations, which the plans give, are
+    combined from.
 
     Returns:
         One row per property and value, in the paper's order: its data set where values differ by
@@ -53,7 +54,8 @@ def grid_cells(artifact: Artifact) -> pd.DataFrame:
             for key in _values(name, configuration):
                 counts[key] = counts.get(key, 0) + 1
     cells = [
-        {"artifact": artifact.name, "property": name, "stands_for": stands_for, "dataset": dataset, "value": value,
+        {"artifact": artifact.name, "property": name, "stands_for": stands_for, "dataset": dataset,
+         "value": value,
          "configurations": counts[name, stands_for, dataset, value]}
         for name, stands_for, dataset, value in sorted(counts, key=_grid_place)
     ]  # fmt: skip
@@ -74,7 +76,8 @@ def grid_page(cells: pd.DataFrame, artifact: Artifact) -> Page:
     )
     count = len(_distinct(artifact.configurations))
     notes = [
-        f"{count} configurations, not every combination of these, each in the variant {artifact.variant}."
+        f"{count} configurations, not every combination of these, each in the variant "
+        f"{artifact.variant}."
     ]
     if "adamw" in set(cells["value"]):
         notes.append("AdamW is set against Adam with L2 (Figure 23) only.")
@@ -94,7 +97,9 @@ def _distinct(configurations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _values(name: str, configuration: dict[Any, Any]) -> list[tuple[str, str, str, Any]]:
-    """What a configuration adds to a row of Table 2, as its property, data set (real one too) and value."""
+    """What a configuration adds to a row of Table 2, as its property, data set (real one too) and
+    value.
+    """
     stands_for, dataset = configuration["stands_for"], configuration["dataset"]
     match name:
         case "regularization":

@@ -1,4 +1,5 @@
-"""Does the initialisation decide which twin is better? Each configuration under each initialisation, side by side.
+"""Does the initialisation decide which twin is better? Each configuration under each
+initialisation, side by side.
 
 The tests are those of Table 4 (Section 2.1); the variants of a study give the initialisations.
 """
@@ -31,9 +32,12 @@ from gradflow.analysis.tables import (
 from gradflow.study import labels
 
 COLUMNS = [
-    "artifact", "variant", "initialisation", "stands_for", "dataset", "optimizer", "learning_rate", "regularization",
-    "planned", "n", "zeros", "ties", "p_value", "p_value_normal", "rank_biserial", "median_difference",
-    "interval_low", "interval_high", "mean_difference", "mean_dense", "mean_sparse", "conclusion", "changes",
+    "artifact", "variant", "initialisation", "stands_for", "dataset", "optimizer", "learning_rate",
+    "regularization",
+    "planned", "n", "zeros", "ties", "p_value", "p_value_normal", "rank_biserial",
+    "median_difference",
+    "interval_low", "interval_high", "mean_difference", "mean_dense", "mean_sparse", "conclusion",
+    "changes",
     "fall_n", "fall_median", "fall_p_value", "fall_p_holm",
     "diverged_dense", "diverged_sparse", "collapsed_dense", "collapsed_sparse",
 ]  # fmt: skip
@@ -137,7 +141,8 @@ def initialisation_cells(
 
 
 def _fall(before: pd.Series[float], after: pd.Series[float]) -> dict[str, Any]:
-    """Whether sparse minus dense falls from one initialisation to another, over the units that both have.
+    """Whether sparse minus dense falls from one initialisation to another, over the units that both
+    have.
 
     A paired one-sided Wilcoxon test: that one conclusion is significant and the other not says
     nothing of it.
@@ -154,7 +159,9 @@ def _fall(before: pd.Series[float], after: pd.Series[float]) -> dict[str, Any]:
 
 
 def initialisation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
-    """Arrange `initialisation_cells`: a row a configuration, a group of columns an initialisation."""
+    """Arrange `initialisation_cells`: a row a configuration, a group of columns an
+    initialisation.
+    """
     names = list(dict.fromkeys(cells["initialisation"]))
     columns = pd.MultiIndex.from_tuples(
         [
@@ -191,17 +198,20 @@ def initialisation_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artif
     notes = [
         extent(runs, artifact)
         + f" {artifact.planned} pairs a test are planned; n is shown where it differs.",
-        "p: one-sided Wilcoxon signed-rank test of final test accuracy, sparse (S) against dense (D), exact; bold: at "
-        f"or below {LEVEL:g}; –: undefined (fewer than {MINIMUM} pairs). Median and mean: of sparse minus dense, "
-        "percentage points. Accuracy: mean over widths and seeds, percent, of the sparse twins, and of the dense ones "
-        "under the first initialisation.",
-        "The initialisation changes the conclusion (sparse better, dense better or undecided, each way at the 5 % "
-        f"level) in {len(changed)} of {int(cells['changes'].notna().sum())} comparisons"
-        + (f": {'; '.join(changed)}." if changed else "."),
-        "Change: median over pairs of the change of sparse minus dense from the first initialisation, percentage "
-        "points. p of a fall: paired one-sided Wilcoxon test that it falls, after Holm's correction over the table's "
+        "p: one-sided Wilcoxon signed-rank test of final test accuracy, sparse (S) against dense "
+        f"(D), exact; bold: at or below {LEVEL:g}; –: undefined (fewer than {MINIMUM} pairs). "
+        "Median and mean: of sparse minus dense, percentage points. Accuracy: mean over widths "
+        "and seeds, percent, of the sparse twins, and of the dense ones under the first "
+        "initialisation.",
+        "The initialisation changes the conclusion (sparse better, dense better or undecided, "
+        f"each way at the 5 % level) in {len(changed)} of {int(cells['changes'].notna().sum())} "
+        "comparisons" + (f": {'; '.join(changed)}." if changed else "."),
+        "Change: median over pairs of the change of sparse minus dense from the first "
+        "initialisation, percentage points. p of a fall: paired one-sided Wilcoxon test that it "
+        "falls, after Holm's correction over the table's "
         f"{int(cells['fall_p_value'].notna().sum())} tests; at or below {LEVEL:g} in "
-        f"{int(np.sum(significant(cells['fall_p_holm'].to_numpy())))}. That a conclusion changes is no such test.",
+        f"{int(np.sum(significant(cells['fall_p_holm'].to_numpy())))}. That a conclusion changes "
+        "is no such test.",
         labels.abbreviations(cells["regularization"]),
     ]
     flags = {

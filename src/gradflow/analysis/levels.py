@@ -57,5 +57,6 @@ def levels_sentence() -> str:
     margins = "; ".join(f"{margin.value:g}: {margin.about}" for margin in MARGINS.values())
     return (
         f"Significant: p at or below {LEVEL:g}, everywhere. A test needs {MIN_PAIRS} pairs and "
-        f"{NEEDED:.0%} of the planned ones, a test over seeds {MIN_SEEDS} seeds. Margins: {margins}."
+        f"{NEEDED:.0%} of the planned ones, a test over seeds {MIN_SEEDS} seeds. Margins: "
+        f"{margins}."
     )

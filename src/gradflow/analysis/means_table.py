@@ -24,7 +24,8 @@ def means_table(request: Request) -> tuple[pd.DataFrame, Page]:
 
 
 def mean_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
-    """Mean and sample standard deviation of the final test accuracy over widths and seeds (the table of means).
+    """Mean and sample standard deviation of the final test accuracy over widths and seeds (the
+    table of means).
 
     Args:
         runs: one row per run, already those of the artifact. Diverged ones count, at chance
@@ -53,9 +54,12 @@ def mean_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
             for architecture in _ARCHITECTURES:
                 accuracy = both.loc[both["architecture"] == architecture, "test_accuracy"]
                 cells.append(
-                    {"artifact": artifact.name, "variant": artifact.variant, **known, "optimizer": optimizer,
-                     "regularization": regularization, "architecture": architecture, "metric": "test_accuracy",
-                     "mean": accuracy.mean(), "std": accuracy.std(), "n": len(accuracy), "planned": artifact.planned}
+                    {"artifact": artifact.name, "variant": artifact.variant, **known,
+                     "optimizer": optimizer,
+                     "regularization": regularization, "architecture": architecture,
+                     "metric": "test_accuracy",
+                     "mean": accuracy.mean(), "std": accuracy.std(), "n": len(accuracy),
+                     "planned": artifact.planned}
                 )  # fmt: skip
     columns = [
         "artifact",
@@ -72,7 +76,9 @@ def mean_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
 
 
 def mean_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
-    """Arrange the cells of `mean_cells`: optimizers as rows, dense beside sparse for each regularization."""
+    """Arrange the cells of `mean_cells`: optimizers as rows, dense beside sparse for each
+    regularization.
+    """
     columns = pd.MultiIndex.from_product(
         [
             [
@@ -101,8 +107,8 @@ def mean_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Pa
     notes = [
         extent(runs, artifact)
         + f" {artifact.planned} runs a cell are planned; n is shown where it differs.",
-        "Final test accuracy in percent, mean and sample standard deviation over dense widths and seeds; diverged "
-        "runs count, at chance.",
+        "Final test accuracy in percent, mean and sample standard deviation over dense widths and "
+        "seeds; diverged runs count, at chance.",
         labels.abbreviations(cells["regularization"]),
     ]
     styles = pd.DataFrame("", index=html.index, columns=html.columns)

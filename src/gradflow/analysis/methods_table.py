@@ -1,4 +1,5 @@
-"""Methods that choose masks, side by side: accuracy against the dense twin, and where gradient flow starts and ends.
+"""Methods that choose masks, side by side: accuracy against the dense twin, and where gradient flow
+starts and ends.
 
 A method is a variant that differs from `paper` in its initial masks or in how they move. Methods
 are compared run by run at equal capacity: same configuration, seed and dense width.
@@ -20,9 +21,12 @@ from gradflow.analysis.tables import Page, flag_notes, p_value_style, p_value_te
 from gradflow.study import labels
 
 COLUMNS = [
-    "artifact", "variant", "method", "stands_for", "dataset", "optimizer", "learning_rate", "regularization",
-    "planned", "accuracy_dense", "accuracy_sparse", "n", "zeros", "ties", "p_value", "p_value_normal",
-    "rank_biserial", "median_difference", "interval_low", "interval_high", "against_random", "egf_against",
+    "artifact", "variant", "method", "stands_for", "dataset", "optimizer", "learning_rate",
+    "regularization",
+    "planned", "accuracy_dense", "accuracy_sparse", "n", "zeros", "ties", "p_value",
+    "p_value_normal",
+    "rank_biserial", "median_difference", "interval_low", "interval_high", "against_random",
+    "egf_against",
     "egf_against_p", "first_egf_l2", "mean_egf_l2", "tau_of_first_egf", "diverged_dense",
     "diverged_sparse", "collapsed_dense", "collapsed_sparse",
 ]  # fmt: skip
@@ -167,11 +171,14 @@ def method_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
         styles.iloc[place, _SHOWN.index("p")] = p_value_style(cell["p_value"])
     notes = [
         extent(runs, artifact),
-        "Accuracy: final test accuracy of the sparse twins in percent; sparse - dense: median over the pairs of "
-        "width and seed, with its Wilcoxon signed-rank p; - random: mean over the same runs with random masks; "
-        "EGF - it: EGF as a criterion minus the method, likewise; EGF₂ first: at the first probe epoch, and beside it "
-        "the mean over the probe epochs; τ: Kendall's correlation of EGF₂ first with final accuracy over widths and seeds.",
-        "Random, magnitude and EGF keep the dense twin's count in each layer; ERK, SNIP, GraSP and SynFlow its total.",
+        "Accuracy: final test accuracy of the sparse twins in percent; sparse - dense: median "
+        "over the pairs of width and seed, with its Wilcoxon signed-rank p; - random: mean over "
+        "the same runs with random masks; EGF - it: EGF as a criterion minus the method, "
+        "likewise; EGF₂ first: at the first probe epoch, and beside it the mean over the probe "
+        "epochs; τ: Kendall's correlation of EGF₂ first with final accuracy "
+        "over widths and seeds.",
+        "Random, magnitude and EGF keep the dense twin's count in each layer; ERK, SNIP, GraSP "
+        "and SynFlow its total.",
         *flag_notes(cells),
     ]
     return Page(artifact.title, texts, styles, tuple(notes), False)

@@ -1,4 +1,5 @@
-"""Names what of a table's runs was not made alike: by several devices, versions, or kernels of one network.
+"""Names what of a table's runs was not made alike: by several devices, versions, or kernels of one
+network.
 
 The numbers of a run hang on these in their last bits, and training carries last bits far. Which
 made a run stands in the provenance tables beside the study tables (`run_log.PROVENANCE_SCHEMA`).

@@ -1,4 +1,5 @@
-"""Does the arithmetic decide anything? Each configuration in each precision, run by run against IEEE float32.
+"""Does the arithmetic decide anything? Each configuration in each precision, run by run against
+IEEE float32.
 
 Training is chaotic: two runs that differ in rounding alone part after some hundred steps. So a
 difference between precisions is set beside the one between seeds, and beside that of a precision
@@ -23,10 +24,14 @@ from gradflow.analysis.tables import Page, Target, p_value_style, p_value_text
 from gradflow.study import labels
 
 COLUMNS = [
-    "artifact", "variant", "precision", "stands_for", "dataset", "optimizer", "learning_rate", "regularization",
-    "runs", "accuracy_shift", "accuracy_difference", "seed_accuracy_difference", "egf_ratio", "egf_difference",
-    "seed_egf_difference", "planned", "n", "zeros", "ties", "p_value", "p_value_normal", "rank_biserial",
-    "median_difference", "interval_low", "interval_high", "conclusion", "changes", "diverged_dense", "diverged_sparse",
+    "artifact", "variant", "precision", "stands_for", "dataset", "optimizer", "learning_rate",
+    "regularization",
+    "runs", "accuracy_shift", "accuracy_difference", "seed_accuracy_difference", "egf_ratio",
+    "egf_difference",
+    "seed_egf_difference", "planned", "n", "zeros", "ties", "p_value", "p_value_normal",
+    "rank_biserial",
+    "median_difference", "interval_low", "interval_high", "conclusion", "changes", "diverged_dense",
+    "diverged_sparse",
     "collapsed_dense", "collapsed_sparse",
 ]  # fmt: skip
 PRECISIONS = ("float64", "float32", "tf32", "bf16")  # from the finest
@@ -173,18 +178,20 @@ def precision_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) 
         columns=list(_SHOWN),
     )
     changed = [
-        f"{cell['precision']} {labels.label('optimizer', cell['optimizer'])} {cell['regularization']}"
+        f"{cell['precision']} {labels.label('optimizer', cell['optimizer'])} "
+        f"{cell['regularization']}"
         for cell in cells[cells["changes"].fillna(False)].to_dict("records")
     ]
     notes = [
         extent(runs, artifact),
-        "Accuracy: mean change of final test accuracy against the first precision, percentage points, and |Δ| the mean "
-        "size of the change a run; EGF: geometric mean of the ratios of average EGF_2, and the mean |log ratio|. Of "
-        "seeds: the mean size between two seeds of the same network, the yardstick.",
-        "p: one-sided Wilcoxon signed-rank test of final test accuracy, sparse against dense, exact; bold: at or below "
-        f"{LEVEL:g}; –: undefined (fewer than {MINIMUM} pairs).",
-        "The precision changes the conclusion (sparse better, dense better or undecided, each way at the 5 % level) in "
-        f"{len(changed)} of {int(cells['changes'].notna().sum())} comparisons"
+        "Accuracy: mean change of final test accuracy against the first precision, percentage "
+        "points, and |Δ| the mean size of the change a run; EGF: geometric mean of the ratios of "
+        "average EGF_2, and the mean |log ratio|. Of seeds: the mean size between two seeds of "
+        "the same network, the yardstick.",
+        "p: one-sided Wilcoxon signed-rank test of final test accuracy, sparse against dense, "
+        f"exact; bold: at or below {LEVEL:g}; –: undefined (fewer than {MINIMUM} pairs).",
+        "The precision changes the conclusion (sparse better, dense better or undecided, each way "
+        f"at the 5 % level) in {len(changed)} of {int(cells['changes'].notna().sum())} comparisons"
         + (f": {'; '.join(changed)}." if changed else "."),
         labels.abbreviations(cells["regularization"]),
     ]

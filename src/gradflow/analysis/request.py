@@ -1,4 +1,6 @@
-"""What the maker of a table or figure is asked for: an artifact, and the study tables of its runs."""
+"""What the maker of a table or figure is asked for: an artifact, and the study tables of its
+runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How far rounding alone moves a run: dense networks that are the same by specification, trained in different jobs."""
+"""How far rounding alone moves a run: dense networks that are the same by specification, trained in
+different jobs.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-# Rules that give a dense network the same weights: its fan-in is its own, and all inputs are active.
+# Rules that give a dense network the same weights: its fan-in is its own, and all inputs are
+# active.
 USUAL, SAME_FOR_DENSE = "shared_dense_fan_in", ("own_shape", "active_fan_in")
 _NETWORK = [
-    "dataset", "configuration", "dense_width", "max_width", "width_percent", "seed", "l2", "batch_size", "epochs",
+    "dataset", "configuration", "dense_width", "max_width", "width_percent", "seed", "l2",
+    "batch_size", "epochs",
 ]  # fmt: skip
 
 
@@ -30,13 +34,15 @@ class RoundingNoise:
         if self.identical == self.pairs:
             return f"Rounding alone: {known} are identical."
         return (
-            f"Rounding alone moves final test accuracy by {self.median:.2f} percentage points in the median and "
-            f"{self.largest:.2f} at most: {known}, trained in different jobs; {self.identical} of them are identical."
+            f"Rounding alone moves final test accuracy by {self.median:.2f} percentage points in "
+            f"the median and {self.largest:.2f} at most: {known}, trained in different jobs; "
+            f"{self.identical} of them are identical."
         )
 
 
 def rounding_noise(runs: pd.DataFrame) -> RoundingNoise | None:
-    """Compare the dense networks of variant paper with those of variants that change sparse ones alone.
+    """Compare the dense networks of variant paper with those of variants that change sparse ones
+    alone.
 
     Args:
         runs: one row per run (`gradflow.analysis.runs.summarise_runs`), of every variant.

@@ -24,13 +24,15 @@ from gradflow.training.run_log import MEASURES, STUDY_SCHEMA
 
 # What tells two runs of a study table apart.
 RUN_KEY = [
-    "scale", "stands_for", "variant", "dataset", "configuration", "architecture", "width_percent", "density_percent",
+    "scale", "stands_for", "variant", "dataset", "configuration", "architecture", "width_percent",
+    "density_percent",
     "seed",
 ]  # fmt: skip
 PAIR_KEY = ["scale", "stands_for", "variant", "dataset", "configuration", "seed", "width_percent"]
 # What the twins of a pair have in common besides their key.
 SHARED = [
-    "model", "hidden_layers", "depth", "widen_factor", "activation", "optimizer", "learning_rate", "regularization",
+    "model", "hidden_layers", "depth", "widen_factor", "activation", "optimizer", "learning_rate",
+    "regularization",
     "l2", "batch_size", "initialisation", "dense_width", "max_width", "epochs",
 ]  # fmt: skip
 FINAL = ["epoch", "train_loss", "test_loss", "test_accuracy", "diverged", "collapsed"]
@@ -71,7 +73,8 @@ class Artifact:
     train_images: int | str = "all"  # that each run uses of its data set
     # to which images are averaged down, by the data set that runs are about
     image_sides: dict[str, list[int]] = dataclasses.field(default_factory=dict)
-    # what the scale leaves out of the full study, by the data set that it is about: "6 of 500 epochs"
+    # what the scale leaves out of the full study, by the data set that it is about: "6 of 500
+    # epochs"
     reduced: dict[str, str] = dataclasses.field(default_factory=dict)
     initialisation: str = ""  # of its variant
     precision: str = ""  # likewise
@@ -89,23 +92,31 @@ class Artifact:
 
     @property
     def is_camera_ready(self) -> bool:
-        """Whether a figure is drawn for a paper: in the width of a column, without title and note."""
+        """Whether a figure is drawn for a paper: in the width of a column, without title and
+        note.
+        """
         return self.layout != "report"
 
     @property
     def planned(self) -> int:
-        """Runs of one configuration and architecture, that is pairs of a table's cell, when all have finished."""
+        """Runs of one configuration and architecture, that is pairs of a table's cell, when all
+        have finished.
+        """
         return len(self.seeds) * len(self.percents)
 
     def listed(self, column: str) -> list[str] | None:
-        """The values of `column` that the artifact names, in its order, or None where it leaves them to the runs."""
+        """The values of `column` that the artifact names, in its order, or None where it leaves
+        them to the runs.
+        """
         wanted = self.where.get(column)
         if wanted is None:
             return None
         return list(wanted) if isinstance(wanted, list) else [wanted]
 
     def in_order(self, column: str, runs: pd.DataFrame) -> list[str]:
-        """The values of `column`: those that the artifact names, or else those of its runs in the paper's order."""
+        """The values of `column`: those that the artifact names, or else those of its runs in the
+        paper's order.
+        """
         return self.listed(column) or labels.in_order(column, runs[column])
 
 
@@ -118,7 +129,8 @@ class StudyTableError(ValueError):
 
 
 def read_rows(paths: Iterable[Path]) -> pd.DataFrame:
-    """Read study tables into one, a row per study, run and probe epoch, without the columns that hold lists.
+    """Read study tables into one, a row per study, run and probe epoch, without the columns that
+    hold lists.
 
     Raises:
         StudyTableError: a file is no study table, or has another checksum than the one beside it.
@@ -143,7 +155,8 @@ def read_rows(paths: Iterable[Path]) -> pd.DataFrame:
 
 
 def select(rows: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
-    """The rows that an artifact is made of: its studies' and variant's, and those that match its `where`.
+    """The rows that an artifact is made of: its studies' and variant's, and those that match its
+    `where`.
 
     Raises:
         ValueError: `where` names a column that run logs do not have.
@@ -172,9 +185,9 @@ def summarise_runs(rows: pd.DataFrame) -> pd.DataFrame:
         A frame with RUN_KEY and SHARED; FINAL of the run's last row (losses in nats, accuracy in
         percent); and for each of the four measures, at the probe and over the epoch's minibatches,
         `mean_*` (arithmetic, the paper's) and `geometric_mean_*` over the probe epochs. Those of a
-        magnitude-pruned run begin with pruning, since one dense network serves every density before;
-        of the probe's measures `whole_mean_*` has all of them. A non-finite measure makes its mean
-        +inf, and a non-finite loss is +inf: such a run keeps its place, at the worst rank.
+        magnitude-pruned run begin with pruning, since one dense network serves every density
+        before; of the probe's measures `whole_mean_*` has all of them. A non-finite measure makes
+        its mean +inf, and a non-finite loss is +inf: such a run keeps its place, at the worst rank.
     """
     rows = rows.drop_duplicates([*RUN_KEY, "epoch"]).sort_values([*RUN_KEY, "epoch"], kind="stable")
     last = rows.drop_duplicates(RUN_KEY, keep="last")
@@ -187,7 +200,9 @@ def summarise_runs(rows: pd.DataFrame) -> pd.DataFrame:
     run = rows.groupby(RUN_KEY, dropna=False, sort=False).ngroup().to_numpy()
     whole = logged[list(MEASURES)].groupby(run).mean()
     # pruned after half of the epochs (Section 4.3)
-    before = (rows["architecture"] == "magnitude") & (rows["epoch"] < np.maximum(1, rows["epochs"] // 2))  # fmt: skip
+    before = (rows["architecture"] == "magnitude") & (
+        rows["epoch"] < np.maximum(1, rows["epochs"] // 2)
+    )
     measures = logged.where(~before)
     arithmetic = measures.groupby(run).mean()
     with np.errstate(divide="ignore"):  # log 0 is -inf and gives a geometric mean of 0
@@ -198,7 +213,8 @@ def summarise_runs(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def pair_twins(runs: pd.DataFrame) -> pd.DataFrame:
-    """The dense and the sparse run of one configuration, dense width and seed, side by side (Section 2.1).
+    """The dense and the sparse run of one configuration, dense width and seed, side by side
+    (Section 2.1).
 
     Args:
         runs: one row per run, as `summarise_runs` gives them. Runs without a dense width have no
@@ -220,7 +236,8 @@ def pair_twins(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def refuse_mixture(runs: pd.DataFrame, place: str) -> None:
-    """Check that runs, or pairs, which are about to become one cell or line are of one configuration.
+    """Check that runs, or pairs, which are about to become one cell or line are of one
+    configuration.
 
     Raises:
         ValueError: they are of several; the message begins with `place` and names them.
@@ -233,13 +250,16 @@ def refuse_mixture(runs: pd.DataFrame, place: str) -> None:
 
 
 def only_about(artifact: Artifact) -> dict[str, Any]:
-    """What is known of a cell that has no runs: the data set that it is about, where the artifact names just one."""
+    """What is known of a cell that has no runs: the data set that it is about, where the artifact
+    names just one.
+    """
     names = artifact.listed("stands_for") or []
     return {"stands_for": names[0]} if len(names) == 1 else {}
 
 
 def extent(runs: pd.DataFrame, artifact: Artifact | None = None) -> str:
-    """What a table or figure is made of, in a sentence a data set: how many runs of how many epochs, on which images.
+    """What a table or figure is made of, in a sentence a data set: how many runs of how many
+    epochs, on which images.
 
     Args:
         runs: one row per run.
@@ -274,7 +294,9 @@ def extent(runs: pd.DataFrame, artifact: Artifact | None = None) -> str:
 
 
 def about(runs: pd.DataFrame, stands_for: str) -> str:
-    """The data set that runs are about, and which one stands in for it: `CIFAR-100 (Digits stands in)`."""
+    """The data set that runs are about, and which one stands in for it: `CIFAR-100 (Digits stands
+    in)`.
+    """
     used = [
         labels.label("dataset", name)
         for name in labels.in_order("dataset", runs["dataset"])
@@ -285,7 +307,9 @@ def about(runs: pd.DataFrame, stands_for: str) -> str:
 
 
 def regularizations_used(runs: pd.DataFrame) -> str:
-    """Which regularization each optimizer has, for tables and figures whose columns are activations."""
+    """Which regularization each optimizer has, for tables and figures whose columns are
+    activations.
+    """
     parts = []
     for name in labels.in_order("regularization", runs["regularization"]):
         used = labels.in_order("optimizer", runs.loc[runs["regularization"] == name, "optimizer"])

@@ -1,4 +1,5 @@
-"""Which conclusions hang on a choice that the paper leaves open: each alternative against the variant `paper`.
+"""Which conclusions hang on a choice that the paper leaves open: each alternative against the
+variant `paper`.
 
 Choices of training are variants with runs of their own; choices of analysis are made anew on the
 runs of `paper`. A conclusion is which twin is better in a configuration (Section 2.1), or the place
@@ -34,7 +35,8 @@ REFERENCE = "paper"
 MISSING = "missing"
 NO_EFFECT = "no effect by construction"
 COLUMNS = [
-    "choice", "alternative", "where_applied", "conclusion", "reference_value", "value", "reference_conclusion",
+    "choice", "alternative", "where_applied", "conclusion", "reference_value", "value",
+    "reference_conclusion",
     "conclusion_reached", "changes", "n", "reference_median_difference", "median_difference",
 ]  # fmt: skip
 
@@ -123,7 +125,9 @@ def sensitivity_cells(
 
 
 def sensitivity_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
-    """Arrange `sensitivity_cells`: a row an alternative, with how many conclusions change and which."""
+    """Arrange `sensitivity_cells`: a row an alternative, with how many conclusions change and
+    which.
+    """
     shown = []
     for (choice, alternative, where), group in cells.groupby(COLUMNS[:3], sort=False):
         changed = group[group["changes"].fillna(False)]
@@ -161,14 +165,16 @@ def sensitivity_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact
     styles.loc[(frame["Changed"] != "0").to_numpy(), "Changed"] += " font-weight: bold;"
     texts: dict[Target, pd.DataFrame] = {"html": page, "latex": latex}
     notes = (
-        f"{extent(runs, artifact)} Reference: the variant {REFERENCE}, {artifact.planned} pairs a test when complete; "
-        "a variant is compared over the pairs that both have.",
-        f"Sparse or dense better: a one-sided Wilcoxon signed-rank test has p at or below {LEVEL:g} in that direction "
-        "(dense: p > 0.95, the chance of the rank sum itself not counted); otherwise undecided. Measures: their place "
-        "among the four by mean absolute correlation with final test loss or accuracy.",
-        f"No effect: every run is the same to the last digit, so the choice touches nothing there, which is no "
-        f"agreement. Missing: fewer than {MINIMUM} pairs, or no correlation; never counted as unchanged. "
-        "Tests are not corrected for their number: with many, some change by chance.",
+        f"{extent(runs, artifact)} Reference: the variant {REFERENCE}, {artifact.planned} pairs a "
+        "test when complete; a variant is compared over the pairs that both have.",
+        "Sparse or dense better: a one-sided Wilcoxon signed-rank test has p at or below "
+        f"{LEVEL:g} in that direction (dense: p > 0.95, the chance of the rank sum itself not "
+        "counted); otherwise undecided. Measures: their place among the four by mean absolute "
+        "correlation with final test loss or accuracy.",
+        "No effect: every run is the same to the last digit, so the choice touches nothing there, "
+        f"which is no agreement. Missing: fewer than {MINIMUM} pairs, or no correlation; never "
+        "counted as unchanged. Tests are not corrected for their number: with many, some change "
+        "by chance.",
     )
     return Page(artifact.title, texts, styles, notes, scale=False)
 
@@ -267,7 +273,8 @@ def _orders(
             for measure in MEASURES:
                 what = f"{architecture}, {labels.TARGET_LABELS[target].lower()}: {measure}"
                 yield _row(
-                    alternative, what, old[measure][0], new[measure][0], _place(old, measure), _place(new, measure),
+                    alternative, what, old[measure][0], new[measure][0], _place(old, measure),
+                    _place(new, measure),
                     new[measure][1],
                 )  # fmt: skip
 
@@ -310,7 +317,9 @@ def _differences(pairs: pd.DataFrame, place: tuple[str, str]) -> pd.Series[float
 
 
 def _identical(reference: pd.DataFrame, runs: pd.DataFrame, place: tuple[str, str]) -> bool:
-    """Whether all runs that both have end in the very same numbers, and not for the reason that none is finite."""
+    """Whether all runs that both have end in the very same numbers, and not for the reason that
+    none is finite.
+    """
     key = [name for name in RUN_KEY if name not in ("variant", "density_percent")]
     columns = [*key, *_SAME, "diverged"]
     tables = [

@@ -1,4 +1,6 @@
-"""The two statistics of the paper: the one-sided Wilcoxon signed-rank test and the mean absolute Kendall tau."""
+"""The two statistics of the paper: the one-sided Wilcoxon signed-rank test and the mean absolute
+Kendall tau.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ class Correlation:
 
 
 def signed_rank_test(differences: ArrayLike) -> SignedRankTest:
-    """Test whether sparse beats dense: H0 sparse <= dense, H1 sparse > dense (Section 2.1 step 4, Equation 4).
+    """Test whether sparse beats dense: H0 sparse <= dense, H1 sparse > dense (Section 2.1 step 4,
+    Equation 4).
 
     The p-value is exact, given the zeros and ties at hand: over all signs of the non-zero
     differences, how often the rank sum is as large as the observed one. Without ties that is the
@@ -99,7 +102,8 @@ def signed_rank_test(differences: ArrayLike) -> SignedRankTest:
 
 
 def configuration_taus(runs: pd.DataFrame, measure: str, target: str) -> pd.Series[float]:
-    """Kendall's tau-b of average gradient flow against a final test value, by configuration (Section 2.2).
+    """Kendall's tau-b of average gradient flow against a final test value, by configuration
+    (Section 2.2).
 
     Args:
         runs: one row per run (`gradflow.analysis.runs.summarise_runs`) of one data set, variant and
@@ -121,7 +125,8 @@ def configuration_taus(runs: pd.DataFrame, measure: str, target: str) -> pd.Seri
 
 
 def mean_absolute_tau(runs: pd.DataFrame, measure: str, target: str) -> Correlation:
-    """A cell of Table 1: the mean over configurations of the absolute value of `configuration_taus`.
+    """A cell of Table 1: the mean over configurations of the absolute value of
+    `configuration_taus`.
 
     Args:
         runs: as for `configuration_taus`.
@@ -165,7 +170,8 @@ def bootstrap_interval(
 
 
 def _exact_p_value(differences: NDArray[np.floating[Any]]) -> float:
-    """P(W+ >= observed) over all 2^n signs, by adding one pair at a time to the distribution of the rank sum.
+    """P(W+ >= observed) over all 2^n signs, by adding one pair at a time to the distribution of the
+    rank sum.
 
     The same number as scipy.stats.wilcoxon with PermutationMethod, which takes a second for n = 15;
     and scipy's "exact" knows no ties.

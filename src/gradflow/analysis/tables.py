@@ -1,4 +1,5 @@
-"""The paper's tables from run tables: as CSV with every statistic, and as HTML and LaTeX in the paper's arrangement.
+"""The paper's tables from run tables: as CSV with every statistic, and as HTML and LaTeX in the
+paper's arrangement.
 
 Table 4 and its like (p-values of sparse against dense) by `significance_cells`, a tidy frame, a row
 a cell, which is the CSV, and which `significance_page` arranges. Table 1 is in `correlation_table`,
@@ -75,7 +76,8 @@ class Page:
 
 
 def significance_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
-    """Wilcoxon tests of sparse against dense, one per optimizer and regularization or activation (Table 4).
+    """Wilcoxon tests of sparse against dense, one per optimizer and regularization or activation
+    (Table 4).
 
     Args:
         runs: one row per run, already those of the artifact.
@@ -110,7 +112,8 @@ def significance_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
                 for architecture in ("dense", "sparse")
             }
             cells.append(
-                {"artifact": artifact.name, "variant": artifact.variant, **identity, "optimizer": optimizer,
+                {"artifact": artifact.name, "variant": artifact.variant, **identity,
+                 "optimizer": optimizer,
                  column: name, "planned": artifact.planned, **dataclasses.asdict(test), **flags}
             )  # fmt: skip
     statistics = [field.name for field in dataclasses.fields(SignedRankTest)]
@@ -121,7 +124,9 @@ def significance_cells(runs: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
 
 
 def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
-    """Arrange the cells of `significance_cells`: optimizers as rows, p-values coloured, bold at or below 0.05."""
+    """Arrange the cells of `significance_cells`: optimizers as rows, p-values coloured, bold at or
+    below 0.05.
+    """
     column = artifact.columns
     rows = [labels.label("optimizer", name) for name in dict.fromkeys(cells["optimizer"])]
     columns = [labels.label(column, name) for name in dict.fromkeys(cells[column])]
@@ -141,8 +146,8 @@ def significance_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifac
         extent(runs, artifact)
         + f" {artifact.planned} pairs a cell are planned; n is shown where it differs.",
         _published_note(cells),
-        "p-value of the one-sided Wilcoxon signed-rank test of test accuracy, sparse (S) against dense (D), exact; "
-        f"bold: at or below {LEVEL:g}; –: undefined (fewer than 3 pairs).",
+        "p-value of the one-sided Wilcoxon signed-rank test of test accuracy, sparse (S) against "
+        f"dense (D), exact; bold: at or below {LEVEL:g}; –: undefined (fewer than 3 pairs).",
     ]
     notes += flag_notes(cells)
     if column == "regularization":
@@ -158,7 +163,9 @@ def in_small_print(text: str, small: str, target: Target, bold: bool = False) ->
 
 
 def flag_notes(cells: pd.DataFrame) -> list[str]:
-    """What the marks of `p_value_text` say, with the counts over all cells; nothing where there are none."""
+    """What the marks of `p_value_text` say, with the counts over all cells; nothing where there are
+    none.
+    """
     notes = []
     for mark, flag, meaning in (
         ("†", "diverged", "diverged, kept at chance accuracy"),
@@ -186,7 +193,9 @@ def _published_note(cells: pd.DataFrame) -> str:
 
 
 def with_mixtures(request: Request, cells: pd.DataFrame, page: Page) -> tuple[pd.DataFrame, Page]:
-    """Name what of a table's runs was not made alike: of each row in a column `mixture`, of all in a note."""
+    """Name what of a table's runs was not made alike: of each row in a column `mixture`, of all in
+    a note.
+    """
     of_all, of_rows = mixtures(request, cells)
     notes = (*page.notes, f"Not all runs were made alike. {of_all}.") if of_all else page.notes
     return cells.assign(mixture=of_rows), dataclasses.replace(page, notes=notes)
@@ -207,7 +216,9 @@ def write_html(path: Path, page: Page) -> None:
 
 
 def write_latex(path: Path, page: Page) -> None:
-    r"""Write a table environment for a document with booktabs, multirow and `\usepackage[table]{xcolor}`."""
+    r"""Write a table environment for a document with booktabs, multirow and
+    `\usepackage[table]{xcolor}`.
+    """
     caption = latex_text(". ".join([page.title.rstrip("."), " ".join(page.notes)]))
     if page.scale:
         caption += r" Colour scale: p = 0 green, 0.5 yellow, 1 red."
@@ -216,7 +227,8 @@ def write_latex(path: Path, page: Page) -> None:
         if page.long:
             kind = {"environment": "longtable", "caption": caption}
         tabular = _latex_styler(page).to_latex(
-            convert_css=True, column_format=page.latex_columns, hrules=True, multicol_align="c", multirow_align="t",
+            convert_css=True, column_format=page.latex_columns, hrules=True, multicol_align="c",
+            multirow_align="t",
             **kind,
         )  # fmt: skip
         # pandas ends the last block with a line too, right above \\bottomrule

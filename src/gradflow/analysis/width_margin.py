@@ -1,4 +1,5 @@
-"""How far one measure's correlation with performance is above the others', and what dense width alone gives of that.
+"""How far one measure's correlation with performance is above the others', and what dense width
+alone gives of that.
 
 Table 1, its comparison with the published one, and the claim about it ask for the same numbers.
 """
@@ -77,7 +78,11 @@ def margin_of(
 
     margin = of(mean_absolute_taus(measures, chosen)[..., 0])
     if len(np.unique(units[:, 0])) == len(units):  # one seed: nothing to permute
-        null, above, below = np.full((1, len(margin)), np.nan), np.ones(len(margin)), np.ones(len(margin))  # fmt: skip
+        null, above, below = (
+            np.full((1, len(margin)), np.nan),
+            np.ones(len(margin)),
+            np.ones(len(margin)),
+        )
     else:
         orders = permuted_within(units, PERMUTATIONS if len(margin) == 1 else SIMULATED)
         null = of(null_of_width(measures, chosen, orders)[..., 0])
@@ -87,7 +92,8 @@ def margin_of(
 
 
 def signs_of(runs: pd.DataFrame) -> tuple[Floats, Floats, NDArray[np.int_]] | None:
-    """Signs of the measures and the targets of every configuration, over the units that all of them have.
+    """Signs of the measures and the targets of every configuration, over the units that all of them
+    have.
 
     Args:
         runs: one row per run (`summarise_runs`), of one data set, variant and architecture.
@@ -111,7 +117,8 @@ def signs_of(runs: pd.DataFrame) -> tuple[Floats, Floats, NDArray[np.int_]] | No
 
 
 def taus_within_widths(runs: pd.DataFrame) -> Floats:
-    """The mean over configurations and widths of |tau-b| over the seeds of one width, where width explains nothing.
+    """The mean over configurations and widths of |tau-b| over the seeds of one width, where width
+    explains nothing.
 
     Args:
         runs: as of `signs_of`.

@@ -26,7 +26,9 @@ def signs_of_couples(values: Floats) -> Floats:
 
 
 def scaled_signs(values: Floats) -> Floats:
-    """Signs of couples, divided so that the product of two such rows adds up to tau-b; NaN where all are tied."""
+    """Signs of couples, divided so that the product of two such rows adds up to tau-b; NaN where
+    all are tied.
+    """
     signs = signs_of_couples(values)
     untied = np.sqrt((signs**2).sum(axis=-1, keepdims=True))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -69,7 +71,8 @@ def permuted_within(
 
 
 def null_of_width(measures: Floats, targets: Floats, orders: NDArray[np.int_]) -> Floats:
-    """`mean_absolute_taus` with the targets' units in each of `orders`: shape [permutations, B, a, b].
+    """`mean_absolute_taus` with the targets' units in each of `orders`: shape [permutations, B, a,
+    b].
 
     Args:
         measures: signs by `scaled_signs`, shape [B, configurations, a, couples].

@@ -1,4 +1,5 @@
-"""CIFAR-10 and CIFAR-100 as their authors publish them, pickled batches in a tar.gz archive, or as copies.
+"""CIFAR-10 and CIFAR-100 as their authors publish them, pickled batches in a tar.gz archive, or as
+copies.
 
 Nothing is unpickled before its checksum was verified, and then only plain values and arrays are
 admitted. Archives are read in memory and never extracted, so no member can be written outside a
@@ -96,7 +97,9 @@ def read_cifar(dataset: str, place: Place) -> Original | None:
 
 
 def _read_batches(dataset: str, place: Place) -> Original | None:
-    """Read the authors' archive, or the folder extracted from it, which the user may also name itself."""
+    """Read the authors' archive, or the folder extracted from it, which the user may also name
+    itself.
+    """
     files = CIFAR[dataset]
     folders = [place.folder / name for name in files.folders]
     archive = first_file(*(folder / files.archive for folder in folders))
@@ -163,7 +166,9 @@ def in_canonical_order(original: Original) -> Original:
 
 
 def _archive_contents(path: Path, files: CifarFiles, place: Place) -> dict[str, bytes]:
-    """Return the archive's files by name, after its checksum was verified; other members are passed over."""
+    """Return the archive's files by name, after its checksum was verified; other members are passed
+    over.
+    """
     packed = read_bytes(path, place.remedy)
     verify("md5", packed, files.archive_md5, str(path), place.remedy)
     wanted = {f"{files.folder}/{name}": name for name in files.md5}
@@ -185,10 +190,14 @@ def _archive_contents(path: Path, files: CifarFiles, place: Place) -> dict[str, 
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Admits plain containers, numbers, byte strings and NumPy arrays: all that the batches hold."""
+    """Admits plain containers, numbers, byte strings and NumPy arrays: all that the batches
+    hold.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return stand-ins for the three names by which NumPy pickles an array, and refuse every other."""
+        """Return stand-ins for the three names by which NumPy pickles an array, and refuse every
+        other.
+        """
         if (module, name) in {
             ("numpy.core.multiarray", "_reconstruct"),
             ("numpy._core.multiarray", "_reconstruct"),

@@ -1,4 +1,5 @@
-"""What a data set holds, whatever its container and order: the canonical order, and the checksum of the arrays.
+"""What a data set holds, whatever its container and order: the canonical order, and the checksum of
+the arrays.
 
 Free of torch.
 """
@@ -16,7 +17,9 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def image_digests(images: Bytes, labels: Bytes) -> list[bytes]:
-    """The SHA-256 of each image with its label: one byte of label, then the pixels in the order [C, H, W]."""
+    """The SHA-256 of each image with its label: one byte of label, then the pixels in the order [C,
+    H, W].
+    """
     return [
         hashlib.sha256(bytes([label]) + image.tobytes()).digest()
         for image, label in zip(images, labels.tolist(), strict=True)

@@ -1,4 +1,5 @@
-"""CIFAR-10 and CIFAR-100 as encoded images: the Parquet files of the hub's copies, or images by split and class.
+"""CIFAR-10 and CIFAR-100 as encoded images: the Parquet files of the hub's copies, or images by
+split and class.
 
 These containers have no checksum that everybody shares, so they are accepted by what they hold:
 every image with its label must be one of the authors', as often as theirs. `fingerprints/` has the
@@ -35,13 +36,15 @@ FOLDERS = {
 CLASSES = {  # in the order of their labels
     "cifar10": "airplane automobile bird cat deer dog frog horse ship truck",
     "cifar100": """
-        apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
-        castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
-        elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
-        man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
-        pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
-        skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
-        tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm""",
+        apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
+        butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach
+        couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster
+        house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
+        motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+        pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road
+        rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+        sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip
+        turtle wardrobe whale willow_tree wolf woman worm""",
 }
 
 
@@ -52,7 +55,9 @@ def class_names(dataset: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a container holds: each split's encoded images and labels, and the checksums of its files."""
+    """What a container holds: each split's encoded images and labels, and the checksums of its
+    files.
+    """
 
     where: Path
     images: dict[str, list[bytes]]
@@ -61,7 +66,8 @@ class Encoded:
 
 
 def read_encoded(dataset: str, place: Place) -> Original | None:
-    """Read CIFAR-10 or CIFAR-100 (fine labels) from encoded images, or return None where the place has none.
+    """Read CIFAR-10 or CIFAR-100 (fine labels) from encoded images, or return None where the place
+    has none.
 
     Raises:
         DataError: they are not the authors' images with their labels; the sentence says what is
@@ -91,7 +97,9 @@ def read_encoded(dataset: str, place: Place) -> Original | None:
 
 
 def _parquet(dataset: str, place: Place) -> Encoded | None:
-    """Shards named after their split, or in a folder named after it: `train-00000-of-00001.parquet`."""
+    """Shards named after their split, or in a folder named after it:
+    `train-00000-of-00001.parquet`.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -131,7 +139,8 @@ def _parquet(dataset: str, place: Place) -> Encoded | None:
                 if image and dataset == "cifar10" and "fine_label" in columns:
                     return None  # CIFAR-100's, in a folder that both share
                 raise DataError(
-                    f"{path} has the columns {', '.join(columns)}, not one of {' or '.join(IMAGE_COLUMNS)} and one of "
+                    f"{path} has the columns {', '.join(columns)}, not one of "
+                    f"{' or '.join(IMAGE_COLUMNS)} and one of "
                     f"{' or '.join(_label_columns(dataset))}; {place.remedy}"
                 )
             for cell in table.column(image).to_pylist():
@@ -219,8 +228,9 @@ def _by_class(
             label = int(folder)
         if label is None:
             raise DataError(
-                f"{where} has a folder {split}/{folder}, which is no class of {dataset}; name the folders after the "
-                f"classes ({class_names(dataset)[0]}, ...) or their numbers, or {place.remedy}"
+                f"{where} has a folder {split}/{folder}, which is no class of {dataset}; name the "
+                f"folders after the classes ({class_names(dataset)[0]}, ...) or their numbers, or "
+                f"{place.remedy}"
             )
         images[split].append(content)
         labels[split].append(label)
@@ -235,8 +245,8 @@ def _refuse_lossy(found: Encoded, place: Place) -> None:
     lossy = sum(image.startswith(b"\xff\xd8\xff") for image in every)
     if lossy:
         raise DataError(
-            f"{found.where} holds JPEG copies ({lossy} of {len(every)} images), whose pixels are not the authors'; "
-            f"take lossless ones, or {place.remedy}"
+            f"{found.where} holds JPEG copies ({lossy} of {len(every)} images), whose pixels are "
+            f"not the authors'; take lossless ones, or {place.remedy}"
         )
 
 
@@ -262,8 +272,8 @@ def _decoded(dataset: str, split: str, found: Encoded, place: Place) -> Bytes:
         pixels[index] = pixel.transpose(2, 0, 1)
     if wrong:
         raise DataError(
-            f"{found.where} holds {len(wrong)} {split} images that are not {shape.width}x{shape.height} in RGB "
-            f"({wrong[0]}); {place.remedy}"
+            f"{found.where} holds {len(wrong)} {split} images that are not "
+            f"{shape.width}x{shape.height} in RGB ({wrong[0]}); {place.remedy}"
         )
     return pixels
 
@@ -290,16 +300,16 @@ def _refuse_others(
     if dataset == "cifar100" and largest < COARSE_CLASSES:
         count = sum(map(Counter.total, ours.values()))
         raise DataError(
-            f"{where} has the {COARSE_CLASSES} coarse labels of {dataset} on its {count} images where the 100 fine ones "
-            f"are needed; {place.remedy}"
+            f"{where} has the {COARSE_CLASSES} coarse labels of {dataset} on its {count} images "
+            f"where the 100 fine ones are needed; {place.remedy}"
         )
     swapped = [
         (ours[split] & theirs[other]).total() for split, other in (SPLITS, tuple(reversed(SPLITS)))
     ]
     if swapped[0] + swapped[1] > sum((ours[split] & theirs[split]).total() for split in SPLITS):
         raise DataError(
-            f"{where} has the splits swapped: {swapped[0]} of its training images are test images of {dataset}, and "
-            f"{swapped[1]} of its test images training images; {place.remedy}"
+            f"{where} has the splits swapped: {swapped[0]} of its training images are test images "
+            f"of {dataset}, and {swapped[1]} of its test images training images; {place.remedy}"
         )
     wrong = [sentence for split in SPLITS if (sentence := _differences(split, ours, theirs))]
     raise DataError(f"{where} does not hold {dataset}: {'; '.join(wrong)}; {place.remedy}")

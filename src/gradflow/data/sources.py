@@ -1,4 +1,5 @@
-"""Digits and Fashion-MNIST as their authors publish them, and what every reader of originals shares.
+"""Digits and Fashion-MNIST as their authors publish them, and what every reader of originals
+shares.
 
 Free of torch. `cifar` has the other two data sets; `data` tries the places in order.
 """
@@ -22,7 +23,9 @@ from gradflow.study.datasets import SHAPES
 
 
 class DataError(Exception):
-    """A data set is missing or is not what it should be; the message is one sentence that says what to do."""
+    """A data set is missing or is not what it should be; the message is one sentence that says what
+    to do.
+    """
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Original:
-    """A data set as read from its source: images [N, C, H, W] as uint8, and labels [N]; see `label_type`."""
+    """A data set as read from its source: images [N, C, H, W] as uint8, and labels [N]; see
+    `label_type`.
+    """
 
     train_images: Bytes
     train_labels: npt.NDArray[np.unsignedinteger[Any]]
@@ -57,7 +62,9 @@ def sha256(content: bytes) -> str:
 
 
 def verify(algorithm: str, content: bytes, expected: str, what: str, remedy: str) -> None:
-    """Raise DataError, naming `what` and the remedy, unless the content has the expected checksum."""
+    """Raise DataError, naming `what` and the remedy, unless the content has the expected
+    checksum.
+    """
     actual = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
     if actual != expected:
         raise DataError(f"{what} has {algorithm} {actual} where {expected} is expected; {remedy}")
@@ -91,8 +98,8 @@ def checked(dataset: str, original: Original, where: Path, place: Place) -> Orig
     ):
         if len(images) != count or len(labels) != count:
             raise DataError(
-                f"{where} holds {len(images)} {part} images and {len(labels)} labels where {count} of each are "
-                f"expected; {place.remedy}"
+                f"{where} holds {len(images)} {part} images and {len(labels)} labels where "
+                f"{count} of each are expected; {place.remedy}"
             )
         if images.dtype != np.uint8:
             raise DataError(
@@ -100,14 +107,15 @@ def checked(dataset: str, original: Original, where: Path, place: Place) -> Orig
             )
         if count and int(labels.max()) >= shape.classes:
             raise DataError(
-                f"{where} holds the {part} label {labels.max()} where {shape.classes} classes are expected; "
-                f"{place.remedy}"
+                f"{where} holds the {part} label {labels.max()} where {shape.classes} classes are "
+                f"expected; {place.remedy}"
             )
     return original
 
 
 def read_arrays(dataset: str, folder: Path | None) -> Original:
-    """Read a data set of the folder `own` by its own file, from `folder` or from wherever that knows.
+    """Read a data set of the folder `own` by its own file, from `folder` or from wherever that
+    knows.
 
     Raises DataError where its arrays are not what its `SHAPE` says.
     """
@@ -136,13 +144,14 @@ def read_arrays(dataset: str, folder: Path | None) -> Original:
             )
         if len(images) == 0:
             raise DataError(
-                f"{file} reads no training or no test images; a comparison needs both; {place.remedy}"
+                f"{file} reads no training or no test images; a comparison needs both; "
+                f"{place.remedy}"
             )
         if labels.ndim != 1:
             better = "labels[:, 0]" if labels.shape[1:] == (1,) else "labels.argmax(1)"
             raise DataError(
-                f"{file} reads labels of shape {labels.shape}, not one an image; for one-hot labels or "
-                f"columns take {better} or the like; {place.remedy}"
+                f"{file} reads labels of shape {labels.shape}, not one an image; for one-hot "
+                f"labels or columns take {better} or the like; {place.remedy}"
             )
         if not np.isin(labels, np.arange(shape.classes)).all():
             raise DataError(
@@ -176,7 +185,8 @@ def label_type(classes: int) -> type[np.unsignedinteger[Any]]:
 
 
 def read_digits() -> Original:
-    """Split scikit-learn's digits (values 0 to 16, kept) into 1437 training and 360 test images, by class.
+    """Split scikit-learn's digits (values 0 to 16, kept) into 1437 training and 360 test images, by
+    class.
 
     Raises DataError where another scikit-learn makes another split: results would not be
     comparable.
@@ -225,7 +235,9 @@ FASHION_MNIST_FOLDERS = ("fashion-mnist", "fashion_mnist", "FashionMNIST/raw", "
 
 
 def read_fashion_mnist(place: Place) -> Original | None:
-    """Read the four IDX files, compressed or not, or return None where the place holds none of them."""
+    """Read the four IDX files, compressed or not, or return None where the place holds none of
+    them.
+    """
     for folder in (place.folder / name for name in FASHION_MNIST_FOLDERS):
         found = {
             name: first_file(folder / f"{name}.gz", folder / name) for name in FASHION_MNIST_SHA256
@@ -262,7 +274,9 @@ def read_fashion_mnist(place: Place) -> Original | None:
 
 
 def _read_idx(path: Path, name: str, size: int, place: Place) -> bytes:
-    """Return the file's uncompressed content, verified. Its header needs no parsing: the checksum covers it."""
+    """Return the file's uncompressed content, verified. Its header needs no parsing: the checksum
+    covers it.
+    """
     try:
         opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rb") as file:
@@ -271,7 +285,8 @@ def _read_idx(path: Path, name: str, size: int, place: Place) -> bytes:
             )  # a byte more shows excess without expanding a whole bomb
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{path} cannot be read ({one_line(error)}) where {size} bytes of content are expected; {place.remedy}"
+            f"{path} cannot be read ({one_line(error)}) where {size} bytes of content are "
+            f"expected; {place.remedy}"
         ) from error
     if len(content) != size:
         held = f"more than {size}" if len(content) > size else str(len(content))

@@ -1,4 +1,5 @@
-"""The data sets as training reads them: one uint8 safetensors file each, and beside it a manifest that vouches for it.
+"""The data sets as training reads them: one uint8 safetensors file each, and beside it a manifest
+that vouches for it.
 
 `fetch_dataset` makes the two files and needs no torch; `load_dataset` reads them.
 """
@@ -52,7 +53,9 @@ class DamagedDataError(DataError):
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set on the CPU; `mean` and `std` are in the images' own units (0 to 255; digits 0 to 16)."""
+    """A data set on the CPU; `mean` and `std` are in the images' own units (0 to 255; digits 0 to
+    16).
+    """
 
     name: str
     classes: int
@@ -71,7 +74,8 @@ class ImageData:
         return data if count == "all" else data.subset(count)
 
     def averaged(self, side: int) -> ImageData:
-        """The same data set with images of `side` pixels: each is the mean over its area, rounded half up.
+        """The same data set with images of `side` pixels: each is the mean over its area, rounded
+        half up.
 
         Where the side does not divide the images' own, pixels at a border count by the share of
         them that lies within. `mean` and `std` are those of the averaged training images.
@@ -82,8 +86,9 @@ class ImageData:
         height, width = self.train_images.shape[-2:]
         if height != width or not 1 <= side <= height or self.train_images.element_size() > 1:
             raise ValueError(
-                f"image_side is {side}, but {self.name} has images of {height}x{width} pixels of type "
-                f"{str(self.train_images.dtype).removeprefix('torch.')}; only square ones of bytes are averaged, and down"
+                f"image_side is {side}, but {self.name} has images of {height}x{width} pixels of "
+                f"type {str(self.train_images.dtype).removeprefix('torch.')}; only square ones of "
+                "bytes are averaged, and down"
             )
         train_images = _area_means(self.train_images, side)
         mean, std = _mean_and_std(train_images)
@@ -96,7 +101,8 @@ class ImageData:
         )
 
     def subset(self, count: int) -> ImageData:
-        """The same data set with `count` of its training images, in their order there, for every run the same.
+        """The same data set with `count` of its training images, in their order there, for every
+        run the same.
 
         Each class has its share of them, to within one image: of Fashion-MNIST, 10,000 are 1,000 of
         each. A smaller subset lies within a larger one. The test images stay, and so do `mean` and
@@ -126,7 +132,8 @@ class ImageData:
 
 
 def load_dataset(path: Path) -> ImageData:
-    """Read the data set at `path` (`{dataset}.safetensors`) after checking it against its manifest (`{dataset}.json`).
+    """Read the data set at `path` (`{dataset}.safetensors`) after checking it against its manifest
+    (`{dataset}.json`).
 
     Raises DataError when either is missing, and DamagedDataError when the data's sha256 is not the
     manifest's or the manifest is no such data set's.
@@ -173,10 +180,11 @@ def load_dataset(path: Path) -> ImageData:
 
 
 def _area_means(images: torch.Tensor, side: int) -> torch.Tensor:
-    """Return [N, C, side, side] uint8 of [N, C, S, S] uint8: exact, since every intermediate value is a whole number.
+    """Return [N, C, side, side] uint8 of [N, C, S, S] uint8: exact, since every intermediate value
+    is a whole number.
 
-    With S side-ths of a pixel as the unit of length, an image is S * side long, a pixel `side` and an
-    averaged pixel S; their overlaps are the weights. Sums stay below 2^53 for any image.
+    With S side-ths of a pixel as the unit of length, an image is S * side long, a pixel `side` and
+    an averaged pixel S; their overlaps are the weights. Sums stay below 2^53 for any image.
     """
     import torch
 
@@ -193,7 +201,9 @@ def _area_means(images: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _mean_and_std(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation by channel, exact: 256 possible values make it integer arithmetic."""
+    """Return mean and standard deviation by channel, exact: 256 possible values make it integer
+    arithmetic.
+    """
     import torch
 
     values = torch.arange(256)
@@ -210,7 +220,8 @@ def _mean_and_std(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def fetch_dataset(dataset: str, output: Path, manifest: Path, folder: Path | None = None) -> None:
-    """Write the data set to `output` (safetensors, see ARRAYS) and its `manifest` (JSON), each whole or not at all.
+    """Write the data set to `output` (safetensors, see ARRAYS) and its `manifest` (JSON), each
+    whole or not at all.
 
     Sources, in this order: `folder`, Debian's package (Fashion-MNIST), a download. A source that
     lacks the data set is passed over; one that holds it damaged is an error, so that nobody trains
@@ -224,8 +235,8 @@ def fetch_dataset(dataset: str, output: Path, manifest: Path, folder: Path | Non
         _write(dataset, original, source, output, manifest)
     except OSError as error:
         raise DataError(
-            f"{error.filename or output} cannot be read or written ({error.strerror}); check its permissions and the "
-            "space on its disk"
+            f"{error.filename or output} cannot be read or written ({error.strerror}); check its "
+            "permissions and the space on its disk"
         ) from error
 
 
@@ -236,8 +247,8 @@ def _write(dataset: str, original: Original, source: str, output: Path, manifest
     shape, identity = SHAPES[dataset], arrays_sha256(arrays.values())
     if shape.sha256 not in ("", identity):
         raise DataError(
-            f"{source} holds other images or labels than {dataset}: their sha256 is {identity} where {shape.sha256} is "
-            f"expected; {_advice(dataset)}"
+            f"{source} holds other images or labels than {dataset}: their sha256 is {identity} "
+            f"where {shape.sha256} is expected; {_advice(dataset)}"
         )
     content = save(arrays)
     stored = load(content)
@@ -295,12 +306,16 @@ def _local_places(dataset: str, folder: Path | None) -> list[Place]:
     if folder is not None:
         if not folder.is_dir():
             raise DataError(
-                f"the folder {folder}, named by --folder or GRADFLOW_DATA, does not exist; correct the name"
+                f"the folder {folder}, named by --folder or GRADFLOW_DATA, does not exist; "
+                "correct the name"
             )
         remedy = "replace it there, or name another folder by --folder or GRADFLOW_DATA"
         places.append(Place(folder, "the folder named by --folder or GRADFLOW_DATA", remedy))
     if dataset == "fashion_mnist":
-        remedy = "reinstall the package dataset-fashion-mnist, or name a folder by --folder or GRADFLOW_DATA"
+        remedy = (
+            "reinstall the package dataset-fashion-mnist, or name a folder by --folder or "
+            "GRADFLOW_DATA"
+        )
         places.append(Place(DEBIAN_FASHION_MNIST, "Debian's package dataset-fashion-mnist", remedy))
     return places
 
@@ -313,15 +328,19 @@ def _advice(dataset: str) -> str:
     """Say what to do when no source has the data set."""
     if dataset == "fashion_mnist":
         files = ", ".join(f"{name}.gz" for name in FASHION_MNIST_SHA256)
-        return f"install Debian's package dataset-fashion-mnist, or set GRADFLOW_DATA to a folder that holds {files}"
+        return (
+            "install Debian's package dataset-fashion-mnist, or set GRADFLOW_DATA to a folder "
+            f"that holds {files}"
+        )
     return (
-        f"set GRADFLOW_DATA to a folder that holds {CIFAR[dataset].archive}, or a lossless copy of it: Parquet files or "
-        "images by split and class"
+        f"set GRADFLOW_DATA to a folder that holds {CIFAR[dataset].archive}, or a lossless copy "
+        "of it: Parquet files or images by split and class"
     )
 
 
 def download(dataset: str, folder: Path) -> str:
-    """Download the data set's original files into `folder` by torchvision, with its checksums; return the address.
+    """Download the data set's original files into `folder` by torchvision, with its checksums;
+    return the address.
 
     Raises DataError when there is no connection, none within STALL_SECONDS, or a checksum differs.
     """

@@ -76,7 +76,9 @@ class Stateless(nn.Module):
 
 
 def make_activation(name: Activation, networks: int, settings: Settings) -> nn.Module:
-    """Build the activation of one layer for K = `networks` stacked networks; it maps [K, ...] to [K, ...]."""
+    """Build the activation of one layer for K = `networks` stacked networks; it maps [K, ...] to
+    [K, ...].
+    """
     if name == "prelu":
         return StackedPReLU(networks, settings)
     if name == "srelu":
@@ -89,7 +91,8 @@ def make_activation(name: Activation, networks: int, settings: Settings) -> nn.M
     module = called(str(own.own_file("activations", name)), make, networks, settings)
     if not isinstance(module, nn.Module):
         raise ValueError(
-            f"{own.own_file('activations', name)}: make returns {module!r}, which is no torch module"
+            f"{own.own_file('activations', name)}: make returns {module!r}, which is no torch "
+            "module"
         )
     check_activation(name, module, networks)
     return module
@@ -100,7 +103,9 @@ def _per_network(value: Tensor, x: Tensor) -> Tensor:
 
 
 def functions_at_start(settings: Settings) -> dict[str, Callable[[Tensor], Tensor]]:
-    """The paper's activation functions by name, of one tensor each; the learning ones at their initial parameters."""
+    """The paper's activation functions by name, of one tensor each; the learning ones at their
+    initial parameters.
+    """
 
     def at_start(module: type[StackedPReLU] | type[StackedSReLU]) -> Callable[[Tensor], Tensor]:
         return lambda x: module(1, settings).to(x.dtype)(x.unsqueeze(0)).squeeze(0)

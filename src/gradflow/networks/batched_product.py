@@ -1,4 +1,5 @@
-"""The product of a stack's inputs and weights: by oneDNN on a CPU with AVX-512, else by `torch.bmm`.
+"""The product of a stack's inputs and weights: by oneDNN on a CPU with AVX-512, else by
+`torch.bmm`.
 
 PyTorch hands float32 products on an x86 CPU to MKL, which on AMD processors keeps to AVX2; oneDNN,
 which PyTorch brings along, uses AVX-512 there and takes half the time. On a CPU without AVX-512 it
@@ -66,7 +67,9 @@ def feature_major_product(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
-    """The type of a product's operands: that of autocast where it is on, which a function of one's own must heed."""
+    """The type of a product's operands: that of autocast where it is on, which a function of one's
+    own must heed.
+    """
     device = x.device.type
     if device in ("cpu", "cuda") and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
@@ -84,7 +87,9 @@ class FeatureMajorProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Gradients by x, which lies like the outputs, and by the weights, which lies as they do."""
+        """Gradients by x, which lies like the outputs, and by the weights, which lies as they
+        do.
+        """
         x, weights = ctx.saved_tensors
         upstream = gradients[0]
         for_x = torch.bmm(weights, upstream.mT).mT if ctx.needs_input_grad[0] else None

@@ -1,4 +1,6 @@
-"""The networks of a job with their masks, drawn from each run's own streams and stacked by shape."""
+"""The networks of a job with their masks, drawn from each run's own streams and stacked by
+shape.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ Group = tuple[tuple[Run, ...], Network, list[Tensor] | None]
 def build_networks(
     job: Job, data: ImageData, runs: Collection[Run] | None = None
 ) -> Iterator[Group]:
-    """Yield (runs, network, masks) for each stack of the job, on the CPU in float32; masks [K, ...] a layer, or None.
+    """Yield (runs, network, masks) for each stack of the job, on the CPU in float32; masks [K, ...]
+    a layer, or None.
 
     The sparse twins of all widths have one shape, so they are one stack; each dense width is its
     own.
@@ -147,7 +150,9 @@ def _masks(
 
 
 def active_at(job: Job, run: Run, role: str, shape: tuple[int, ...]) -> int:
-    """Active weights of a Wide ResNet's layer: the density in percent of its places, at least one, rounded half up."""
+    """Active weights of a Wide ResNet's layer: the density in percent of its places, at least one,
+    rounded half up.
+    """
     places = capacity([shape])[0]
     if role in job.settings.wide_resnet_keep_dense:
         return places

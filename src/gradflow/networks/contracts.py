@@ -1,4 +1,6 @@
-"""What user code promises, checked where it runs: one sentence that names the file, before anything is trained."""
+"""What user code promises, checked where it runs: one sentence that names the file, before anything
+is trained.
+"""
 
 from __future__ import annotations
 
@@ -41,18 +43,19 @@ def check_activation(name: str, module: nn.Module, networks: int) -> None:
         if not isinstance(once, Tensor) or once.shape != x.shape:
             raise ContractError(
                 f"{place}: the module maps {tuple(x.shape)} to "
-                f"{tuple(once.shape) if isinstance(once, Tensor) else type(once).__name__}; the shape "
-                "must stay"
+                f"{tuple(once.shape) if isinstance(once, Tensor) else type(once).__name__}; the "
+                "shape must stay"
             )
         if not torch.equal(once, called(place, tried.forward, x)):
             raise ContractError(
-                f"{place}: the module gives other values for the same inputs, as if it drew random numbers"
+                f"{place}: the module gives other values for the same inputs, as if it drew "
+                "random numbers"
             )
         if networks > 1:
             perturbed = x.clone()
             perturbed[0] *= 3.0
             if not torch.equal(once[1:], called(place, tried.forward, perturbed)[1:]):
                 raise ContractError(
-                    f"{place}: the module couples networks: other inputs of one change the others; the "
-                    "first axis counts networks"
+                    f"{place}: the module couples networks: other inputs of one change the "
+                    "others; the first axis counts networks"
                 )

@@ -1,4 +1,6 @@
-"""Initial weights of a layer: the distribution P_l of Equation 3, and what it takes for the fan-in."""
+"""Initial weights of a layer: the distribution P_l of Equation 3, and what it takes for the
+fan-in.
+"""
 
 from __future__ import annotations
 

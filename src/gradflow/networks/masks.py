@@ -1,4 +1,6 @@
-"""Which weights are active: the masks of same-capacity comparison (section 2.1) and of magnitude pruning (4.3)."""
+"""Which weights are active: the masks of same-capacity comparison (section 2.1) and of magnitude
+pruning (4.3).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def random_mask(shape: Sequence[int], active: int, generator: np.random.Generato
 
 
 def magnitude_mask(weight: Tensor, active: int) -> Tensor:
-    """Keep exactly the `active` weights of largest magnitude (section 4.3); of equal ones, the first.
+    """Keep exactly the `active` weights of largest magnitude (section 4.3); of equal ones, the
+    first.
 
     Args:
         weight: one layer, any shape.

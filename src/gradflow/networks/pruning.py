@@ -31,7 +31,9 @@ IMAGES = 512  # training images that a method may look at, drawn for each run
 
 @dataclass(frozen=True)
 class Start:
-    """A network before pruning: dense, at its initial weights, scaled by its own fan-in (He et al., 2015)."""
+    """A network before pruning: dense, at its initial weights, scaled by its own fan-in (He et al.,
+    2015).
+    """
 
     weights: list[Tensor]  # float64, one a layer
     active: list[int]  # how many each layer keeps in the dense twin; all of them: it stays whole
@@ -44,7 +46,9 @@ class Start:
         return [weight.clone() for weight in self.weights]
 
     def gradients(self, weights: Sequence[Tensor], differentiable: bool = False) -> list[Tensor]:
-        """Of the loss by weights, one tensor a layer; `differentiable`: they can be derived again."""
+        """Of the loss by weights, one tensor a layer; `differentiable`: they can be derived
+        again.
+        """
         by = [w if w.requires_grad else w.detach().clone().requires_grad_() for w in weights]
         return list(torch.autograd.grad(self.loss(by), by, create_graph=differentiable))
 
@@ -53,7 +57,9 @@ class Start:
 
 
 def largest_by_layer(scores: Sequence[Tensor], active: Sequence[int]) -> list[Tensor]:
-    """Keep the `active` largest scores of each layer; of equal ones the first. Bool, of the scores' shapes."""
+    """Keep the `active` largest scores of each layer; of equal ones the first. Bool, of the scores'
+    shapes.
+    """
     found = []
     for score, count in zip(scores, active, strict=True):
         # a stable sort, not topk, which breaks ties differently from device to device
@@ -84,7 +90,8 @@ def largest_of_all(
 
 
 def erk_counts(shapes: Sequence[tuple[int, ...]], active: Sequence[int]) -> list[int]:
-    """Active weights of each layer by Erdős-Rényi-Kernel: density proportional to the sum of sides over their product.
+    """Active weights of each layer by Erdős-Rényi-Kernel: density proportional to the sum of sides
+    over their product.
 
     Args:
         shapes: [in, out] or [out, in, height, width].
@@ -169,7 +176,9 @@ def initial_masks(
 
 
 def methods() -> dict[str, str]:
-    """The methods by name, each with a sentence: which masks a network starts with (`initial_mask`)."""
+    """The methods by name, each with a sentence: which masks a network starts with
+    (`initial_mask`).
+    """
     found = {}
     for name in INITIAL_MASKS:
         words = (sys.modules[method(name).__module__].__doc__ or "").strip()
@@ -219,15 +228,15 @@ def checked_masks(place: str, masks: Any, start: Start) -> list[Tensor]:
         weight.shape for weight in start.weights
     ]:
         raise ContractError(
-            f"{place}: masks must return a mask for each of the {len(start.weights)} layers, of its "
-            "weight's shape"
+            f"{place}: masks must return a mask for each of the {len(start.weights)} layers, of "
+            "its weight's shape"
         )
     if not all(((mask == 0) | (mask == 1)).all() for mask in masks):
         raise ContractError(f"{place}: masks returns other values than 0 and 1")
     kept, wanted = sum(int(mask.sum()) for mask in masks), sum(start.active)
     if kept != wanted:
         raise ContractError(
-            f"{place}: masks keeps {kept} weights where the dense twin has {wanted}; keep as many in "
-            "total"
+            f"{place}: masks keeps {kept} weights where the dense twin has {wanted}; keep as many "
+            "in total"
         )
     return [mask.bool() for mask in masks]

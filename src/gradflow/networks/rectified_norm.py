@@ -1,8 +1,9 @@
 """BatchNorm and the ReLU behind it: on a GPU statistics first, then both in one pass, and so back.
 
-Of images, and of an MLP's activations as [1, units, B, 1]. Apart they read the images twice and write them, then read and write them again; together they read
-them twice and write them once. Back, the gradient is masked by the ReLU where it is read: images
-and gradient are read twice and the images' gradient is written, five passes where there were eight.
+Of images, and of an MLP's activations as [1, units, B, 1]. Apart they read the images twice and
+write them, then read and write them again; together they read them twice and write them once. Back,
+the gradient is masked by the ReLU where it is read: images and gradient are read twice and the
+images' gradient is written, five passes where there were eight.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ SUMS = {"ROWS": 64, "CHANNELS": 32, "TILES": 16}  # of one that adds up by chann
 _LIBRARY = torch.library.Library("gradflow", "FRAGMENT")
 _LIBRARY.define("rectified_(Tensor x, Tensor scale, Tensor shift, Tensor(a!) out) -> ()")
 _LIBRARY.define(
-    "rectified_back_(Tensor gradient, Tensor x, Tensor scale, Tensor shift, Tensor mean, Tensor inverse, "
-    "Tensor(a!) by_x, Tensor(b!) by_weight, Tensor(c!) by_bias) -> ()"
+    "rectified_back_(Tensor gradient, Tensor x, Tensor scale, Tensor shift, Tensor mean, Tensor "
+    "inverse, Tensor(a!) by_x, Tensor(b!) by_weight, Tensor(c!) by_bias) -> ()"
 )
 
 
@@ -136,7 +137,8 @@ def launch_rectified_back(
     by_weight: Tensor,
     by_bias: Tensor,
 ) -> None:
-    """The Triton kernels: gradients by weight and bias first, of partial sums in a fixed order; then those by x.
+    """The Triton kernels: gradients by weight and bias first, of partial sums in a fixed order;
+    then those by x.
 
     Raises:
         ValueError: see `launch_rectified`.

@@ -1,4 +1,6 @@
-"""The Triton kernels of `rectified_norm`; imported where there is a GPU, and by tests in Triton's interpreter."""
+"""The Triton kernels of `rectified_norm`; imported where there is a GPU, and by tests in Triton's
+interpreter.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def rectified_back(
     run,
     BLOCK: tl.constexpr,
 ):
-    """The gradient by x; by_bias and by_weight are means over a channel, the latter over its deviation."""
+    """The gradient by x; by_bias and by_weight are means over a channel, the latter over its
+    deviation.
+    """
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
     channel = (place // run) % channels

@@ -1,4 +1,5 @@
-"""How far our p-values agree with the published ones, how far they could, and what is behind each of ours.
+"""How far our p-values agree with the published ones, how far they could, and what is behind each
+of ours.
 
 Agreement by itself says little: where nearly every cell is decided the same way, chance alone
 agrees often. Beside it stand the agreement expected by chance, Cohen's kappa, and a ceiling: how
@@ -52,7 +53,8 @@ WHOLE = "all"
 def kappa_of(
     ours: Sequence[bool] | NDArray[np.bool_], theirs: Sequence[bool] | NDArray[np.bool_]
 ) -> tuple[float, float, float]:
-    """Agreement of two sets of decisions, shape [n]: observed, expected by chance, and Cohen's kappa.
+    """Agreement of two sets of decisions, shape [n]: observed, expected by chance, and Cohen's
+    kappa.
 
     Chance: both decide independently, each as often yes as they do. Kappa is undefined (NaN) where
     chance alone agrees always; without decisions all are.
@@ -66,7 +68,7 @@ def kappa_of(
 
 
 def bn_rule(published: Sequence[PublishedPValue]) -> NDArray[np.bool_]:
-    """The simplest rule, S > D wherever there is BatchNorm, as decisions: what agreement has to beat."""
+    """The simplest rule, S > D wherever there is BatchNorm: what agreement has to beat."""
     return np.array(
         ["BN" in cell.regularization or cell.regularization == BEST for cell in published]
     )
@@ -75,7 +77,8 @@ def bn_rule(published: Sequence[PublishedPValue]) -> NDArray[np.bool_]:
 def permuted_agreement(
     ours: NDArray[np.bool_], theirs: NDArray[np.bool_], places: Sequence[tuple[str, str, str]]
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-    """How probable at least, and at most, this agreement is if our table's rows and columns are in any order.
+    """How probable at least, and at most, this agreement is if our table's rows and columns are in
+    any order.
 
     The cells of a row share an optimizer and those of a column a regularization, so that they are
     no independent decisions: whole rows and whole columns are permuted, of each table by itself.
@@ -125,7 +128,8 @@ def agreement_table(request: Request) -> tuple[pd.DataFrame, Page]:
 
 
 def agreement_rows(published: Sequence[PublishedPValue], runs: Runs) -> pd.DataFrame:
-    """Agreement of our p-values (exact) with the published ones, by table and over all distinct cells.
+    """Agreement of our p-values (exact) with the published ones, by table and over all distinct
+    cells.
 
     Args:
         published: the distinct cells; each counts in every table that prints it, and once in the
@@ -137,8 +141,9 @@ def agreement_rows(published: Sequence[PublishedPValue], runs: Runs) -> pd.DataF
         `cells` published, `cells_ours` with ours, `yes_ours` and `yes_theirs` of these, `agreeing`,
         `agreement` and the one `expected` by chance, `kappa`; `p_permuted` and `p_permuted_less`
         (`permuted_agreement`); how many cells the rule "S > D if and only if there is BatchNorm"
-        agrees in with theirs (`rule_theirs`) and with ours (`rule_ours`); and, agreeing with ourselves under a bootstrap of each cell's pairs, the means
-        (`ceiling_agreement`, `ceiling_kappa`) and 95 % ranges over the resamples.
+        agrees in with theirs (`rule_theirs`) and with ours (`rule_ours`); and, agreeing with
+        ourselves under a bootstrap of each cell's pairs, the means (`ceiling_agreement`,
+        `ceiling_kappa`) and 95 % ranges over the resamples.
     """
     cells = pairs_of_cells(published, runs)
     theirs = np.array([cell.p_value for cell in published])
@@ -167,7 +172,8 @@ def agreement_rows(published: Sequence[PublishedPValue], runs: Runs) -> pd.DataF
         for criterion, decide in CRITERIA.items():
             decided, decided_theirs = decide(ours[there]), decide(theirs[there])
             more, less = permuted_agreement(
-                decided, decided_theirs, [place for place, is_there in zip(places, there, strict=True) if is_there]
+                decided, decided_theirs,
+                [place for place, is_there in zip(places, there, strict=True) if is_there]
             )  # fmt: skip
             observed, expected, kappa = kappa_of(decided, decided_theirs)
             resampled = np.array([kappa_of(decided, decide(row)) for row in again[:, there]])
@@ -195,7 +201,7 @@ def agreement_rows(published: Sequence[PublishedPValue], runs: Runs) -> pd.DataF
 
 
 def signed_rank_p_value(pairs: pd.DataFrame) -> float:
-    """The exact p-value of a cell's pairs, without the interval that `signed_rank_test` bootstraps."""
+    """The exact p-value of a cell's pairs, without a bootstrap of its interval."""
     differences = differences_of(pairs)
     if len(differences) < MINIMUM:
         return math.nan
@@ -205,7 +211,8 @@ def signed_rank_p_value(pairs: pd.DataFrame) -> float:
 
 
 def seeds_to_decide(differences: Floats, widths: int) -> float:
-    """The smallest number of seeds at which the test of a cell would have power 0.8 for the effect seen.
+    """The smallest number of seeds at which the test of a cell would have power 0.8 for the effect
+    seen.
 
     Noether's (1987) sample size for the signed-rank test: n = (z_0.95 + z_0.8)^2 / (3 (q - 1/2)^2)
     pairs, with q the chance that two pairs' mean difference is positive, here the share among the
@@ -310,13 +317,15 @@ def agreement_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
     index = pd.MultiIndex.from_frame(rows[["table", "criterion"]])
     notes = (
         extent(runs.together, artifact),
-        f"Of the distinct published cells with ours: how many have p at or below {LEVEL:g} (the decision) and p < "
-        f"{EVEN:g} (the side) in both or in neither. A cell that two tables print counts in both, and once in all.",
-        "By chance: what independent decisions with the same shares of yes would agree in. p: how probable as much "
-        f"agreement is over {PERMUTATIONS} orders of whole rows and whole columns of our tables, since the cells of a "
-        "row or column are no independent decisions. BN rule: in how many cells the rule that sparse wins if and only "
-        "if there is BatchNorm agrees with the published ones, and with ours. Ceiling: our decisions "
-        f"against those of {RESAMPLES} bootstrap resamples of our own pairs, mean and 95 % range; –: undefined.",
+        f"Of the distinct published cells with ours: how many have p at or below {LEVEL:g} (the "
+        f"decision) and p < {EVEN:g} (the side) in both or in neither. A cell that two tables "
+        "print counts in both, and once in all.",
+        "By chance: what independent decisions with the same shares of yes would agree in. p: how "
+        f"probable as much agreement is over {PERMUTATIONS} orders of whole rows and whole "
+        "columns of our tables, since the cells of a row or column are no independent decisions. "
+        "BN rule: in how many cells the rule that sparse wins if and only if there is BatchNorm "
+        "agrees with the published ones, and with ours. Ceiling: our decisions against those of "
+        f"{RESAMPLES} bootstrap resamples of our own pairs, mean and 95 % range; –: undefined.",
     )
     return long_page(
         artifact.title,
@@ -329,7 +338,9 @@ def agreement_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
 
 
 def effect_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
-    """Arrange `effect_rows`: a line a cell, a column a dense width, and the seeds that would decide the cell."""
+    """Arrange `effect_rows`: a line a cell, a column a dense width, and the seeds that would decide
+    the cell.
+    """
     lines, styles, heads = [], [], []
     for _, cell in rows.groupby(["tables", "dataset", *CELL], sort=False):
         head = cell.iloc[0]
@@ -356,9 +367,10 @@ def effect_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
         extent(runs.together, artifact) + f" {len(artifact.seeds)} seeds a width are planned.",
         f"{int(decided.sum())} of the {len(decided)} cells with ours are decided: p at or below "
         f"{LEVEL:g} in one direction or the other.",
-        "Median over seeds of sparse minus dense test accuracy in percentage points, by dense width in percent of the "
-        "maximum, with its 95 % bootstrap interval. Seeds to decide: how many the one-sided Wilcoxon test would need "
-        f"for power {POWER:g} at the effect seen (Noether's formula), rough with few pairs; –: undefined.",
+        "Median over seeds of sparse minus dense test accuracy in percentage points, by dense "
+        "width in percent of the maximum, with its 95 % bootstrap interval. Seeds to decide: how "
+        f"many the one-sided Wilcoxon test would need for power {POWER:g} at the effect seen "
+        "(Noether's formula), rough with few pairs; –: undefined.",
     )
     return long_page(
         artifact.title,

@@ -1,4 +1,6 @@
-"""The table of what the paper settles and what it leaves open, with the value of each choice that is in force."""
+"""The table of what the paper settles and what it leaves open, with the value of each choice that
+is in force.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ WRAPPED = "white-space: normal; text-align: left; vertical-align: top;"
 
 
 def list_assumptions(request: Request) -> tuple[pd.DataFrame, Page]:
-    """Set the choices of assumptions.yaml beside the settings of the artifact's variant; no run is needed."""
+    """Set the choices of assumptions.yaml beside the settings of the artifact's variant; no run is
+    needed.
+    """
     entries = yaml.safe_load(ASSUMPTIONS.read_text(encoding="utf-8"))
     table = assumption_rows(entries, request.definition.get("settings", {}))
     return table, assumptions_page(table, request.artifact)
@@ -74,10 +78,11 @@ def assumptions_page(table: pd.DataFrame, artifact: Artifact) -> Page:
     for column, share in (("Setting", 0.2), ("Value", 0.2), ("Evidence", 0.28)):
         latex[column] = [_box(text, share) for text in latex[column]]
     notes = (
-        "Settled: by the text or by arithmetic. Open: the paper does not say; every such choice that is a setting "
-        "can be changed in config.yaml, and what no setting holds is marked fixed, with the reason.",
-        f"Settings have their value in the variant {artifact.variant} at this scale, bold where it is not the default; "
-        "for places in config.yaml the value is that of scale paper.",
+        "Settled: by the text or by arithmetic. Open: the paper does not say; every such choice "
+        "that is a setting can be changed in config.yaml, and what no setting holds is marked "
+        "fixed, with the reason.",
+        f"Settings have their value in the variant {artifact.variant} at this scale, bold where "
+        "it is not the default; for places in config.yaml the value is that of scale paper.",
         "The project's own words; cited: Tessera, Hooker and Rosman (2021).",
     )
     texts = {"html": shown.map(html.escape).rename(index=html.escape), "latex": latex}

@@ -1,4 +1,5 @@
-"""Which initialisation did the paper use? Each one's accuracies against the published means, spreads and dead runs.
+"""Which initialisation did the paper use? Each one's accuracies against the published means,
+spreads and dead runs.
 
 The published numbers (the paper's earlier version) are a mean and a standard deviation over 15
 runs: 5 dense widths and 3 seeds. Variants differ in the initialisation alone.
@@ -24,8 +25,10 @@ from gradflow.study.datasets import SHAPES
 LEAST_SPREAD = 0.01
 ARCHITECTURES = ("dense", "sparse")
 COLUMNS = [
-    "variant", "initialisation", "stands_for", "dataset", "optimizer", "regularization", "architecture", "n", "planned",
-    "mean", "std", "dead", "published_mean", "published_std", "published_dead", "mean_score", "spread_score",
+    "variant", "initialisation", "stands_for", "dataset", "optimizer", "regularization",
+    "architecture", "n", "planned",
+    "mean", "std", "dead", "published_mean", "published_std", "published_dead", "mean_score",
+    "spread_score",
     "variant_score", "rank",
 ]  # fmt: skip
 
@@ -40,7 +43,8 @@ def calibration_table(request: Request) -> tuple[pd.DataFrame, Page]:
 def standardised_differences(
     mean: float, std: float, n: int, published_mean: float, published_std: float
 ) -> tuple[float, float]:
-    """Squared standardised differences of a mean and of a logarithm of a standard deviation; 0 is a perfect fit.
+    """Squared standardised differences of a mean and of a logarithm of a standard deviation; 0 is a
+    perfect fit.
 
     The mean's is by the standard error of a difference of two means, with the published spread for
     both, so that a variant gains nothing by a large spread of its own. The logarithm's is by sqrt(1
@@ -66,7 +70,8 @@ def calibration_cells(
     published: Iterable[PublishedMean],
     variants: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> pd.DataFrame:
-    """Each variant's accuracies beside the published ones, by configuration and architecture, and its score.
+    """Each variant's accuracies beside the published ones, by configuration and architecture, and
+    its score.
 
     Args:
         runs: one row per run (`gradflow.analysis.runs.summarise_runs`), of every variant of a
@@ -120,7 +125,9 @@ def calibration_cells(
 
 
 def calibration_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
-    """Arrange `calibration_cells`: a row an initialisation, the published numbers first, the best score bold."""
+    """Arrange `calibration_cells`: a row an initialisation, the published numbers first, the best
+    score bold.
+    """
     columns: dict[str, None] = {}  # in their order
     first = "Published"
     shown: dict[str, dict[str, str]] = {first: {}}
@@ -131,7 +138,8 @@ def calibration_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact
         column = f"{optimizer} {regularization} {cell['architecture']}"
         columns[column] = None
         shown[first][column] = (
-            f"{cell['published_mean']:.1f} ± {cell['published_std']:.1f}, dead ≤ {cell['published_dead']:.1f}"
+            f"{cell['published_mean']:.1f} ± {cell['published_std']:.1f}, dead ≤ "
+            f"{cell['published_dead']:.1f}"
         )
         name, variant = str(cell["initialisation"] or cell["variant"]), str(cell["variant"])
         row = shown.setdefault(name if name == variant else f"{name} ({variant})", {})
@@ -154,13 +162,15 @@ def calibration_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact
     count = 2 * len(columns)
     notes = [
         extent(runs, artifact),
-        "Mean and standard deviation of the final test accuracy in percent over widths and seeds; dead: runs that "
-        "never left chance or diverged.",
-        f"Published: Tessera, Hooker and Rosman (2021), earlier version, {PAIRS} runs; the dead runs are as many as "
-        "the spread leaves room for, if all live runs had one accuracy and the dead ones chance.",
-        "Score: the sum of the squared standardised differences of means and of logarithms of standard deviations, "
-        f"lower is better; about {count} is to be expected of the paper's own choice. It takes runs for independent "
-        "draws and adds up what is correlated, so it ranks the choices and is no test.",
+        "Mean and standard deviation of the final test accuracy in percent over widths and seeds; "
+        "dead: runs that never left chance or diverged.",
+        f"Published: Tessera, Hooker and Rosman (2021), earlier version, {PAIRS} runs; the dead "
+        "runs are as many as the spread leaves room for, if all live runs had one accuracy and "
+        "the dead ones chance.",
+        "Score: the sum of the squared standardised differences of means and of logarithms of "
+        f"standard deviations, lower is better; about {count} is to be expected of the paper's "
+        "own choice. It takes runs for independent draws and adds up what is correlated, so it "
+        "ranks the choices and is no test.",
     ]
     if (used := set(runs["dataset"])) - set(runs["stands_for"]):
         names = " and ".join(

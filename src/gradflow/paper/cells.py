@@ -19,14 +19,17 @@ CELL = ["hidden_layers", "learning_rate", "optimizer", "regularization", "activa
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of an artifact, a row each as `summarise_runs` gives them, as a whole and by study."""
+    """The runs of an artifact, a row each as `summarise_runs` gives them, as a whole and by
+    study.
+    """
 
     together: pd.DataFrame  # a run that several studies share is there once
     by_study: dict[str, pd.DataFrame]
 
 
 def read_runs(paths: Iterable[Path], artifact: Artifact) -> Runs:
-    """Read study tables for an artifact; the ReLU runs of Table 6b, say, are in the study of Table 6a too.
+    """Read study tables for an artifact; the ReLU runs of Table 6b, say, are in the study of Table
+    6a too.
 
     Raises:
         ValueError: a file is no study table, or the artifact's `where` names no column.
@@ -37,7 +40,8 @@ def read_runs(paths: Iterable[Path], artifact: Artifact) -> Runs:
 
 
 def pairs_of_cells(published: Sequence[PublishedPValue], runs: Runs) -> list[pd.DataFrame]:
-    """The pairs of twins that each published cell is about, as `pair_twins` gives them, without rows where none are.
+    """The pairs of twins that each published cell is about, as `pair_twins` gives them, without
+    rows where none are.
 
     A cell is found by its data set (the one that a study is about, whatever stands in for it),
     hidden layers, learning rate, optimizer, regularization and activation. Where the paper says
@@ -66,7 +70,8 @@ def pairs_of_cells(published: Sequence[PublishedPValue], runs: Runs) -> list[pd.
         if pairs is not None and pairs["regularization"].nunique() > 1:
             several = ", ".join(sorted(set(pairs["regularization"])))
             raise ValueError(
-                f"study {study}: {cell.optimizer}, {cell.activation} has several regularizations, {several}"
+                f"study {study}: {cell.optimizer}, {cell.activation} has several regularizations, "
+                f"{several}"
             )
         cells.append(
             (together.iloc[:0] if pairs is None else pairs).sort_values(PAIR_KEY, ignore_index=True)
@@ -83,7 +88,9 @@ def differences_of(pairs: pd.DataFrame) -> NDArray[np.floating[Any]]:
 
 
 def home_tables(published: Sequence[PublishedPValue]) -> list[str]:
-    """The table that each cell is counted in: the largest that prints it, the first of equally large ones."""
+    """The table that each cell is counted in: the largest that prints it, the first of equally
+    large ones.
+    """
     sizes: dict[str, int] = {}
     for cell in published:
         for table in cell.tables:

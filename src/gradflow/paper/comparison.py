@@ -183,7 +183,8 @@ def mean_rows(published: Sequence[PublishedMean], runs: Runs, artifact: Artifact
 
 
 def p_value_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
-    """Arrange `p_value_rows`: a line a cell, blocks of the tables that print it, both p-values coloured.
+    """Arrange `p_value_rows`: a line a cell, blocks of the tables that print it, both p-values
+    coloured.
 
     What we have comes first.
     """
@@ -221,9 +222,10 @@ def p_value_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
     notes = (
         extent(runs.together, artifact) + f" {artifact.planned} pairs a cell are planned.",
         count + ".",
-        "One-sided Wilcoxon signed-rank test of test accuracy, sparse (S) against dense (D): exact, and by the normal "
-        f"approximation; –: undefined (fewer than {MINIMUM} pairs). Holm's adjustment is over the cells of the largest "
-        "table that prints the cell. Median difference in percentage points, with its 95 % bootstrap interval.",
+        "One-sided Wilcoxon signed-rank test of test accuracy, sparse (S) against dense (D): "
+        f"exact, and by the normal approximation; –: undefined (fewer than {MINIMUM} pairs). "
+        "Holm's adjustment is over the cells of the largest table that prints the cell. Median "
+        "difference in percentage points, with its 95 % bootstrap interval.",
     )
     return long_page(artifact.title, cell_index(rows), lines, styles, notes)
 
@@ -260,9 +262,9 @@ def mean_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
             if far.notna().any()
             else "."
         ),
-        "Final test accuracy in percent over dense widths and seeds; difference: ours minus published, in published "
-        "standard deviations. Dead runs: ours diverged or never left chance; published: the most that mean and "
-        "spread leave room for.",
+        "Final test accuracy in percent over dense widths and seeds; difference: ours minus "
+        "published, in published standard deviations. Dead runs: ours diverged or never left "
+        "chance; published: the most that mean and spread leave room for.",
     )
     return long_page(
         artifact.title,

@@ -43,7 +43,9 @@ def there_first(rows: pd.DataFrame, ours: str) -> pd.DataFrame:
 
 
 def cell_index(rows: pd.DataFrame) -> pd.Index:
-    """The row headings of cells: tables, data set, learning rate, regularization or activation, optimizer."""
+    """The row headings of cells: tables, data set, learning rate, regularization or activation,
+    optimizer.
+    """
     return pd.MultiIndex.from_tuples(
         [
             (

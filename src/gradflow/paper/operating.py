@@ -1,4 +1,5 @@
-"""Operating characteristics: how often each claim's rule errs, and what it can see, at a scale's design.
+"""Operating characteristics: how often each claim's rule errs, and what it can see, at a scale's
+design.
 
 Every check is run on simulated studies of the scale's own configurations, widths and seeds
 (`claims.simulation`), where the truth is known (`claims.worlds`). Where a claim is just not true,
@@ -42,7 +43,8 @@ HEAVY = {
 SIZES = (0.5, 1.0, 2.0)
 SMALL = 0.1  # an effect that a study cannot see
 COLUMNS = [
-    "id", "state", "studies", "null", "false_reproduced", "false_reproduced_bound", "false_contradicted",
+    "id", "state", "studies", "null", "false_reproduced", "false_reproduced_bound",
+    "false_contradicted",
     "false_contradicted_bound",
     *(f"{verdict}_{size:g}" for size in SIZES for verdict in ("reproduced", "contradicted")),
 ]  # fmt: skip
@@ -61,7 +63,14 @@ def design_of(configurations: Iterable[Mapping[str, Any]]) -> Design:
     for one in configurations:
         if one["model"] == "mlp" and one["depth"] != 4:
             continue
-        columns = ("model", "stands_for", "optimizer", "learning_rate", "regularization", "activation")  # fmt: skip
+        columns = (
+            "model",
+            "stands_for",
+            "optimizer",
+            "learning_rate",
+            "regularization",
+            "activation",
+        )
         places.add(Place(*(one[column] for column in columns)))
         found = units.setdefault(one["model"], set())
         found |= {(percent, seed) for percent in one["percents"] for seed in one["seeds"]}
@@ -178,14 +187,17 @@ def operating_page(rows: pd.DataFrame, design: Design, artifact: Artifact) -> Pa
                     for word in ("reproduced", "contradicted")
                 },
                 **{f"reproduced, {size:g}": _rate(row[f"reproduced_{size:g}"]) for size in SIZES},
-                **{f"contradicted, {size:g}": _rate(row[f"contradicted_{size:g}"]) for size in SIZES},
+                **{
+                    "contradicted, "
+                    f"{size:g}": _rate(row[f"contradicted_{size:g}"]) for size in SIZES},
             }
         )  # fmt: skip
     units = design.units
     seeds = {model: len(np.unique(units[model][:, 1])) for model in units}
     sizes = "; ".join(
         f"{'MLPs' if model == 'mlp' else 'Wide ResNets'}: {len(np.unique(units[model][:, 0]))} "
-        f"{'widths' if model == 'mlp' else 'densities'} and {seeds[model]} seed{'s' * (seeds[model] > 1)}"
+        f"{'widths' if model == 'mlp' else 'densities'} and {seeds[model]} "
+        f"seed{'s' * (seeds[model] > 1)}"
         for model in sorted(units)
     )
     columns = ["false_reproduced", "false_contradicted"]
@@ -194,17 +206,19 @@ def operating_page(rows: pd.DataFrame, design: Design, artifact: Artifact) -> Pa
     above = rows.loc[bounds > LEVEL, "id"]
     notes = (
         f"Simulated studies of this scale's own design. {sizes}.",
-        "False: where the claim is just not true, the share of studies that is called reproduced, or contradicted; the "
-        f"largest are {_rate(worst.iloc[0])} and {_rate(worst.iloc[1])}. In brackets its upper bound: the simulation "
-        f"goes on until that is at most {LEVEL:g}, or until {LOOKS[-1]:,} studies. "
+        "False: where the claim is just not true, the share of studies that is called reproduced, "
+        f"or contradicted; the largest are {_rate(worst.iloc[0])} and {_rate(worst.iloc[1])}. In "
+        f"brackets its upper bound: the simulation goes on until that is at most {LEVEL:g}, or "
+        f"until {LOOKS[-1]:,} studies. "
         + (f"Not known to be at most {LEVEL:g}: {', '.join(above)}." if len(above) else ""),
-        "Each of these worlds is tried a second time with diverged runs: all runs of one optimizer in ten at a learning "
-        "rate, and every second run of two more.",
-        "Reproduced, contradicted: how many are where the claim, or its contrary, is true by an effect of 0.5, 1 or 2 "
-        "standard deviations of sparse minus dense over the pairs of one configuration. The rest are inconclusive. "
-        f"{STUDIES} studies each.",
-        "A run leans as the others of its width and seed do: sparse minus dense correlates by 0.29 between "
-        "configurations, and a change of regularization by 0.38 between twins (in the kept results 0.12 and 0.30).",
+        "Each of these worlds is tried a second time with diverged runs: all runs of one "
+        "optimizer in ten at a learning rate, and every second run of two more.",
+        "Reproduced, contradicted: how many are where the claim, or its contrary, is true by an "
+        "effect of 0.5, 1 or 2 standard deviations of sparse minus dense over the pairs of one "
+        f"configuration. The rest are inconclusive. {STUDIES} studies each.",
+        "A run leans as the others of its width and seed do: sparse minus dense correlates by "
+        "0.29 between configurations, and a change of regularization by 0.38 between twins (in "
+        "the kept results 0.12 and 0.30).",
         levels_sentence(),
     )
     index = pd.MultiIndex.from_tuples(

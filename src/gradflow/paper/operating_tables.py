@@ -1,9 +1,10 @@
-"""Operating characteristics of the scorecard's tables: p-values against the published ones, means, Table 1.
+"""Operating characteristics of the scorecard's tables: p-values against the published ones, means,
+Table 1.
 
 A table's verdict compares decisions in a grid of cells. It is wrong where ours have nothing to do
 with the published ones: where nothing is there at all, and where our rows and columns have effects
-of their own; the first also with diverged runs. It should be "reproduced" where each cell has the effect that its published p-value
-speaks of.
+of their own; the first also with diverged runs. It should be "reproduced" where each cell has the
+effect that its published p-value speaks of.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ TRUE = "as published"
 def table_rows(
     design: Design, published: Sequence[PublishedPValue], looks: Sequence[int] = LOOKS
 ) -> pd.DataFrame:
-    """The operating characteristics of each table of p-values that the design has, and of the means.
+    """The operating characteristics of each table of p-values that the design has, and of the
+    means.
 
     Args:
         design: of the scale.
@@ -142,7 +144,9 @@ def _roughly(differences: Floats) -> Floats:
 
 
 def _means_row(design: Design, studies: int) -> dict[str, Any]:
-    """Of the means: wrong where each is just one published standard deviation off, or is the published one."""
+    """Of the means: wrong where each is just one published standard deviation off, or is the
+    published one.
+    """
     generator = np.random.default_rng(4)
     n = design.planned
     if not n:
@@ -160,7 +164,8 @@ def _means_row(design: Design, studies: int) -> dict[str, Any]:
         "id": "means",
         "state": "simulated",
         "studies": studies,
-        "null": f"one standard deviation off; contradicted: the same (below {MARGINS['means far'].value:g})",
+        "null": "one standard deviation off; contradicted: the same (below "
+        f"{MARGINS['means far'].value:g})",
         **_wrong("false_reproduced", just.count("reproduced"), studies),
         **_wrong("false_contradicted", same.count("contradicted"), studies),
         "reproduced_1": same.count("reproduced") / studies,

@@ -34,7 +34,8 @@ PERMUTATIONS = 200
 DECIMALS = 3  # of the published correlations; measures that agree so far count as tied in the order
 
 MARGIN = [
-    "margin", "margin_null_low", "margin_null_high", "margin_explained", "margin_holds", "margin_opposite",
+    "margin", "margin_null_low", "margin_null_high", "margin_explained", "margin_holds",
+    "margin_opposite",
 ]  # fmt: skip
 
 Floats = NDArray[np.floating[Any]]
@@ -42,7 +43,8 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Taus:
-    """Correlations of the four measures (rows) with test loss and test accuracy (columns) of one architecture.
+    """Correlations of the four measures (rows) with test loss and test accuracy (columns) of one
+    architecture.
 
     Every array ends in [4, 2] and holds means of |tau|; NaN marks what is undefined.
     """
@@ -55,7 +57,8 @@ class Taus:
 
 
 def tau_b(measure: Floats, target: Floats) -> Floats:
-    """Kendall's tau-b of every row of `measure` with every row of `target`, as scipy.stats.kendalltau gives it.
+    """Kendall's tau-b of every row of `measure` with every row of `target`, as
+    scipy.stats.kendalltau gives it.
 
     Args:
         measure: shape [..., a, n]; infinite values share the highest rank.
@@ -224,7 +227,8 @@ def correlation_rows(
             margin = margin_of(best, TARGETS.index(str(target)), *signs)
             part = margin_part("", margin)
             values = (
-                float(margin.margin[0]), *margin.null_range, bool(part.is_explained[0]), float(part.holds[0]),
+                float(margin.margin[0]), *margin.null_range, bool(part.is_explained[0]),
+                float(part.holds[0]),
                 float(part.opposite[0]),
             )  # fmt: skip
             for name, number in zip(MARGIN, values, strict=True):
@@ -234,7 +238,9 @@ def correlation_rows(
 
 
 def correlation_comparison_page(rows: pd.DataFrame, runs: Runs, artifact: Artifact) -> Page:
-    """Arrange `correlation_rows`: a line a published value, in blocks of the four measures that are ranked."""
+    """Arrange `correlation_rows`: a line a published value, in blocks of the four measures that are
+    ranked.
+    """
     rows = rows.sort_values(
         ["dataset", "architecture", "target"], kind="stable", ascending=[False, False, True]
     )
@@ -275,16 +281,17 @@ def correlation_comparison_page(rows: pd.DataFrame, runs: Runs, artifact: Artifa
     there = blocks[blocks["same_order"].notna()]
     notes = (
         extent(runs.together, artifact),
-        f"{int(rows['ours'].notna().sum())} of {len(rows)} published correlations with ours; the order of the four "
-        f"measures agrees in {int(there['same_order'].eq(True).sum())} of {len(there)} blocks, the highest one in "
-        f"{int(there['same_best'].eq(True).sum())}.",
-        f"Mean over configurations of the absolute Kendall tau-b. Null: its mean and 95 % range over {PERMUTATIONS} "
-        "permutations of the measure within each dense width, which keep what width alone explains. Within a width: "
-        "mean over configurations and widths of absolute tau over the seeds; its null is 0.556 for three untied seeds. "
-        "Across configurations: mean over widths of absolute tau over the configurations' means over seeds. "
-        "Margin: of the published best measure above the best other one, and in brackets its 95 % range by width "
-        "alone; in dense networks EGF_1 and the norm are equal by arithmetic. "
-        "–: undefined, or all four measures tied.",
+        f"{int(rows['ours'].notna().sum())} of {len(rows)} published correlations with ours; the "
+        f"order of the four measures agrees in {int(there['same_order'].eq(True).sum())} of "
+        f"{len(there)} blocks, the highest one in {int(there['same_best'].eq(True).sum())}.",
+        "Mean over configurations of the absolute Kendall tau-b. Null: its mean and 95 % range "
+        f"over {PERMUTATIONS} permutations of the measure within each dense width, which keep "
+        "what width alone explains. Within a width: mean over configurations and widths of "
+        "absolute tau over the seeds; its null is 0.556 for three untied seeds. Across "
+        "configurations: mean over widths of absolute tau over the configurations' means over "
+        "seeds. Margin: of the published best measure above the best other one, and in brackets "
+        "its 95 % range by width alone; in dense networks EGF_1 and the norm are equal by "
+        "arithmetic. –: undefined, or all four measures tied.",
     )
     page = long_page(
         artifact.title,
@@ -303,7 +310,9 @@ def correlation_comparison_page(rows: pd.DataFrame, runs: Runs, artifact: Artifa
 
 
 def _signs(measure: Floats, target: Floats) -> tuple[Floats, Floats]:
-    """The sign of the difference of each couple of values: shapes [..., a, n (n - 1) / 2] and [b, n (n - 1) / 2]."""
+    """The sign of the difference of each couple of values: shapes [..., a, n (n - 1) / 2] and [b, n
+    (n - 1) / 2].
+    """
     first, second = np.triu_indices(measure.shape[-1], k=1)
 
     def signs(values: Floats) -> Floats:
@@ -325,7 +334,9 @@ def _tau_of_signs(measure: Floats, target: Floats) -> Floats:
 def _orders_within(
     width: NDArray[np.integer[Any]], generator: np.random.Generator
 ) -> NDArray[np.integer[Any]]:
-    """Orders of the runs, shape [permutations, n], that are random within each width; `width` is sorted."""
+    """Orders of the runs, shape [permutations, n], that are random within each width; `width` is
+    sorted.
+    """
     keys = generator.random((PERMUTATIONS, len(width)))
     return np.lexsort((keys, np.broadcast_to(width, keys.shape)), axis=1)
 

@@ -1,4 +1,5 @@
-"""The paper's own numbers, as transcribed into published_numbers/: p-values, correlations and means.
+"""The paper's own numbers, as transcribed into published_numbers/: p-values, correlations and
+means.
 
 Of the 254 p-values that the paper prints 209 are distinct: Table 3a is inside 6a (40 cells), and
 the ReLU column of 3c is 3b's (5). `distinct_p_values` gives these, each with the tables that print
@@ -39,7 +40,8 @@ BEST_STUDIES = {
 # The regularization of Table 3c, whose ReLU column equals these of Table 3b; those of 5c and 6b
 # stay unknown.
 TABLE_3C = {
-    "adagrad": "DA_SC_BN", "adam": "DA_SC_BN", "rmsprop": "DA_SC_BN", "sgd": "DA_L2_SC_BN", "momentum": "DA_L2_SC_BN",
+    "adagrad": "DA_SC_BN", "adam": "DA_SC_BN", "rmsprop": "DA_SC_BN", "sgd": "DA_L2_SC_BN",
+    "momentum": "DA_L2_SC_BN",
 }  # fmt: skip
 
 PUBLISHED = Path(str(files("gradflow.paper") / "published_numbers"))
@@ -68,7 +70,9 @@ class PublishedPValue:
 
     @property
     def best_study(self) -> str | None:
-        """The study that has our runs for it, where the paper leaves the regularization open; otherwise None."""
+        """The study that has our runs for it, where the paper leaves the regularization open;
+        otherwise None.
+        """
         return BEST_STUDIES[self.tables[0]] if self.regularization == BEST else None
 
 
@@ -85,7 +89,9 @@ class PublishedCorrelation:
 
 @dataclass(frozen=True)
 class PublishedMean:
-    """Mean and standard deviation of the final test accuracy over widths and seeds (the paper's earlier version)."""
+    """Mean and standard deviation of the final test accuracy over widths and seeds (the paper's
+    earlier version).
+    """
 
     dataset: str
     learning_rate: float
@@ -225,7 +231,9 @@ def load_correlations(folder: Path = PUBLISHED) -> tuple[PublishedCorrelation, .
 
 
 def load_means(folder: Path = PUBLISHED) -> tuple[PublishedMean, ...]:
-    """The 48 means of CIFAR-100 at learning rate 0.001; arguments and errors as of `load_p_values`."""
+    """The 48 means of CIFAR-100 at learning rate 0.001; arguments and errors as of
+    `load_p_values`.
+    """
     columns = "dataset,learning_rate,optimizer,regularization,architecture,metric,mean,std"
 
     def parse(row: dict[str, str]) -> PublishedMean:

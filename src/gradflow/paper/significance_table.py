@@ -10,7 +10,9 @@ from gradflow.paper.published import load_p_values, with_published
 
 
 def significance_table(request: Request) -> tuple[pd.DataFrame, Page]:
-    """Test the sparse against the dense runs of every optimizer and regularization or activation."""
+    """Test the sparse against the dense runs of every optimizer and regularization or
+    activation.
+    """
     runs = request.runs()
     cells = significance_cells(runs, request.artifact)
     cells = with_published(cells, load_p_values(), request.artifact)

@@ -1,8 +1,8 @@
 """How often a verdict is wrong, counted over simulated studies until it is known well enough.
 
-A rate that is simulated is known to within its own chance. So studies are added until even the upper
-bound of a false rate is at most the level, or until there are too many. A rule whose rate is just the
-level, as that of a single exact test, ends there.
+A rate that is simulated is known to within its own chance. So studies are added until even the
+upper bound of a false rate is at most the level, or until there are too many. A rule whose rate is
+just the level, as that of a single exact test, ends there.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ NONE = Rates(0, 0, 0, True)
 
 
 def upper_bound(count: int, studies: int) -> float:
-    """The largest share that so few of the studies still speak for (Clopper and Pearson), SURE of it."""
+    """The largest share that so few of the studies still speak for (Clopper and Pearson), SURE of
+    it.
+    """
     return float(scipy.stats.beta.ppf(SURE, count + 1, studies - count)) if count < studies else 1.0
 
 
@@ -89,5 +91,7 @@ def false_rates(nulls: Sequence[Rates], slight: Sequence[Rates] = ()) -> dict[st
 
 
 def beyond_level(count: int, studies: int) -> bool:
-    """Whether a rate is above the level by more than the simulation's own chance (one in a thousand)."""
+    """Whether a rate is above the level by more than the simulation's own chance (one in a
+    thousand).
+    """
     return count > scipy.stats.binom.ppf(0.999, studies, LEVEL)

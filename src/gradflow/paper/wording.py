@@ -25,11 +25,13 @@ COLOURS: dict[str, str] = {
 }
 MARKS: dict[Target, dict[str, str]] = {
     "html": {
-        "reproduced": "✓", "contradicted": "✗", "agrees": "✓", "disagrees": "✗", "inconclusive": "–",
+        "reproduced": "✓", "contradicted": "✗", "agrees": "✓", "disagrees": "✗",
+        "inconclusive": "–",
         "not decidable": "?", "true by construction": "=", "not run": "○",
     },
     "latex": {
-        "reproduced": "+", "contradicted": r"$\times$", "agrees": "+", "disagrees": r"$\times$", "inconclusive": "--",
+        "reproduced": "+", "contradicted": r"$\times$", "agrees": "+", "disagrees": r"$\times$",
+        "inconclusive": "--",
         "not decidable": "?", "true by construction": "=", "not run": r"$\circ$",
     },
 }  # fmt: skip

@@ -1,4 +1,5 @@
-"""What the report says of each artifact: its title, how many runs, of how many epochs, on which data and device.
+"""What the report says of each artifact: its title, how many runs, of how many epochs, on which
+data and device.
 
 Asked while Snakemake writes the report, so that no caption is an input of anything: a new wording
 redraws nothing. pandas is imported then and not before, because Snakemake imports this module at
@@ -42,7 +43,9 @@ def category(kind: str) -> str:
 
 
 def label(name: str) -> str:
-    """An artifact's name as the report lists it: `Table 03a`, so that it stands before `Table 10`."""
+    """An artifact's name as the report lists it: `Table 03a`, so that it stands before `Table
+    10`.
+    """
     numbered = re.fullmatch(r"(table|figure)(\d+)([a-z]*)", name)
     if numbered:
         return f"{numbered[1].capitalize()} {int(numbered[2]):02d}{numbered[3]}"
@@ -100,7 +103,10 @@ def escape(text: str) -> str:
 def _planned(artifact: Artifact) -> str:
     seeds = ", ".join(map(str, artifact.seeds))
     many = "seeds" if len(artifact.seeds) > 1 else "seed"
-    return f"Planned: {len(artifact.seeds)} {many} ({seeds}), {len(artifact.percents)} dense widths or densities."
+    return (
+        f"Planned: {len(artifact.seeds)} {many} ({seeds}), {len(artifact.percents)} dense widths "
+        "or densities."
+    )
 
 
 def trained_on(folder: Path, runs: pd.DataFrame) -> str:

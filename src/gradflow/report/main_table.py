@@ -1,4 +1,6 @@
-"""The table that a scale says most with, beside the published one: p-values, and where the decisions differ."""
+"""The table that a scale says most with, beside the published one: p-values, and where the
+decisions differ.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,8 @@ class MainTable:
 
 
 def choose(tables: Mapping[str, pd.DataFrame]) -> str:
-    """The table with the most cells that have a p-value of ours and a published one; the first of equals.
+    """The table with the most cells that have a p-value of ours and a published one; the first of
+    equals.
 
     Args:
         tables: cells of `significance_table` by name, in the paper's order. Without any such cell

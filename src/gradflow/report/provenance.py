@@ -1,4 +1,5 @@
-"""From a table or figure, or one of its cells, to the runs behind it: their logs, specifications, devices and seconds.
+"""From a table or figure, or one of its cells, to the runs behind it: their logs, specifications,
+devices and seconds.
 
 The provenance tables that collecting leaves beside the study tables tell it, whether the logs still
 exist or not.
@@ -25,7 +26,8 @@ from gradflow.text import nearest
 from gradflow.training.run_log import PROVENANCE_SCHEMA, RUN_COLUMNS
 
 # What a run can be chosen by, beside the columns of the provenance table.
-CHOICES = (*RUN_COLUMNS, "study", "stands_for", "model", "hidden_layers", "learning_rate", "optimizer",
+CHOICES = (*RUN_COLUMNS, "study", "stands_for", "model", "hidden_layers", "learning_rate",
+           "optimizer",
            "regularization", "activation", "device", "device_type")  # fmt: skip
 
 
@@ -184,7 +186,9 @@ def _in_artifact(source: Source, artifact: ArtifactEntry) -> bool:
 
 
 def matches(column: str, found: Any, wanted: str) -> bool:
-    """Whether a run's value is the one that a person wrote, as a name, a number or as tables print it."""
+    """Whether a run's value is the one that a person wrote, as a name, a number or as tables print
+    it.
+    """
     if isinstance(found, int | float):
         try:
             return float(wanted) == found

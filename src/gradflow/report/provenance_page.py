@@ -34,7 +34,8 @@ def write_provenance(path: Path, folder: Path, studies: Sequence[str], config: s
             versions.setdefault(row["versions"], []).append(row["study"])
     text = yaml.safe_dump(json.loads(config), sort_keys=False, default_flow_style=None, width=100)
     write_page(
-        path, "gradflow.report", "provenance.html", scale=folder.name, studies=rows, config=text, versions=versions,
+        path, "gradflow.report", "provenance.html", scale=folder.name, studies=rows, config=text,
+        versions=versions,
         versions_differ=len(versions) > 1,
     )  # fmt: skip
 

@@ -119,7 +119,9 @@ def _versions(source: Source) -> str | None:
 
 
 def _job(source: Source) -> tuple[Any, ...]:
-    """What runs of one job have in common; their seconds tell apart runs that a later job trained again."""
+    """What runs of one job have in common; their seconds tell apart runs that a later job trained
+    again.
+    """
     row = source.row
     run = row["log"] if source.value("model") == "wide_resnet" else row["log"].rpartition("/")[0]
     return run, row["seconds"], row["device"]

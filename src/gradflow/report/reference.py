@@ -136,7 +136,8 @@ def keep_reference(
     for study in studies or ():
         if study not in config.scales[scale].studies:
             raise ReferenceError(
-                f"scale {scale} has no study {study}; it has {', '.join(config.scales[scale].studies)}"
+                f"scale {scale} has no study {study}; it has "
+                f"{', '.join(config.scales[scale].studies)}"
             )
     grid = Grid(config)
     with lock(results / f".{NAME}.lock"):
@@ -176,8 +177,9 @@ def _keep(
         total = size + sum(path.stat().st_size for path in others)
         if total > MOST_BYTES:
             raise ReferenceError(
-                f"the tables take {size / 1e6:.1f} MB, and {total / 1e6:.1f} MB with the other scales', more than the "
-                f"{MOST_BYTES / 1e6:g} MB that a repository should carry; name fewer studies"
+                f"the tables take {size / 1e6:.1f} MB, and {total / 1e6:.1f} MB with the other "
+                f"scales', more than the {MOST_BYTES / 1e6:g} MB that a repository should carry; "
+                "name fewer studies"
             )
         content = config_path.read_bytes()
         (aside / CONFIG).write_bytes(content)
@@ -202,7 +204,9 @@ def _keep(
 
 
 def restore_reference(results: Path, scale: str) -> None:
-    """Put back what was kept of a scale before, where its successor did not get its place; or remove it."""
+    """Put back what was kept of a scale before, where its successor did not get its place; or
+    remove it.
+    """
     folder, before = kept_folder(results, scale), folder_before(results, scale)
     if before.exists():
         if folder.exists():
@@ -261,7 +265,9 @@ def _finished(plan: Plan, results: Path) -> Iterator[tuple[str, Log]]:
 
 
 def _provenance(plans: Sequence[Plan], logs: dict[str, Log]) -> dict[str, Any]:
-    """What was planned and what is finished, where, with what, when and how long; shared runs count once in totals."""
+    """What was planned and what is finished, where, with what, when and how long; shared runs count
+    once in totals.
+    """
     planned = {job.log_path(run): job.key for plan in plans for job, run in plan.runs()}
     devices = sorted({log.device for log in logs.values()})
     written = [datetime.fromtimestamp(log.written, UTC) for log in logs.values()]
@@ -286,7 +292,9 @@ def _provenance(plans: Sequence[Plan], logs: dict[str, Log]) -> dict[str, Any]:
 
 
 def _counts(planned: dict[str, str], logs: dict[str, Log], whole: bool = True) -> dict[str, Any]:
-    """Runs, jobs and hours; an hour is one of a training process, several of which may share a machine."""
+    """Runs, jobs and hours; an hour is one of a training process, several of which may share a
+    machine.
+    """
     finished = {path: log for path, log in logs.items() if path in planned}
     seconds: dict[str, float] = {}
     for log in finished.values():
@@ -310,7 +318,8 @@ def _study(plan: Plan, logs: dict[str, Log]) -> dict[str, Any]:
             run
         )
     incomplete = [
-        {"variant": variant, "configuration": configuration, "runs": len(finished), "planned_runs": len(cell),
+        {"variant": variant, "configuration": configuration, "runs": len(finished),
+         "planned_runs": len(cell),
          "pairs": _pairs(finished), "planned_pairs": _pairs(cell)}
         for (variant, configuration), cell in cells.items()
         if len(finished := {key: path for key, path in cell.items() if path in logs}) < len(cell)

@@ -99,14 +99,18 @@ def write_report(path: Path, plan: ReportPlan, folder: Path) -> None:
     verdicts = [verdict for verdict in COLOURS if any(one["verdict"] == verdict for one in claims)]
     main = _main_table(plan, folder)
     write_page(
-        path, "gradflow.report", "report.html", scale=plan.scale, data=_data(rows, plan), made_on=_made_on(folder, rows),
+        path, "gradflow.report", "report.html", scale=plan.scale, data=_data(rows, plan),
+        made_on=_made_on(folder, rows),
         finished=len(rows.drop_duplicates(RUN_KEY)),
-        planned=sum(row["planned"] for row in parts[STUDY]), counted=sum(row["finished"] for row in parts[STUDY]),
-        kinds=[(verdict, [one for one in claims if one["verdict"] == verdict]) for verdict in verdicts],
+        planned=sum(row["planned"] for row in parts[STUDY]),
+        counted=sum(row["finished"] for row in parts[STUDY]),
+        kinds=[(verdict,
+                [one for one in claims if one["verdict"] == verdict]) for verdict in verdicts],
         claims=claims, decided=[one for one in claims if one["verdict"] in DECIDED],
         undecided=[one for one in claims if one["verdict"] not in (*DECIDED, NOT_RUN)],
         not_run=[one for one in claims if one["verdict"] == NOT_RUN],
-        tables=[one for one in shown.values() if one.verdict], main=main, main_figure=_main_figure(plan, main), shown=shown, categories=_categories(plan),
+        tables=[one for one in shown.values() if one.verdict], main=main,
+        main_figure=_main_figure(plan, main), shown=shown, categories=_categories(plan),
         studies=[row | {"label": labels.study_label(row["name"])} for row in parts[STUDY]],
         scaled=grouped(parts[SCALED]), colours=COLOURS, marks=MARKS["html"],
         near=f"{100 * NEAR:g}", far=f"{100 * FAR:g}", levels=levels_sentence(),
@@ -121,7 +125,8 @@ def _shown(name: str, entry: dict[str, Any], folder: Path, rows: pd.DataFrame) -
     if kind.runs != "none":
         made_of = extent(captions.finished_runs(rows, artifact, kind.name), artifact)
     shown = Shown(
-        name, title_of(name), artifact.title, kind.shape == "figure", Markup(), files=files, made_of=made_of
+        name, title_of(name), artifact.title, kind.shape == "figure", Markup(), files=files,
+        made_of=made_of
     )  # fmt: skip
     try:
         if shown.is_figure:
@@ -145,7 +150,9 @@ def _encoded(image: Image.Image) -> str:
 
 
 def _claims(plan: ReportPlan, folder: Path, shown: dict[str, Shown]) -> list[dict[str, Any]]:
-    """The claims with their places in the paper, each told to the tables and figures that it is read off."""
+    """The claims with their places in the paper, each told to the tables and figures that it is
+    read off.
+    """
     tables = [name for name, entry in plan.artifacts.items() if entry["kind"] == "check_claims"]
     if not tables:
         return []
@@ -174,7 +181,9 @@ def _main_table(plan: ReportPlan, folder: Path) -> main_table.MainTable | None:
 
 
 def _main_figure(plan: ReportPlan, main: main_table.MainTable | None) -> str:
-    """The first figure by width of the main table's studies; else the first with runs; empty where there is none."""
+    """The first figure by width of the main table's studies; else the first with runs; empty where
+    there is none.
+    """
     figures = {
         name: entry
         for name, entry in plan.artifacts.items()

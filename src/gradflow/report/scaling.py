@@ -1,4 +1,5 @@
-"""What a scale leaves out of the full study: the differences between its plan and scale paper's, study by study.
+"""What a scale leaves out of the full study: the differences between its plan and scale paper's,
+study by study.
 
 Free of torch and pandas, because Snakemake imports it at every start.
 """
@@ -87,7 +88,9 @@ def report_json(grid: Grid, scale: str) -> str:
 
 
 def config_json(grid: Grid, scale: str) -> str:
-    """The configuration that a scale's runs follow, without what is only drawn from them, as canonical JSON."""
+    """The configuration that a scale's runs follow, without what is only drawn from them, as
+    canonical JSON.
+    """
     whole = grid.config.model_dump(exclude_none=True)
     of_scale = whole["scales"][scale]
     del of_scale["keep_weights"]  # no part of what a run is

@@ -1,4 +1,5 @@
-"""The scorecard: what became of each claim and table of the paper, how much is finished, and what was scaled down.
+"""The scorecard: what became of each claim and table of the paper, how much is finished, and what
+was scaled down.
 
 Every number is taken or computed from the study tables and from the tables that compare ours with
 the published ones.
@@ -27,7 +28,8 @@ from gradflow.report.captions import finished_runs, label
 
 CLAIM, TABLE, STUDY, SCALED = "claim", "table", "study", "scaled down"
 COLUMNS = [
-    "part", "name", "title", "verdict", "said", "measure", "ours", "theirs", "agreeing", "compared", "published", "expected",
+    "part", "name", "title", "verdict", "said", "measure", "ours", "theirs", "agreeing", "compared",
+    "published", "expected",
     "finished", "planned", "note",
 ]  # fmt: skip
 WHOLE = ("agreeing", "compared", "published", "finished", "planned")  # numbers
@@ -180,9 +182,9 @@ def verdict_of_p_values(name: str, agreement: pd.DataFrame | None) -> dict[str, 
     note = ""
     if not math.isnan(row["kappa"]):
         note = (
-            f"Cohen's kappa {row['kappa']:.2f}, our own resamples {row['ceiling_kappa_low']:.2f} to "
-            f"{row['ceiling_kappa_high']:.2f}; p {row['p_permuted']:.3f} with rows and columns permuted; sparse wins "
-            f"where there is BatchNorm: {row['rule_theirs']:.0f} of theirs"
+            f"Cohen's kappa {row['kappa']:.2f}, our own resamples {row['ceiling_kappa_low']:.2f} "
+            f"to {row['ceiling_kappa_high']:.2f}; p {row['p_permuted']:.3f} with rows and columns "
+            f"permuted; sparse wins where there is BatchNorm: {row['rule_theirs']:.0f} of theirs"
         )
     return {
         "verdict": agreement_verdict(
@@ -201,7 +203,8 @@ def verdict_of_p_values(name: str, agreement: pd.DataFrame | None) -> dict[str, 
 
 
 def _correlations(comparison: pd.DataFrame | None) -> dict[str, Any]:
-    """Whether the published best measure is ours in each sparse column, by more than width alone gives.
+    """Whether the published best measure is ours in each sparse column, by more than width alone
+    gives.
 
     The same rule as that of the claim `egf-correlates-best`. In dense networks EGF_1 and the norm
     are equal by arithmetic, so that no column of theirs decides anything.
@@ -223,11 +226,18 @@ def _correlations(comparison: pd.DataFrame | None) -> dict[str, Any]:
         for row in columns[columns["margin_holds"].notna()].to_dict("records")
     ]  # fmt: skip
     there = comparison.dropna(subset=["ours", "theirs"])
-    note = f"mean tau {there['ours'].mean():.2f}, published {there['theirs'].mean():.2f}" if len(there) else ""  # fmt: skip
+    note = (
+        (f"mean tau {there['ours'].mean():.2f}, published {there['theirs'].mean():.2f}")
+        if len(there)
+        else ""
+    )
     if parts:
         held = sum(bool(part.held[0]) for part in parts)
         explained = sum(bool(part.is_explained[0]) for part in parts)
-        note += f"; of {len(parts)} sparse columns {held} beyond what width gives, {explained} explained by it"
+        note += (
+            f"; of {len(parts)} sparse columns {held} beyond what width gives, {explained} "
+            "explained by it"
+        )
     return {
         "verdict": VERDICTS[Decision(tuple(parts)).verdicts[0]],
         "measure": measure,
@@ -259,7 +269,9 @@ def _most_often_best(comparison: pd.DataFrame, values: str, key: list[str]) -> s
 
 
 def _means(comparison: pd.DataFrame | None) -> dict[str, Any]:
-    """How many means lie within one published standard deviation (that of a run, not of the mean)."""
+    """How many means lie within one published standard deviation (that of a run, not of the
+    mean).
+    """
     measure = "mean test accuracy (%) within one published standard deviation"
     if comparison is None:
         return {"verdict": "not run", "measure": measure}

@@ -40,9 +40,12 @@ def write_scorecard(path: Path, rows: pd.DataFrame, scale: str, runs: int) -> No
         if (count := sum(row["verdict"] == verdict for row in parts[CLAIM]))
     }
     write_page(
-        path, "gradflow.report", "scorecard.html", scale=scale, finished=f"{finished:,}", planned=f"{planned:,}", shared=runs < finished,
-        counts=counts, claims=parts[CLAIM], tables=parts[TABLE], studies=parts[STUDY], scaled=grouped(parts[SCALED]),
-        verdict_cell=_verdict_cell, near=f"{100 * NEAR:g}", far=f"{100 * FAR:g}", levels=levels_sentence(),
+        path, "gradflow.report", "scorecard.html", scale=scale, finished=f"{finished:,}",
+        planned=f"{planned:,}", shared=runs < finished,
+        counts=counts, claims=parts[CLAIM], tables=parts[TABLE], studies=parts[STUDY],
+        scaled=grouped(parts[SCALED]),
+        verdict_cell=_verdict_cell, near=f"{100 * NEAR:g}", far=f"{100 * FAR:g}",
+        levels=levels_sentence(),
     )  # fmt: skip
 
 

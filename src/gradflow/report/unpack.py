@@ -1,4 +1,5 @@
-"""Run logs from what is kept in results/reference, so that another machine finds those runs finished.
+"""Run logs from what is kept in results/reference, so that another machine finds those runs
+finished.
 
 Values of single layers are in single precision there, all others as they were logged.
 """
@@ -41,7 +42,8 @@ class Unpacked:
 
 
 def unpack_reference(results: Path, scale: str, config: Config) -> Unpacked:
-    """Write the logs of a kept scale's runs below the results folder; a log that is there is left alone.
+    """Write the logs of a kept scale's runs below the results folder; a log that is there is left
+    alone.
 
     Args:
         results: the results folder.

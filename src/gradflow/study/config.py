@@ -133,7 +133,9 @@ class Config(Strict):
 
 
 def settings_of(config: Config, variant: str, scale: str, study: str | None = None) -> Settings:
-    """The settings of a variant at a scale: those of `paper`, then what variant, scale and study change."""
+    """The settings of a variant at a scale: those of `paper`, then what variant, scale and study
+    change.
+    """
     raw = raw_settings(config, variant, config.scales[scale], study)
     return settings_from(raw, f"variants.{variant}")
 
@@ -152,7 +154,9 @@ def raw_settings(config: Config, variant: str, scale: Scale, study: str | None) 
 
 
 def max_width_of(config: Config, scale: Scale, dataset: str, settings: Settings) -> int:
-    """The maximum width of a variant's MLPs: its own, the data set's, or n + 4 for n inputs (appendix A.1)."""
+    """The maximum width of a variant's MLPs: its own, the data set's, or n + 4 for n inputs
+    (appendix A.1).
+    """
     if isinstance(settings.max_width, int):
         return settings.max_width
     named = scale.max_widths.get(dataset) or config.datasets[dataset].max_width

@@ -115,7 +115,10 @@ def _mistakes(config: Config, rules: Collection[str]) -> Iterable[str]:
 
 def _study_mistakes(config: Config, study: Study, place: str) -> Iterable[str]:
     if study.dataset not in config.datasets:
-        yield f"{place}.dataset: {study.dataset} is not in datasets{nearest(study.dataset, config.datasets)}"
+        yield (
+            f"{place}.dataset: {study.dataset} is not in "
+            f"datasets{nearest(study.dataset, config.datasets)}"
+        )
     yield from _variant_mistakes(config, study.variants, f"{place}.variants")
     yield from _block_mistakes(study, study.blocks, study.densities, place)
 
@@ -132,7 +135,10 @@ def _block_mistakes(
 ) -> Iterable[str]:
     wide = study.model == "wide_resnet"
     if wide and not densities:
-        yield f"{place}.densities: missing; a Wide ResNet needs its densities in percent, for example [10, 100]"
+        yield (
+            f"{place}.densities: missing; a Wide ResNet needs its densities in percent, for "
+            "example [10, 100]"
+        )
     if not wide and densities is not None:
         yield f"{place}.densities: an MLP has none; its dense widths are the percents at the top"
     yield from repeats(f"{place}.densities", densities or [])
@@ -159,7 +165,10 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
             yield f"{place}.image_sides.{dataset}: {mistake}"
     for stand_in in scale.stand_ins.values():
         if stand_in not in config.datasets:
-            yield f"{place}.stand_ins: {stand_in} is not in datasets{nearest(stand_in, config.datasets)}"
+            yield (
+                f"{place}.stand_ins: {stand_in} is not in "
+                f"datasets{nearest(stand_in, config.datasets)}"
+            )
     try:
         settings_from(scale.settings, f"{place}.settings")
     except ConfigError as error:
@@ -206,7 +215,9 @@ def _side_mistake(dataset: str, side: int) -> str | None:
 def _image_mistake(
     config: Config, scale: Scale, study: str, variant: str, dataset: str
 ) -> str | None:
-    """More or larger images than a data set has, too narrow a maximum width, or a last minibatch of one."""
+    """More or larger images than a data set has, too narrow a maximum width, or a last minibatch of
+    one.
+    """
     raw = raw_settings(config, variant, scale, study)
     try:
         settings = settings_from(raw, f"variants.{variant}")
@@ -240,12 +251,18 @@ def _artifact_mistakes(config: Config, artifact: ArtifactEntry, place: str) -> I
                 f"{study} is of {model}"
             )
     if artifact.variant not in config.variants:
-        yield f"{place}.variant: there is no variant {artifact.variant}{nearest(artifact.variant, config.variants)}"
+        yield (
+            f"{place}.variant: there is no variant "
+            f"{artifact.variant}{nearest(artifact.variant, config.variants)}"
+        )
     else:
         yield from _untrained_mistakes(config, artifact, place)
     others = set(artifact.architectures) - {"dense"}
     if kind.chooses_architectures and (len(others) != 1 or "dense" not in artifact.architectures):
-        yield f"{place}.architectures: {kind.name} draws two, for example [dense, sparse] or [dense, magnitude]"
+        yield (
+            f"{place}.architectures: {kind.name} draws two, for example [dense, sparse] or "
+            "[dense, magnitude]"
+        )
     yield from repeats(f"{place}.studies", artifact.studies)
     yield from repeats(f"{place}.measures", artifact.measures)
     yield from repeats(f"{place}.architectures", artifact.architectures)
@@ -260,7 +277,9 @@ def _artifact_mistakes(config: Config, artifact: ArtifactEntry, place: str) -> I
 
 
 def _untrained_mistakes(config: Config, artifact: ArtifactEntry, place: str) -> Iterable[str]:
-    """A variant that an artifact is drawn from, but that a study of it does not train at some scale."""
+    """A variant that an artifact is drawn from, but that a study of it does not train at some
+    scale.
+    """
     for name, scale in config.scales.items():
         here = [
             study
@@ -271,6 +290,7 @@ def _untrained_mistakes(config: Config, artifact: ArtifactEntry, place: str) -> 
             trained = scale.studies[study].variants or config.studies[study].variants
             if artifact.variant not in trained and set(trained) <= config.variants.keys():
                 yield (
-                    f"{place}.variant: at scale {name}, {study} does not train {artifact.variant}; add it to "
-                    f"studies.{study}.variants or take {', '.join(trained)}"
+                    f"{place}.variant: at scale {name}, {study} does not train "
+                    f"{artifact.variant}; add it to studies.{study}.variants or take "
+                    f"{', '.join(trained)}"
                 )

@@ -29,7 +29,10 @@ def sentence(detail: ErrorDetails | dict[str, Any], root: type[BaseModel]) -> st
             valid = re.findall(r"'([^']*)'", str(context.get("expected", "")))
             return f"{place}: {shown(value)} is not valid{nearest(str(value), valid)}"
         case "string_pattern_mismatch":
-            return f"{place}: a name has small letters, digits and underscores only, and starts with a letter"
+            return (
+                f"{place}: a name has small letters, digits and underscores only, and starts with "
+                "a letter"
+            )
         case "too_short":
             return f"{place}: empty; name at least one"
         case "float_type" | "int_type" | "int_from_float" if isinstance(value, str):
@@ -86,7 +89,9 @@ def _keys_beside(location: Sequence[int | str], root: type[BaseModel]) -> Iterab
 
 
 def _model_within(annotation: Any) -> Any:
-    """The model that a field's type holds: itself, or inside of dict, list, Annotated or a union."""
+    """The model that a field's type holds: itself, or inside of dict, list, Annotated or a
+    union.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in get_args(annotation):

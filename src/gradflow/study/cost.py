@@ -25,7 +25,9 @@ DRAW_SECONDS = 2e-7  # a weight: its initial value and its place in a mask are d
 def training_seconds(
     job: Job, device: DeviceType, pretraining: bool = False, cpu: CpuRates = ASSUMED
 ) -> float:
-    """What a job trains and measures, before any factor: by the compiled steps where it has them."""
+    """What a job trains and measures, before any factor: by the compiled steps where it has
+    them.
+    """
     if device == "cpu" and is_native(job):
         return native_seconds(job, pretraining, cpu)
     seconds = work_of(job, pretraining).seconds(device, job.settings.precision)
@@ -73,8 +75,8 @@ class CostModel:
                     float(record["seconds"]),
                 )
                 predicted = training_seconds(job, device, record["pretraining"])
-                # the speed of other steps, or of those before there were compiled ones, says nothing
-                # of today's
+                # the speed of other steps, or of those before there were compiled ones, says
+                # nothing of today's
                 same_steps = record.get("native", False) == (device == "cpu" and is_native(job))
                 measured = 0 < seconds < math.inf and 0 < predicted < math.inf and same_steps
             # of another engine version, whose speed says nothing of this one's, or damaged
@@ -106,7 +108,9 @@ class CostModel:
 
 
 def weighted_median(pairs: Iterable[tuple[float, float]]) -> float:
-    """Median of measured / predicted, weighted by measured seconds: many jobs of a second do not outvote an hour."""
+    """Median of measured / predicted, weighted by measured seconds: many jobs of a second do not
+    outvote an hour.
+    """
     ratios = sorted((measured / predicted, measured) for measured, predicted in pairs)
     half = sum(weight for _, weight in ratios) / 2
     below = 0.0

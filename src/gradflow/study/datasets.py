@@ -1,4 +1,6 @@
-"""What is known of each data set without opening it. Free of torch, because Snakemake imports it."""
+"""What is known of each data set without opening it. Free of torch, because Snakemake imports
+it.
+"""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ def record_job(
     """Note how long a job took: one line in a file a scale, so that thousands are read at once.
 
     Appending alone is not atomic between the machines of a shared file system, hence the lock. A
-    job of which only a part was trained anew is left out. `native` says that its steps were compiled
-    ones, all of them.
+    job of which only a part was trained anew is left out. `native` says that its steps were
+    compiled ones, all of them.
     """
     if set(runs) != set(job.runs) or seconds <= 0:
         return

@@ -22,7 +22,9 @@ OF_CAPTIONS = ("train_images", "initialisation", "precision")
 
 
 def _planned_runs(plans: Sequence[Plan], artifact: ArtifactEntry) -> dict[str, int]:
-    """How many runs an artifact shows when all have finished, by the data set that they are about."""
+    """How many runs an artifact shows when all have finished, by the data set that they are
+    about.
+    """
     found: dict[str, set[str]] = {plan.stands_for: set() for plan in plans}
     every_variant = KINDS[artifact.kind].runs == "every variant"
     for plan in plans:
@@ -51,7 +53,9 @@ def _image_sides(plans: Sequence[Plan]) -> dict[str, list[int]]:
 
 
 def _grid(plans: Sequence[Plan]) -> list[dict[str, object]]:
-    """Every configuration of some plans, with the data set that it is about, its dense widths and its seeds."""
+    """Every configuration of some plans, with the data set that it is about, its dense widths and
+    its seeds.
+    """
     return [
         {
             **dataclasses.asdict(configuration),
@@ -89,14 +93,15 @@ class Grid:
                     key = job.key
                     if found.setdefault(key, job) != job:
                         raise ValueError(
-                            f"scales.{scale}.studies.{study}: {key} is also in another study, with other epochs or "
-                            "settings; runs of one path must be the same"
+                            f"scales.{scale}.studies.{study}: {key} is also in another study, "
+                            "with other epochs or settings; runs of one path must be the same"
                         )
             self._jobs[scale] = found
         return self._jobs[scale]
 
     def artifact_json(self, scale: str, name: str) -> str:
-        """An artifact's definition at a scale, as canonical JSON: what the table and figure scripts are given.
+        """An artifact's definition at a scale, as canonical JSON: what the table and figure scripts
+        are given.
 
         Beside what config.yaml says it holds the planned seeds and percents, and in `where` the
         planned values of each column in their order there, so that a cell whose runs are missing
@@ -163,7 +168,9 @@ class Grid:
         return {name: "; ".join(words) for name, words in found.items()}
 
     def pretraining(self, scale: str, folder: str) -> Job | None:
-        """The dense job that the magnitude-pruned ones of a configuration and seed start from, if there are any."""
+        """The dense job that the magnitude-pruned ones of a configuration and seed start from, if
+        there are any.
+        """
         for key, job in self.jobs(scale).items():
             if key.startswith(f"{folder}/") and job.architectures == ("magnitude",):
                 return job.pretraining()

@@ -106,7 +106,8 @@ _KINDS = (
         (*_PUBLISHED, "paper/claims/claims.yaml"), model="any",
     ),
     Kind(
-        "operating_table", "paper.operating", "table", "comparison", (*_PUBLISHED, "paper/claims/claims.yaml"),
+        "operating_table", "paper.operating", "table", "comparison",
+        (*_PUBLISHED, "paper/claims/claims.yaml"),
         runs="none", model="any", takes_configurations=True,
     ),
     Kind(

@@ -1,4 +1,5 @@
-"""How names are written and ordered in tables and figures: the paper's words, and its order of rows.
+"""How names are written and ordered in tables and figures: the paper's words, and its order of
+rows.
 
 Nothing here changes what is trained or computed; an unknown name is shown as it is, after the known
 ones.
@@ -70,7 +71,9 @@ _ORDERS: dict[str, tuple[str, ...]] = {
 
 
 def in_order(column: str, names: Iterable[str]) -> list[str]:
-    """The distinct `names` of a run table's `column` in the paper's order, unknown ones last by alphabet."""
+    """The distinct `names` of a run table's `column` in the paper's order, unknown ones last by
+    alphabet.
+    """
     return sorted(set(names), key=lambda name: place(column, name))
 
 
@@ -81,7 +84,9 @@ def place(column: str, name: str) -> tuple[int, str]:
 
 
 def label(column: str, name: str) -> str:
-    """How `name`, a value of a run table's `column`, is written: `DA_BN` is `DA BN`, `momentum` is `Mom (0.9)`."""
+    """How `name`, a value of a run table's `column`, is written: `DA_BN` is `DA BN`, `momentum` is
+    `Mom (0.9)`.
+    """
     labels = {
         "optimizer": OPTIMIZER_LABELS,
         "activation": ACTIVATION_LABELS,
@@ -91,7 +96,12 @@ def label(column: str, name: str) -> str:
 
 
 _STUDY_WORDS = {
-    "wide resnet": "Wide ResNet", "low": "low learning rate", "high": "high learning rate", "bn": "BN", "adamw": "AdamW",
+    "wide "
+    "resnet":
+        "Wide "
+        "ResNet", "low":
+        "low "
+        "learning rate", "high": "high learning rate", "bn": "BN", "adamw": "AdamW",
 }  # fmt: skip
 
 
@@ -114,7 +124,9 @@ def measure_html(measure: str) -> str:
 
 
 def typeset(title: str) -> str:
-    """A title of config.yaml with the measures' names (`EGF_1`, `||g||_2`) as mathematical text of matplotlib."""
+    """A title of config.yaml with the measures' names (`EGF_1`, `||g||_2`) as mathematical text of
+    matplotlib.
+    """
     for plain, measure in _PLAIN_MEASURES.items():
         title = title.replace(plain, MEASURE_LABELS[measure])
     return title
@@ -129,7 +141,9 @@ def plain_measures(title: str) -> str:
 
 
 def abbreviations(regularizations: Iterable[str]) -> str:
-    """What the letters in the names of some regularizations mean, as a sentence; empty where there are none."""
+    """What the letters in the names of some regularizations mean, as a sentence; empty where there
+    are none.
+    """
     used = {part for name in regularizations for part in name.split("_")}
     meanings = [f"{short}: {long}" for short, long in ABBREVIATIONS.items() if short in used]
     return "; ".join(meanings) + "." if meanings else ""

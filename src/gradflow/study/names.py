@@ -28,7 +28,9 @@ def archive_target(scale: str) -> str:
 
 
 def artifact_groups(artifacts: Iterable[str]) -> dict[str, list[str]]:
-    """Parts of a table or figure, by the whole: figure2 is figure2a to figure2d, and a target too."""
+    """Parts of a table or figure, by the whole: figure2 is figure2a to figure2d, and a target
+    too.
+    """
     groups: dict[str, list[str]] = {}
     for name in artifacts:
         if part := re.fullmatch(r"((?:table|figure)\d+)[a-z]", name):
@@ -54,7 +56,10 @@ def name_mistakes(names: Mapping[str, Collection[str]], rules: Collection[str]) 
             elif section != "variants" and (name in rules or name in KINDS):
                 yield f"{section}.{name}: a rule of the workflow has this name; choose another"
             elif section in ("scales", "artifacts") and name in reports:
-                yield f"{section}.{name}: the report or archive of a scale has this name; choose another"
+                yield (
+                    f"{section}.{name}: the report or archive of a scale has this name; choose "
+                    "another"
+                )
             elif section in ("scales", "artifacts") and name in groups:
                 yield (
                     f"{section}.{name}: this stands for {' and '.join(groups[name])} together; "

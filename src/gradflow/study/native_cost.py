@@ -1,4 +1,5 @@
-"""CPU seconds of an MLP's job with compiled steps: products, passes over arrays, and calls. Free of torch.
+"""CPU seconds of an MLP's job with compiled steps: products, passes over arrays, and calls. Free of
+torch.
 
 The constants are fitted to jobs of ten networks on two processors (AVX2 and AVX-512), widths 40 to
 788; `cpu_speed` says how fast the core at hand is.
@@ -76,7 +77,9 @@ class _Work:
 
 
 def is_native(job: Job) -> bool:
-    """Whether a job on a CPU is expected to have compiled steps, as far as is known without torch."""
+    """Whether a job on a CPU is expected to have compiled steps, as far as is known without
+    torch.
+    """
     return (
         job.configuration.model == "mlp"
         and job.configuration.optimizer in UPDATE_PASSES

@@ -43,7 +43,9 @@ class Plan:
     data: str = ""  # of a user's own data set, as it was fetched; see `study.content`
 
     def jobs(self) -> Iterator[Job]:
-        """The training jobs: for an MLP one a configuration and seed, for a Wide ResNet one a density more."""
+        """The training jobs: for an MLP one a configuration and seed, for a Wide ResNet one a
+        density more.
+        """
         variants = zip(self.variants, self.max_widths, strict=True)
         for ((variant, settings), max_width), configuration, seed in itertools.product(
             variants, self.configurations, self.seeds
@@ -99,7 +101,9 @@ class Plan:
         return self.max_widths[0]
 
     def padding_of(self, settings: Settings) -> int:
-        """Pixels to pad by before a crop: in proportion where images are averaged down, at least one of some."""
+        """Pixels to pad by before a crop: in proportion where images are averaged down, at least
+        one of some.
+        """
         if isinstance(settings.image_side, str) or self.crop_padding == 0:
             return self.crop_padding
         side = SHAPES[self.dataset].height
@@ -112,7 +116,9 @@ class Plan:
                 yield job, run
 
     def to_json(self) -> str:
-        """Canonical JSON: the same plan, the same text; without `own` and `data` where there are none."""
+        """Canonical JSON: the same plan, the same text; without `own` and `data` where there are
+        none.
+        """
         plain = dataclasses.asdict(self)
         for name in ("own", "data"):
             if not plain[name]:
@@ -137,7 +143,9 @@ class Plan:
 
 
 def runs_digest(specs: Iterable[str]) -> str:
-    """A checksum of runs by their specifications, in the order of a plan: what a study table was made of."""
+    """A checksum of runs by their specifications, in the order of a plan: what a study table was
+    made of.
+    """
     return hashlib.sha256("\n".join(specs).encode()).hexdigest()
 
 
@@ -149,5 +157,7 @@ def _settings(plain: dict[str, object]) -> Settings:
 
 
 def architectures_at(density: int) -> tuple[Architecture, ...]:
-    """What a Wide ResNet is trained as at a density: with everything active it is dense, and nothing is to prune."""
+    """What a Wide ResNet is trained as at a density: with everything active it is dense, and
+    nothing is to prune.
+    """
     return ("dense",) if density == DENSE else ("sparse", "magnitude")

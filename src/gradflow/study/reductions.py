@@ -55,7 +55,9 @@ class Plan(Protocol):
 
 
 def in_words(plan: Plan, full: Plan) -> str:
-    """What a verdict of a plan has to say of its size: `6 of 500 epochs, 10,000 training images`."""
+    """What a verdict of a plan has to say of its size: `6 of 500 epochs, 10,000 training
+    images`.
+    """
     here, there = facts(plan), facts(full)
     parts = []
     for what, words in _WORDS.items():

@@ -31,8 +31,8 @@ def plan_study(config: Config, scale_name: str, study_name: str) -> Plan:
                 configurations.setdefault(configuration.name, configuration) != configuration
             ):  # blocks may overlap
                 raise ValueError(
-                    f"scales.{scale_name}.studies.{study_name}: two learning rates are both written as "
-                    f"{configuration.learning_rate:g} in paths; use at most six digits"
+                    f"scales.{scale_name}.studies.{study_name}: two learning rates are both "
+                    f"written as {configuration.learning_rate:g} in paths; use at most six digits"
                 )
     variants = tuple(
         (variant, settings_of(config, variant, scale_name, study_name))

@@ -11,7 +11,9 @@ from itertools import pairwise
 def mlp_layer_shapes(
     inputs: int, width: int, hidden_layers: int, classes: int
 ) -> list[tuple[int, int]]:
-    """Shapes [in, out] of the L = hidden_layers + 1 weight matrices of an MLP (Equations 10 to 12)."""
+    """Shapes [in, out] of the L = hidden_layers + 1 weight matrices of an MLP (Equations 10 to
+    12).
+    """
     return list(pairwise([inputs, *[width] * hidden_layers, classes]))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 
 def stream(*key: str | int) -> np.random.Generator:
-    """Return the generator of `key`, for example `stream("digits", seed, percent, "order", epoch)`."""
+    """Return the generator of `key`, for example `stream("digits", seed, percent, "order",
+    epoch)`.
+    """
     digest = hashlib.sha256("/".join(str(part) for part in key).encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))

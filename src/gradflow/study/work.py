@@ -124,7 +124,9 @@ class Work:
         return max(computing, submitting) if rates.overlaps else computing + submitting
 
     def computing(self, rates: Rates, precision: str) -> float:
-        """Seconds without submitting: products are bound by arithmetic or memory, the rest by memory."""
+        """Seconds without submitting: products are bound by arithmetic or memory, the rest by
+        memory.
+        """
         products = max(self.flops / rates.flops[precision], self.product_bytes / rates.bandwidth)
         return products + self.other_bytes / rates.bandwidth
 
@@ -218,7 +220,9 @@ def output_passes(job: Job) -> int:
 
 
 def probe_work(job: Job, stack: StackCost, images: int, steps: int) -> Work:
-    """One probe epoch's measurements: norms at each step, flow over the probe images, the test set."""
+    """One probe epoch's measurements: norms at each step, flow over the probe images, the test
+    set.
+    """
     shape, size = shape_of(job), float_size(job)
     probes = min(job.settings.probe_images, images)
     pieces = math.ceil(probes / job.settings.batch_size)

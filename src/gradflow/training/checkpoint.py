@@ -1,4 +1,5 @@
-"""Checkpoints of a cohort: tensors as safetensors beside a small JSON file that names them with their checksum.
+"""Checkpoints of a cohort: tensors as safetensors beside a small JSON file that names them with
+their checksum.
 
 The JSON file is the checkpoint: it is replaced last and whole, so a crash at any moment leaves the
 one before. It also tells a reader how far a job has come (`epoch` of `epochs`).

@@ -1,7 +1,8 @@
-"""What user code promises, checked where it runs: one sentence that names the file, before wrong numbers are logged.
+"""What user code promises, checked where it runs: one sentence that names the file, before wrong
+numbers are logged.
 
-An optimizer is tried on small tensors before training, a mask rule in a rehearsal; masks are checked
-at each update, and masked weights at each probe.
+An optimizer is tried on small tensors before training, a mask rule in a rehearsal; masks are
+checked at each update, and masked weights at each probe.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def check_optimizer(name: str, update: Callable[..., None], state: tuple[str, ..
     once, again = (_optimized(place, update, state, masks, None) for _ in range(2))
     if not all(torch.equal(a, b) for a, b in zip(once, again, strict=True)):
         raise ContractError(
-            f"{place}: update gives other bits when the same steps are repeated, as if it drew random "
-            "numbers or kept a state of its own; keep what it needs in STATE"
+            f"{place}: update gives other bits when the same steps are repeated, as if it drew "
+            "random numbers or kept a state of its own; keep what it needs in STATE"
         )
     for tensor, mask in zip(once, masks, strict=True):
         if torch.any(tensor[~mask] != 0):
@@ -58,8 +59,9 @@ def check_optimizer(name: str, update: Callable[..., None], state: tuple[str, ..
     for mine, theirs in zip(once, other, strict=True):
         if not (torch.equal(mine[0], theirs[0]) and torch.equal(mine[2], theirs[2])):
             raise ContractError(
-                f"{place}: update couples networks: another gradient of one changes the others; the "
-                "first axis of every tensor counts networks, so reduce over the other axes alone"
+                f"{place}: update couples networks: another gradient of one changes the others; "
+                "the first axis of every tensor counts networks, so reduce over the other axes "
+                "alone"
             )
 
 
@@ -122,16 +124,16 @@ def ruled_masks(
         # a weight that diverged equals nothing, itself included
         if not torch.all((old == new) | (old.isnan() & new.isnan())):
             raise ContractError(
-                f"{place}: {rule.__name__} changes the stack's masks or weights in place; return new "
-                "masks and leave the stack as it is"
+                f"{place}: {rule.__name__} changes the stack's masks or weights in place; return "
+                "new masks and leave the stack as it is"
             )
     for answer in answers:
         if answer is not None:
             _check_masks(place, rule.__name__, masks, answer)
     if twice and not _same(*answers):
         raise ContractError(
-            f"{place}: {rule.__name__} returns other masks when it is asked again; draw random numbers "
-            "from gradflow.study.streams.stream, so that a resumed job draws the same ones"
+            f"{place}: {rule.__name__} returns other masks when it is asked again; draw random "
+            "numbers from gradflow.study.streams.stream, so that a resumed job draws the same ones"
         )
     first: Sequence[Tensor] | None = answers[0]
     return first
@@ -148,8 +150,8 @@ def _check_masks(place: str, name: str, old: Sequence[Tensor], new: Any) -> None
         m.shape for m in old
     ]:
         raise ContractError(
-            f"{place}: {name} must return a mask [K, ...] for each of the {len(old)} layers, of the "
-            "shape that it has"
+            f"{place}: {name} must return a mask [K, ...] for each of the {len(old)} layers, of "
+            "the shape that it has"
         )
     for layer, (before, after) in enumerate(zip(old, new, strict=True)):
         if not ((after == 0) | (after == 1)).all():
@@ -160,13 +162,15 @@ def _check_masks(place: str, name: str, old: Sequence[Tensor], new: Any) -> None
         if counts[0] != counts[1]:
             raise ContractError(
                 f"{place}: {name} leaves {counts[1]} active weights in layer {layer} where the "
-                f"networks have {counts[0]}; a mask update must keep the number of active weights in "
-                "every layer"
+                f"networks have {counts[0]}; a mask update must keep the number of active weights "
+                "in every layer"
             )
 
 
 def check_masked_weights(stack: Masked, optimizer: str) -> None:
-    """Raise ContractError unless every masked weight is exactly zero, but for networks that diverged."""
+    """Raise ContractError unless every masked weight is exactly zero, but for networks that
+    diverged.
+    """
     for index, (layer, mask) in enumerate(zip(stack.layers, stack.masks or [], strict=False)):
         weight = layer.detach()
         moved = ((weight != 0) & (mask == 0)).flatten(1).any(1)

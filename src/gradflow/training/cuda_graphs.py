@@ -37,7 +37,9 @@ class Replayer:
     """Runs steps: from Python, or captured at their first use and replayed from then on."""
 
     def __init__(self, device: torch.device, state: Callable[[], Iterable[Tensor]]):
-        """Take the device, and how to list every tensor that a step changes: warming up must leave no trace."""
+        """Take the device, and how to list every tensor that a step changes: warming up must leave
+        no trace.
+        """
         self.device = device
         self.state = state
         self.capturing = graphs_wanted(device)
@@ -50,7 +52,9 @@ class Replayer:
         self._aside: torch.cuda.Stream | None = None
 
     def run(self, key: Hashable, step: Step) -> None:
-        """Do `step`; `key` tells apart the steps whose kernels differ, by shape or by a number that is built in."""
+        """Do `step`; `key` tells apart the steps whose kernels differ, by shape or by a number that
+        is built in.
+        """
         if self.capturing and key not in self.graphs:
             self._try_to_capture(key, step)
         if self.capturing:
@@ -72,8 +76,8 @@ class Replayer:
         except RuntimeError as error:  # out of memory is one
             reason = str(error).strip().split("\n")[0]
             print(
-                f"a step cannot be captured as a graph ({reason}); every step runs from Python now, "
-                f"which is slower; {SWITCH}=off leaves out the attempt",
+                f"a step cannot be captured as a graph ({reason}); every step runs from Python "
+                f"now, which is slower; {SWITCH}=off leaves out the attempt",
                 file=sys.stderr,
             )
             self.capturing = False

@@ -1,4 +1,6 @@
-"""What GRADFLOW_DEVICE says, checked for its form alone. Free of torch, because Snakemake imports it at every start."""
+"""What GRADFLOW_DEVICE says, checked for its form alone. Free of torch, because Snakemake imports
+it at every start.
+"""
 
 from __future__ import annotations
 
@@ -35,5 +37,6 @@ def check_device_here() -> None:
     kind, _ = device_name()
     if kind == "cuda" and not any(Path(driver).exists() for driver in DRIVERS):
         raise ValueError(
-            f"{DEVICE} is {os.environ[DEVICE]}, but this machine has no GPU with a driver; use auto or cpu"
+            f"{DEVICE} is {os.environ[DEVICE]}, but this machine has no GPU with a driver; use "
+            "auto or cpu"
         )

@@ -29,7 +29,8 @@ WAIT_SECONDS = 0.5  # between two looks for a free slot
 
 
 def choose_device() -> torch.device:
-    """The device named by the environment variable GRADFLOW_DEVICE: auto (the default), cpu, cuda or cuda:N.
+    """The device named by the environment variable GRADFLOW_DEVICE: auto (the default), cpu, cuda
+    or cuda:N.
 
     Returns:
         cpu; cuda, any of the GPUs that torch sees; or cuda:N, that one.
@@ -104,7 +105,9 @@ def training_device(megabytes: float) -> Iterator[torch.device]:
 
 
 def gpu_name(gpu: int) -> str:
-    """What tells a GPU from the machine's others: its index differs where CUDA_VISIBLE_DEVICES hides some."""
+    """What tells a GPU from the machine's others: its index differs where CUDA_VISIBLE_DEVICES
+    hides some.
+    """
     return str(torch.cuda.get_device_properties(gpu).uuid)
 
 
@@ -135,7 +138,9 @@ def slots_folder() -> Path:
 def _wait_for_slot(
     folder: Path, gpus: Sequence[Gpu], slots: int, megabytes: float, held: ExitStack
 ) -> int:
-    """Take a slot, waiting for one; `held` gives it back. Returns the position of its GPU in `gpus`."""
+    """Take a slot, waiting for one; `held` gives it back. Returns the position of its GPU in
+    `gpus`.
+    """
     folder.mkdir(mode=0o700, exist_ok=True)
     told = False
     with StopSignals() as stop:
@@ -154,8 +159,8 @@ def _wait_for_slot(
                 there = f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
                 taken = f"all {slots * len(gpus)} slots on {there} are taken"
                 full = (
-                    f"the {megabytes:,.0f} MB that the job is planned with do not fit beside the jobs on "
-                    f"{there}"
+                    f"the {megabytes:,.0f} MB that the job is planned with do not fit beside the "
+                    f"jobs on {there}"
                 )
                 print(f"{full if any_free else taken}; waiting", file=sys.stderr, flush=True)
                 told = True

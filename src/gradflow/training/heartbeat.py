@@ -1,4 +1,5 @@
-"""Where a running job stands, for whoever looks from outside: a small JSON file beside its checkpoint.
+"""Where a running job stands, for whoever looks from outside: a small JSON file beside its
+checkpoint.
 
 The checkpoint says the same, but may be five minutes old. The record is written at most every two
 seconds, costs no fsync, and nothing in training reads it: without it, or with a wrong one, a job
@@ -30,7 +31,8 @@ class Position:
 
 
 class ProgressRecord:
-    """The record of one attempt; it is removed when the attempt ends, and a killed one leaves it behind.
+    """The record of one attempt; it is removed when the attempt ends, and a killed one leaves it
+    behind.
 
     Args:
         state: the JSON file of the job's checkpoint.
@@ -53,7 +55,9 @@ class ProgressRecord:
         return time.monotonic() - self._written >= RECORD_SECONDS
 
     def write(self, epochs_done: float, seconds: float) -> None:
-        """Replace the file. A full disk is no reason to stop training: what cannot be written is not."""
+        """Replace the file. A full disk is no reason to stop training: what cannot be written is
+        not.
+        """
         self._written = time.monotonic()
         aside = self.path.with_name(f".{self.path.name}.{socket.gethostname()}.{os.getpid()}")
         with suppress(OSError):

@@ -1,4 +1,6 @@
-"""The rows of run logs: what identifies a run, and what was measured at the end of a probe epoch."""
+"""The rows of run logs: what identifies a run, and what was measured at the end of a probe
+epoch.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Probe:
 def probe_rows(
     job: Job, stack: Stack, probe: Probe, epoch: int, step: int, classes: int
 ) -> dict[Run, dict[str, Any]]:
-    """A row of the log of each run of the stack. A network that is no longer finite is marked as diverged for good."""
+    """A row of the log of each run of the stack. A network that is no longer finite is marked as
+    diverged for good.
+    """
     check_masked_weights(stack, job.configuration.optimizer)
     networks = len(stack.runs)
     finite = (
@@ -135,7 +139,8 @@ def divergence_causes(stack: Stack, probe: Probe, new: Tensor) -> dict[int, str]
 
 
 def log_notes(job: Job, run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What the metadata of a run's log say of it: how far the twins' capacities agree, and why it diverged.
+    """What the metadata of a run's log say of it: how far the twins' capacities agree, and why it
+    diverged.
 
     A network is looked at when it is probed, so that its divergence lies in one of the steps since
     the probe before, and is named by the first and the last of these.

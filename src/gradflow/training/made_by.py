@@ -39,7 +39,9 @@ def made_here(device: torch.device, step: str, kernels: dict[str, str]) -> MadeB
 
 
 def machine(device: torch.device) -> str:
-    """A device by its name; of a CPU with the instructions that torch computes by, on which the bits depend."""
+    """A device by its name; of a CPU with the instructions that torch computes by, on which the
+    bits depend.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{cpu_name()} ({torch.backends.cpu.get_cpu_capability()})"

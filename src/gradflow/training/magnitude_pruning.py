@@ -1,4 +1,6 @@
-"""Magnitude pruning (section 4.3): train dense for half of the epochs, prune once, fine-tune for the other half."""
+"""Magnitude pruning (section 4.3): train dense for half of the epochs, prune once, fine-tune for
+the other half.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ DENSE = Run("dense", 100)
 
 
 def pretrain(job: Job, results: Path, device: torch.device, _keep_weights: bool = False) -> None:
-    """Train the dense network of `job` for the first half of its epochs and keep its state for every density.
+    """Train the dense network of `job` for the first half of its epochs and keep its state for
+    every density.
 
     Args:
         job: a dense job; see `spec.Job.pretraining`.
@@ -85,7 +88,9 @@ def prune_and_finetune(
 
 
 def displace_pretrained(job: Job, results: Path) -> None:
-    """Make room for a pretrained network: move one of another specification aside, and a damaged one."""
+    """Make room for a pretrained network: move one of another specification aside, and a damaged
+    one.
+    """
     place = job.pretrained_path
     done = read_progress(results / place)
     if done is None:
@@ -117,7 +122,9 @@ def pretraining_epochs(job: Job) -> int:
 
 
 def start_from_pretrained(cohort: Cohort, results: Path) -> None:
-    """Bring a magnitude job's new cohort to where fine-tuning starts: the dense network's state, pruned."""
+    """Bring a magnitude job's new cohort to where fine-tuning starts: the dense network's state,
+    pruned.
+    """
     job, run = cohort.job, cohort.job.runs[0]
     path = results / job.pretrained_path
     cohort.stacks[0].masks = None  # as in the dense network's state
@@ -145,7 +152,8 @@ def start_from_pretrained(cohort: Cohort, results: Path) -> None:
 
 @torch.no_grad()
 def prune(cohort: Cohort) -> None:
-    """Mask each layer of a Wide ResNet to its largest weights, as many as a random mask of that density has.
+    """Mask each layer of a Wide ResNet to its largest weights, as many as a random mask of that
+    density has.
 
     The optimizer's state goes on for the weights that stay, or starts afresh (setting
     `finetune_optimizer`).

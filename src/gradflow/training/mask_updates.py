@@ -24,7 +24,8 @@ from gradflow.training.stack import MaskUpdate, Stack, forget_gradients, gradien
 
 
 def sparse_evolutionary_training(stack: Stack, steps: int, job: Job) -> list[Tensor]:
-    """SET (Mocanu et al., 2018): drop the active weights of smallest magnitude, activate as many at random.
+    """SET (Mocanu et al., 2018): drop the active weights of smallest magnitude, activate as many at
+    random.
 
     The setting `mask_update_fraction` is the share of a layer's active weights that is dropped.
     Places are drawn from all that are free then, those just dropped included; one that is drawn
@@ -66,7 +67,8 @@ def _evolve(
 
 
 def rigl(stack: Stack, steps: int, job: Job, steps_per_epoch: int) -> list[Tensor]:
-    """RigL (Evci et al., 2020): drop the active weights of smallest magnitude, activate where the gradient is largest.
+    """RigL (Evci et al., 2020): drop the active weights of smallest magnitude, activate where the
+    gradient is largest.
 
     The share of a layer's active weights that is dropped falls from `mask_update_fraction` to zero
     along half a cosine, over the first three quarters of the training. A place that was just
@@ -125,7 +127,8 @@ def mask_update_of(job: Job, steps_per_epoch: int) -> MaskUpdate | None:
 
 
 def rehearse(job: Job, stacks: Sequence[Stack]) -> None:
-    """Call a rule of one's own before training, on gradients that are noise, and leave the stacks as they were.
+    """Call a rule of one's own before training, on gradients that are noise, and leave the stacks
+    as they were.
 
     Raises:
         contracts.ContractError: the rule does not do what it promises.

@@ -60,7 +60,9 @@ class StackedOptimizer:
     def __init__(
         self, name: Optimizer, groups: Sequence[tuple[Sequence[Tensor], float]], settings: Settings
     ):
-        """Take groups of (parameters, weight decay): L2 added to the gradient, or for adamw decoupled."""
+        """Take groups of (parameters, weight decay): L2 added to the gradient, or for adamw
+        decoupled.
+        """
         self.name = name
         self.settings = settings
         self.own: Any = None if name in STATE else own.load("optimizers", name, "STATE", "update")

@@ -1,4 +1,6 @@
-"""The log of one run: a Parquet file with one row per probe epoch, and the run's identity in its metadata."""
+"""The log of one run: a Parquet file with one row per probe epoch, and the run's identity in its
+metadata.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ STUDY_SCHEMA = pa.schema([("study", _text), ("stands_for", _text), *SCHEMA])
 # no part of the study table, which stays the same whenever and wherever its runs are made again.
 LIBRARIES = ("torch", "numpy", "numba", "pyarrow", "safetensors")
 RUN_COLUMNS = (
-    "scale", "variant", "dataset", "configuration", "architecture", "width_percent", "density_percent", "seed",
+    "scale", "variant", "dataset", "configuration", "architecture", "width_percent",
+    "density_percent", "seed",
 )  # fmt: skip
 PROVENANCE_SCHEMA = pa.schema(
     [
@@ -107,7 +110,9 @@ class RunLogError(Exception):
 
 
 class WrongLogError(RunLogError):
-    """The log is there and of no use: damaged, of another version or of another run. It may be made anew."""
+    """The log is there and of no use: damaged, of another version or of another run. It may be made
+    anew.
+    """
 
 
 def write_log(path: Path, rows: list[dict[str, Any]], metadata: dict[str, str]) -> None:

@@ -1,4 +1,6 @@
-"""Networks of one shape that train as one: weights [K, ...], masks, optimizer state, and what an epoch adds up."""
+"""Networks of one shape that train as one: weights [K, ...], masks, optimizer state, and what an
+epoch adds up.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,8 @@ class Stack:
         return [mask.bool().flatten(1).sum(1) for mask in masks]
 
     def replace_masks(self, masks: Sequence[Tensor]) -> None:
-        """Put other masks in the place of the present ones; weights and optimizer state outside them become zero.
+        """Put other masks in the place of the present ones; weights and optimizer state outside
+        them become zero.
 
         Raises:
             ValueError: a count of active weights would change, a mask holds other values than 0 and
@@ -107,7 +110,8 @@ class Stack:
     def count_live(self) -> None:
         """Count the weights on some path from an input to an output, once for every set of masks.
 
-        Whoever changes masks in place calls it; steps that are bound to them look at `mask_version`.
+        Whoever changes masks in place calls it; steps that are bound to them look at
+        `mask_version`.
         """
         self.mask_version += 1
         check_masked_weights(self, self.optimizer.name)
@@ -163,7 +167,8 @@ def make_stack(job: Job, group: Group, device: torch.device, dtype: torch.dtype)
 
 
 def lie_as_gpus_like(network: Network, precision: str) -> None:
-    """Choose how activations and weights lie in memory, so that no operation of a GPU copies them first.
+    """Choose how activations and weights lie in memory, so that no operation of a GPU copies them
+    first.
 
     An MLP's activations lie as [K, features, B]. A Wide ResNet's images and weights lie channels
     last where tensor cores multiply, and as they come in IEEE float32, whose convolutions would
@@ -177,7 +182,8 @@ def lie_as_gpus_like(network: Network, precision: str) -> None:
 
 
 def place_mask(mask: Tensor, layer: Tensor) -> Tensor:
-    """Ones and zeros on a layer's device, in memory like its weights: bytes on a GPU, where memory sets the pace.
+    """Ones and zeros on a layer's device, in memory like its weights: bytes on a GPU, where memory
+    sets the pace.
 
     A CPU, which converts slowly, has them in the weights' type.
     """

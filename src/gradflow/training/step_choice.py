@@ -1,4 +1,6 @@
-"""Which step a cohort takes: the compiled one on a CPU, where it covers the job, else that by autograd."""
+"""Which step a cohort takes: the compiled one on a CPU, where it covers the job, else that by
+autograd.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def native_steps(
 
 @contextmanager
 def kept_choice(path: Path) -> Iterator[Choice | None]:
-    """The kernels chosen by earlier jobs, kept in a file with what the block adds; None without a compiler."""
+    """The kernels chosen by earlier jobs, kept in a file with what the block adds; None without a
+    compiler.
+    """
     if not compiler_works():
         yield None
         return

@@ -63,7 +63,8 @@ class _Recorder(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in ON_THE_HOST or (name in INDEXED_BY and _by_truth(args)):
             raise HostReadError(
-                f"the operation {name} hands a number from the device to Python, which a CUDA graph cannot hold"
+                f"the operation {name} hands a number from the device to Python, which a CUDA "
+                "graph cannot hold"
             )
         out = func(*args, **(kwargs or {}))
         self._add((func, args, kwargs or {}, _tensors(out)))

@@ -1,4 +1,5 @@
-"""The life of a training job: wait for the cohort's lock, keep what is done, resume, train, publish the logs.
+"""The life of a training job: wait for the cohort's lock, keep what is done, resume, train, publish
+the logs.
 
 Everything in between lives in the state folder, keyed by what is trained: a killed job goes on from
 its checkpoint, and a finished one whose logs were not all published publishes the rest.
@@ -107,21 +108,25 @@ def train_job(
 
 
 def resumable(missing: Sequence[Run], progress: Progress, device: torch.device) -> bool:
-    """Whether a checkpoint has the missing runs: all, or on a GPU, which may train them in parts, some."""
+    """Whether a checkpoint has the missing runs: all, or on a GPU, which may train them in parts,
+    some.
+    """
     found = set(missing) & progress.rows.keys()
     return bool(found) and (device.type == "cuda" or len(found) == len(missing))
 
 
 def at_once(job: Job, runs: Sequence[Run], device: torch.device) -> tuple[Run, ...]:
-    """The runs that train together: on a GPU those for which its free memory is planned to suffice."""
+    """The runs that train together: on a GPU those for which its free memory is planned to
+    suffice.
+    """
     if device.type != "cuda":
         return tuple(runs)
     free = torch.cuda.mem_get_info(device)[0] / 1e6 + GPU_CONTEXT_MB  # which is taken by now
     chosen = runs_that_fit(job, runs, free)
     if len(chosen) < len(runs):
         print(
-            f"{len(runs)} networks are planned with {gpu_memory_mb(job, runs):,} MB on the GPU and {free:,.0f} MB are "
-            f"free: {len(chosen)} train at once, the others after them",
+            f"{len(runs)} networks are planned with {gpu_memory_mb(job, runs):,} MB on the GPU "
+            f"and {free:,.0f} MB are free: {len(chosen)} train at once, the others after them",
             file=sys.stderr,
         )
     return chosen
@@ -196,8 +201,8 @@ def load_job_data(job: Job, results: Path) -> ImageData:
         data = load_dataset(path)
         if job.data and data.sha256 != job.data:
             raise DamagedDataError(
-                f"{path} holds arrays of sha256 {data.sha256} where {job.data} is to be trained on; run the same command "
-                "again, which fetches the data set anew"
+                f"{path} holds arrays of sha256 {data.sha256} where {job.data} is to be trained "
+                "on; run the same command again, which fetches the data set anew"
             )
     except DamagedDataError as error:
         for file in (path, path.with_suffix(".json")):
@@ -213,7 +218,8 @@ def advance(
     progress: Progress | None,
     start: Callable[[Cohort], None] | None = None,
 ) -> float:
-    """Train a new cohort to the end of epoch `until` - 1, from its checkpoint if it has one, and keep checkpoints.
+    """Train a new cohort to the end of epoch `until` - 1, from its checkpoint if it has one, and
+    keep checkpoints.
 
     Returns:
         Seconds spent, earlier attempts included.
@@ -298,7 +304,9 @@ def prepare(device: torch.device, job: Job, threads: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Ask the C library not to hand freed memory back: each step would fault in its gradients' pages anew."""
+    """Ask the C library not to hand freed memory back: each step would fault in its gradients'
+    pages anew.
+    """
     with suppress(AttributeError, OSError):  # not glibc
         allocator = ctypes.CDLL(None)
         allocator.mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
@@ -306,7 +314,9 @@ def keep_freed_memory() -> None:
 
 
 def is_of_gpu(error: RuntimeError) -> bool:
-    """Whether a GPU or a library of its failed; those of cuBLAS and cuDNN have no class of their own."""
+    """Whether a GPU or a library of its failed; those of cuBLAS and cuDNN have no class of their
+    own.
+    """
     classes = (torch.OutOfMemoryError, torch.AcceleratorError)
     return isinstance(error, classes) or str(error).startswith(("CUDA ", "cuDNN "))
 
@@ -316,17 +326,20 @@ def gpu_error(error: RuntimeError, job: Job) -> str:
     reason = str(error).strip().split("\n")[0].rstrip(".")
     if isinstance(error, torch.OutOfMemoryError):
         return (
-            f"the GPU's memory does not suffice ({reason}); the job is planned with {gpu_memory_mb(job):,} MB: let fewer "
-            "jobs share the GPU (GRADFLOW_GPU_SLOTS), or take one with more memory"
+            f"the GPU's memory does not suffice ({reason}); the job is planned with "
+            f"{gpu_memory_mb(job):,} MB: let fewer jobs share the GPU (GRADFLOW_GPU_SLOTS), or "
+            "take one with more memory"
         )
     return (
-        f"the GPU failed ({reason}); run the same command again, with GRADFLOW_GRAPHS=off and GRADFLOW_FUSED=off if it "
-        "fails again"
+        f"the GPU failed ({reason}); run the same command again, with GRADFLOW_GRAPHS=off and "
+        "GRADFLOW_FUSED=off if it fails again"
     )
 
 
 class StopSignals:
-    """Turns SIGTERM, SIGINT and SIGHUP (a closed terminal) into a request which training sees at its next step."""
+    """Turns SIGTERM, SIGINT and SIGHUP (a closed terminal) into a request which training sees at
+    its next step.
+    """
 
     def __init__(self) -> None:
         self.requested = False

@@ -1,4 +1,5 @@
-"""Final weights and masks of a run, as safetensors beside its log: where the setting `keep_weights` of a scale asks.
+"""Final weights and masks of a run, as safetensors beside its log: where the setting `keep_weights`
+of a scale asks.
 
 Keeping them is no part of a run's identity. A run that is finished is not trained again for its
 weights, so only the runs trained since the setting is on have them.
@@ -53,7 +54,9 @@ def run_tensors(cohort: Cohort, run: Run) -> dict[str, Tensor]:
 
 
 def write_weights(path: Path, cohort: Cohort, run: Run) -> None:
-    """Write a run's tensors whole or not at all, with its specification as metadata; the caller has the job's lock."""
+    """Write a run's tensors whole or not at all, with its specification as metadata; the caller has
+    the job's lock.
+    """
     remove_asides(path.parent, path.name)
     metadata = {"spec": cohort.job.only(run).to_json(), "engine_version": str(ENGINE_VERSION)}
     with replacing(path) as aside:

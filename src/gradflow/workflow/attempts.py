@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-# environment variable: the rule and the log of a job, with a colon between; without a rule it is the
-# first part of the log's path in its folder of logs
+# environment variable: the rule and the log of a job, with a colon between; without a rule it is
+# the first part of the log's path in its folder of logs
 JOB = "GRADFLOW_JOB"
 STOPPED = 143  # exit code of a job that was asked to stop, as a shell reports SIGTERM
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -49,7 +49,9 @@ class Failure:
 
 
 def last_lines_of(log: str, number: int) -> list[str]:
-    """The last lines of a log that say something, the last one last; none where it cannot be read."""
+    """The last lines of a log that say something, the last one last; none where it cannot be
+    read.
+    """
     try:
         lines = Path(log).read_text(errors="replace").split("\n")
     except OSError:
@@ -106,7 +108,9 @@ def recorded(work: Callable[[], int]) -> int:
 
 
 def read_failure(log: Path) -> Failure | None:
-    """The failure of a job's last attempt; None when it did not fail, still runs, or died with its snakemake."""
+    """The failure of a job's last attempt; None when it did not fail, still runs, or died with its
+    snakemake.
+    """
     try:
         plain = json.loads(record_path(log).read_text())
         rule, code = str(plain["rule"]), plain.get("code")

@@ -1,4 +1,6 @@
-"""The training scripts: parse a job, choose a device, train, and end with a sentence and an exit code."""
+"""The training scripts: parse a job, choose a device, train, and end with a sentence and an exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 
 class WithoutPandas:
-    """Keeps pandas out of a trainer: pyarrow imports it, a second a job, to ask whether a list is a Series."""
+    """Keeps pandas out of a trainer: pyarrow imports it, a second a job, to ask whether a list is a
+    Series.
+    """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Refuse pandas; leave everything else to the other finders."""
@@ -87,7 +91,8 @@ def parse(description: str | None, arguments: list[str]) -> Arguments:
         metavar="SCALE",
         action="append",
         default=[],
-        help="a scale whose runs keep their final weights and masks beside their logs; may be given several times",
+        help="a scale whose runs keep their final weights and masks beside their logs; may be "
+        "given several times",
     )
     parsed = parser.parse_args(arguments)
     job = as_fetched(Job.from_json(parsed.job), parsed.results)
@@ -112,7 +117,9 @@ def load_scripts() -> Run:
 
 
 def load_scripts_and_kernels() -> Run:
-    """The same for a process that forks for each script: with the CPU step's machine code at hand."""
+    """The same for a process that forks for each script: with the CPU step's machine code at
+    hand.
+    """
     run_script = load_scripts()
 
     import torch

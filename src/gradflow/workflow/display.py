@@ -1,8 +1,8 @@
 """What a run shows: few lines of its own, a bar on a terminal, and its end.
 
-It gets Snakemake's log events from the logger plugin (`snakemake_logger_plugin_gradflow`), and obeys
-Snakemake's own options. With `--quiet rules`, as profiles/default has it, jobs that begin and end
-are a bar on a terminal and a line each in a log; without it Snakemake's blocks stand for them.
+It gets Snakemake's log events from the logger plugin (`snakemake_logger_plugin_gradflow`), and
+obeys Snakemake's own options. With `--quiet rules`, as profiles/default has it, jobs that begin and
+end are a bar on a terminal and a line each in a log; without it Snakemake's blocks stand for them.
 `--quiet progress` leaves out the bar, `--quiet all` everything but failures.
 """
 
@@ -115,7 +115,9 @@ class Display:
                 self.say(f"      {line}")
 
     def _tell_job(self, number: int) -> None:
-        """A line in a log, with the number of jobs that are finished; of many jobs of some alone."""
+        """A line in a log, with the number of jobs that are finished; of many jobs of some
+        alone.
+        """
         progress = self._progress
         if progress is None or self.on_terminal:
             return
@@ -150,7 +152,9 @@ class Display:
             self._thread.join()
 
     def end_here(self) -> None:
-        """The last job has ended: show the end, unless the plugin is to do that after Snakemake's own last words."""
+        """The last job has ended: show the end, unless the plugin is to do that after Snakemake's
+        own last words.
+        """
         self.stop()
         if self._plain is None:
             self.close()

@@ -1,4 +1,5 @@
-"""Runs a script of a table, figure or page in a fork of the warm drawing server, or here where there is none.
+"""Runs a script of a table, figure or page in a fork of the warm drawing server, or here where
+there is none.
 
     python -m gradflow.workflow.draw SCRIPT [ARGUMENT ...]
 
@@ -27,7 +28,9 @@ LIBRARIES = (
 
 
 def load_libraries() -> Run:
-    """Import what most scripts need; the project's own modules are imported by each fork, as they are then."""
+    """Import what most scripts need; the project's own modules are imported by each fork, as they
+    are then.
+    """
     for library in LIBRARIES:
         import_module(library)
     return run

@@ -1,4 +1,5 @@
-"""Which of the project's files a program runs: itself and all that it imports, over however many steps.
+"""Which of the project's files a program runs: itself and all that it imports, over however many
+steps.
 
 They are the rerun inputs of the rule that runs it: an edit of one makes its files again. Imports
 for the sake of types alone are left out. So are the `__init__.py` of packages, which hold a

@@ -57,7 +57,9 @@ class Snakemake:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that a person started: not that of a job, of a cluster too."""
+        """Whether this is the process that a person started: not that of a job, of a cluster
+        too.
+        """
         return bool(self._workflow.is_main_process)
 
     @property
@@ -109,7 +111,9 @@ class Snakemake:
         return resources[name].value if name in resources else None
 
     def force(self, files: Iterable[str]) -> None:
-        """Make files anew if they are planned at all; nothing is touched, so that `-n` tells the same."""
+        """Make files anew if they are planned at all; nothing is touched, so that `-n` tells the
+        same.
+        """
         self._workflow.dag.forcefiles.update(files)
 
     def forces(self, rules: Collection[str]) -> bool:
@@ -137,7 +141,9 @@ class Snakemake:
             )
 
     def needs(self) -> dict[int, set[int]]:
-        """The numbers of the jobs that each job to run waits for, in an order in which they can run."""
+        """The numbers of the jobs that each job to run waits for, in an order in which they can
+        run.
+        """
         dag = self._workflow.dag
         return {
             dag.jobid(job): {dag.jobid(other) for other in dag.dependencies[job]}
@@ -167,7 +173,9 @@ class Snakemake:
         )
 
     def slurm(self) -> tuple[str | None, float] | None:
-        """The status command and seconds between two queries; None for another executor than SLURM."""
+        """The status command and seconds between two queries; None for another executor than
+        SLURM.
+        """
         plugin = getattr(self._workflow, "_executor_plugin", None)
         if getattr(plugin, "name", "") != "slurm":
             return None

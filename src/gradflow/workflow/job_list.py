@@ -65,7 +65,9 @@ def read_job_list(path: Path) -> list[Job]:
 
 
 def commands_of(job: Job, results: Path) -> Iterator[tuple[str, list[str]]]:
-    """The training scripts that make a job, with their arguments: those of the rules in rules/train.smk."""
+    """The training scripts that make a job, with their arguments: those of the rules in
+    rules/train.smk.
+    """
 
     def command(script: str, what: Job) -> tuple[str, list[str]]:
         return script, ["--job", what.to_json(), "--results", str(results)]
@@ -94,7 +96,8 @@ def log_of(job: Job, results: Path) -> Path:
 
 
 class JobRunner:
-    """Runs jobs side by side until all are done, the time is over or a signal arrives, and tells what happens.
+    """Runs jobs side by side until all are done, the time is over or a signal arrives, and tells
+    what happens.
 
     Args:
         jobs: in the order in which they are started.
@@ -139,15 +142,17 @@ class JobRunner:
             file = self.results / "data" / f"{dataset}.safetensors"
             if not (file.exists() and file.with_suffix(".json").exists()):
                 say(
-                    f"{file} and {dataset}.json beside it are missing; make them where the workflow is set up, with "
-                    f"`snakemake results/data/{dataset}.safetensors`, and copy both"
+                    f"{file} and {dataset}.json beside it are missing; make them where the "
+                    f"workflow is set up, with `snakemake results/data/{dataset}.safetensors`, "
+                    "and copy both"
                 )
                 return FAILED
         run_script = load_scripts_and_kernels()
         self.waiting = self._unfinished()
         self.finished = len(self.jobs) - len(self.waiting)
         say(
-            f"{len(self.jobs)} jobs, {self.finished} of them finished before; {self.processes} at a time"
+            f"{len(self.jobs)} jobs, {self.finished} of them finished before; {self.processes} at "
+            "a time"
         )
         # the reading end tells a fork that this process is gone, however it went: the fork then
         # saves a checkpoint
@@ -175,7 +180,9 @@ class JobRunner:
         return self._conclude()
 
     def _unfinished(self) -> list[Job]:
-        """The jobs of which a log is missing; looked up in forks, since reading Parquet starts threads."""
+        """The jobs of which a log is missing; looked up in forks, since reading Parquet starts
+        threads.
+        """
         with ProcessPoolExecutor(self.processes, mp_context=_FORK) as pool:
             finished = list(
                 pool.map(partial(_is_finished, results=self.results), self.jobs, chunksize=16)
@@ -187,7 +194,9 @@ class JobRunner:
 
     @contextmanager
     def _signals(self) -> Iterator[int]:
-        """Note the signals that ask to stop; the file descriptor that it yields is readable after one."""
+        """Note the signals that ask to stop; the file descriptor that it yields is readable after
+        one.
+        """
         woken, wake = os.pipe()
 
         def note(_number: int, _frame: FrameType | None) -> None:
@@ -231,7 +240,8 @@ class JobRunner:
                 if line.strip()
             ]
             say(
-                f"FAILED  {job.key}: {lines[-1] if lines else f'exit code {process.exitcode}'}\n    log: {log}"
+                f"FAILED  {job.key}: {lines[-1] if lines else f'exit code {process.exitcode}'}\n  "
+                f"  log: {log}"
             )
 
     def _left(self) -> str:
@@ -255,7 +265,8 @@ class JobRunner:
             parts.append(f"{self.failed} failed")
         if left:
             parts.append(
-                f"{left} left, of these {self.interrupted} stopped in training; the same command goes on"
+                f"{left} left, of these {self.interrupted} stopped in training; the same command "
+                "goes on"
             )
         say("; ".join(parts))
         if self.failed:
@@ -283,7 +294,9 @@ def _is_finished(job: Job, results: Path) -> bool:
 
 
 def _train(job: Job, results: Path, run_script: Run, life: tuple[int, int]) -> None:
-    """In the fork: run the job's scripts, their messages in its log file; exits with the first code that is not 0."""
+    """In the fork: run the job's scripts, their messages in its log file; exits with the first code
+    that is not 0.
+    """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

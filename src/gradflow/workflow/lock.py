@@ -30,7 +30,8 @@ AFTER_ALL = "--report-after-run"  # and this one makes `--report` run jobs
 
 
 def take_results_lock(main_process: bool, results: Path) -> IO[str] | None:
-    """Take the lock when this snakemake is about to run jobs; exit with a line when another one does.
+    """Take the lock when this snakemake is about to run jobs; exit with a line when another one
+    does.
 
     Args:
         main_process: not a job's process on a cluster node.
@@ -46,22 +47,23 @@ def take_results_lock(main_process: bool, results: Path) -> IO[str] | None:
         lock = try_lock(results / ".lock")
     except OSError as error:
         sys.exit(
-            f"{results}/ cannot be written ({error.strerror}); make it writable, or run in another folder"
+            f"{results}/ cannot be written ({error.strerror}); make it writable, or run in "
+            "another folder"
         )
     if lock is None:
         process, _, host = (results / ".lock").read_text(errors="replace").strip().partition(" ")
         where = "" if host in ("", socket.gethostname()) else f" on {host}"
         sys.exit(
-            f"Another snakemake (process {process or 'unknown'}{where}) is running on {results}/; wait for it or stop "
-            f"it{where} with: kill {process or 'PID'}. The lock ends with it"
+            f"Another snakemake (process {process or 'unknown'}{where}) is running on {results}/; "
+            f"wait for it or stop it{where} with: kill {process or 'PID'}. The lock ends with it"
         )
     lock.truncate(0)
     lock.write(f"{os.getpid()} {socket.gethostname()}\n")
     lock.flush()
     # nobody else is alive, so a lock of Snakemake's own is a dead one's
     remove_locks()
-    # Data files are whole once they are there. A marked one would be fetched again, and nothing else
-    # done: Snakemake does not look at the jobs behind one that it forces, and training, whose data
-    # are `ancient` inputs, is not drawn along either.
+    # Data files are whole once they are there. A marked one would be fetched again, and nothing
+    # else done: Snakemake does not look at the jobs behind one that it forces, and training, whose
+    # data are `ancient` inputs, is not drawn along either.
     trust_files(f"{results}/data")
     return lock

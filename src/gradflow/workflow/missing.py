@@ -29,7 +29,9 @@ class State(StrEnum):
 
 
 def run_states(job: Job, results: Path) -> dict[str, State]:
-    """Done, stale or missing: each run of a job, by the path of its log below the results folder."""
+    """Done, stale or missing: each run of a job, by the path of its log below the results
+    folder.
+    """
     return {job.log_path(run): _run_state(job, run, results) for run in job.runs}
 
 
@@ -55,7 +57,9 @@ def unfinished_runs(job: Job, results: Path) -> list[Run]:
 
 
 def comes_back(job: Job, unfinished: list[Run], results: Path) -> bool:
-    """Whether all these runs of a job were moved aside when finished: they will be taken back, not trained."""
+    """Whether all these runs of a job were moved aside when finished: they will be taken back, not
+    trained.
+    """
     return (results / job.scale / SUPERSEDED).exists() and all(
         (results / superseded_path(job.log_path(run), job.only(run).to_json())).exists()
         for run in unfinished
@@ -114,14 +118,19 @@ def _stale(table: Path, plan: Plan, wanted: list[str], lacking: int, planned: in
     if plan.to_json().encode() not in content:
         return f"was made before {plan.study} was changed in config.yaml"
     if lacking:
-        return f"is of {planned} runs, {lacking:,} of which are not there or not as config.yaml has them"
+        return (
+            f"is of {planned} runs, {lacking:,} of which are not there or not as config.yaml has "
+            "them"
+        )
     if runs_digest(wanted).encode() not in content:
         return "is of other runs, or of another version of the engine"
     return ""
 
 
 def is_whole(table: Path, content: bytes) -> bool:
-    """Whether a study table has the checksum that was written beside it; true where there is none."""
+    """Whether a study table has the checksum that was written beside it; true where there is
+    none.
+    """
     return read_checksum(table) in (None, hashlib.sha256(content).hexdigest())
 
 

@@ -1,9 +1,10 @@
-"""A person's mistakes that Snakemake finds itself, answered in a sentence in place of its own words.
+"""A person's mistakes that Snakemake finds itself, answered in a sentence in place of its own
+words.
 
 Snakemake reports them through its log, so `display`, which shows it, sees them all, and a start
-without a mistake costs nothing. `target_names` knows the targets, `config_sentences` the configuration,
-`device_name` the device; what is wrong before Snakemake reads any file of ours, bootstrap.py
-answers.
+without a mistake costs nothing. `target_names` knows the targets, `config_sentences` the
+configuration, `device_name` the device; what is wrong before Snakemake reads any file of ours,
+bootstrap.py answers.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ FILE_ERROR = re.compile(r"^(?:PermissionError|OSError): \[Errno \d+\] (.+): '(.+
 
 # to --forceall, and to --forcerun of a training rule
 FORCED_TRAINING = (
-    "Finished runs are kept whatever is forced: a training job trains only what has no log of today's specification. "
-    "To train runs anew, move their logs out of results/SCALE/runs."
+    "Finished runs are kept whatever is forced: a training job trains only what has no log of "
+    "today's specification. To train runs anew, move their logs out of results/SCALE/runs."
 )
 
 
@@ -67,7 +68,9 @@ def check_settings(cores: int | None, jobs: int | None, runs_here: bool) -> None
 
 
 class Answers:
-    """Replaces Snakemake's words on a mistake, and leaves out its idle lines, which its log file has."""
+    """Replaces Snakemake's words on a mistake, and leaves out its idle lines, which its log file
+    has.
+    """
 
     def __init__(self, grid: Grid):
         self._answers: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
@@ -76,7 +79,8 @@ class Answers:
             (
                 FILE_ERROR,
                 lambda found: (
-                    f"{found[2]} cannot be written ({found[1]}); mend that, or run in another folder"
+                    f"{found[2]} cannot be written ({found[1]}); mend that, or run in another "
+                    "folder"
                 ),
             ),
         )
@@ -96,4 +100,7 @@ class Answers:
 
 def _not_made(found: re.Match[str]) -> str:
     archive = archive_target(found[2])
-    return f"{found[1]} is not made yet; snakemake {archive} makes what is missing and then that report"
+    return (
+        f"{found[1]} is not made yet; snakemake {archive} makes what is missing and then that "
+        "report"
+    )

@@ -1,4 +1,5 @@
-"""What a target would take: configurations, jobs, runs, hours and disk by study, before anything runs.
+"""What a target would take: configurations, jobs, runs, hours and disk by study, before anything
+runs.
 
 Free of torch and pandas: it answers in a second for ten thousand runs.
 """
@@ -86,7 +87,8 @@ class Item:
 
 
 def resolve(grid: Grid, target: str, scale: str) -> Need:
-    """What a target needs: a scale, an artifact, a group of artifacts, a study, or a file below results/.
+    """What a target needs: a scale, an artifact, a group of artifacts, a study, or a file below
+    results/.
 
     Raises:
         TargetError: there is no such target; the message names the nearest one.
@@ -126,7 +128,8 @@ def _resolve_file(grid: Grid, target: str, scale: str, rest: str) -> Need:
         if study := grid.study_of(scale, flow[1], flow[2], flow[3]):
             return Need(scale, (study,))
         raise TargetError(
-            f"{target}: no study of scale {scale} trains this configuration; see studies in config.yaml"
+            f"{target}: no study of scale {scale} trains this configuration; see studies in "
+            "config.yaml"
         )
     if made := re.fullmatch(r"(tables|figures|studies)/([^/.]+)\.\w+", rest):
         folder, name = made.groups()
@@ -137,7 +140,8 @@ def _resolve_file(grid: Grid, target: str, scale: str, rest: str) -> Need:
             return Need(scale, (name,))
         if name not in grid.artifacts(scale):
             raise TargetError(
-                f"{target}: scale {scale} has no artifact {name}{nearest(name, grid.artifacts(scale), LISTED)}"
+                f"{target}: scale {scale} has no artifact "
+                f"{name}{nearest(name, grid.artifacts(scale), LISTED)}"
             )
         return Need(scale, _drawn(grid, scale, [name]))
     for job in grid.jobs(scale).values():
@@ -255,7 +259,9 @@ class Planner:
         return total
 
     def _group(self, scale: str, item: Item) -> str:
-        """The part of the whole that a job belongs to; what sensitivity shares with the paper is the paper's."""
+        """The part of the whole that a job belongs to; what sensitivity shares with the paper is
+        the paper's.
+        """
         if item.job.configuration.model == "wide_resnet":
             if item.pretraining:
                 return PRETRAINING
@@ -263,7 +269,9 @@ class Planner:
         return MLP if item.job.key in self._of_the_paper(scale) else BESIDE
 
     def _of_the_paper(self, scale: str) -> set[str]:
-        """The jobs of all studies but those that only tables across variants are drawn from: the paper's own grid."""
+        """The jobs of all studies but those that only tables across variants are drawn from: the
+        paper's own grid.
+        """
         if scale not in self._paper:
             beside: set[str] = set()
             others: set[str] = set()
@@ -279,7 +287,8 @@ class Planner:
         return self._paper[scale]
 
     def jobs(self, targets: Sequence[str], scale: str) -> list[Job]:
-        """The jobs of some targets, each once, in the order in which a budget is best spent on them.
+        """The jobs of some targets, each once, in the order in which a budget is best spent on
+        them.
 
         That is the order of config.yaml, with the seeds of a configuration one after the other: a
         cell's p-value needs all of its pairs, so a list cut short leaves whole cells, the first

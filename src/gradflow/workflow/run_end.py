@@ -1,4 +1,5 @@
-"""The last lines of a run: what was made, the page to open, the verdicts in one line, what is missing.
+"""The last lines of a run: what was made, the page to open, the verdicts in one line, what is
+missing.
 
 Free of torch and pandas, because Snakemake imports it at every start.
 """

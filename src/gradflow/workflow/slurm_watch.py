@@ -82,7 +82,8 @@ class SlurmWatch:
                 unseen = self.unseen.get(number, 0)
                 if unseen >= GONE_AFTER and all(os.path.exists(path) for path in job.job.output):
                     self.say(
-                        f"SLURM no longer knows job {number}; its files are there, so it is finished"
+                        f"SLURM no longer knows job {number}; its files are there, so it is "
+                        "finished"
                     )
                     executor.report_job_success(job)
                 elif unseen >= LOST_AFTER:
@@ -123,7 +124,8 @@ def queued_jobs(numbers: Sequence[str]) -> set[str] | None:
 
 
 def min_job_age(ask: Callable[[], int | None]) -> Callable[[], int]:
-    """Stand for the executor's `get_min_job_age`: one answer that fails does not change how jobs are asked after.
+    """Stand for the executor's `get_min_job_age`: one answer that fails does not change how jobs
+    are asked after.
 
     Args:
         ask: the executor's own; None where SLURM did not answer.
@@ -176,19 +178,23 @@ def preflight(status_command: str | None, interval: float, results: Path) -> lis
         accounts = not settings.get("AccountingStorageType", "").endswith("/none")
         if status_command == "sacct" and not accounts:
             found.append(
-                "This SLURM keeps no accounts, so sacct knows no job; set slurm-status-command: squeue in the profile."
+                "This SLURM keeps no accounts, so sacct knows no job; set slurm-status-command: "
+                "squeue in the profile."
             )
         age = re.match(r"\d+", settings.get("MinJobAge", ""))
         if status_command == "squeue" and age and int(age[0]) < 2 * interval:
             found.append(
-                f"SLURM forgets a finished job after {age[0]} s (MinJobAge), and is asked every {interval:g} s; "
-                f"set seconds-between-status-checks: {max(1, int(age[0]) // 3)} in the profile."
+                f"SLURM forgets a finished job after {age[0]} s (MinJobAge), and is asked every "
+                f"{interval:g} s; set seconds-between-status-checks: {max(1, int(age[0]) // 3)} "
+                "in the profile."
             )
     return found + flock_sentences(results, Path("/proc/mounts"))
 
 
 def flock_sentences(folder: Path, mounts: Path) -> list[str]:
-    """A sentence where locks of one node are not seen on another, by the options of the file system's mount."""
+    """A sentence where locks of one node are not seen on another, by the options of the file
+    system's mount.
+    """
     place = folder.resolve()
     best: tuple[int, str, str, list[str]] = (-1, "", "", [])
     try:
@@ -214,8 +220,9 @@ def flock_sentences(folder: Path, mounts: Path) -> list[str]:
     if not local:
         return []
     return [
-        f"Locks in {folder} hold on one node alone ({point_} is mounted as {kind} without shared flock): "
-        "never run two snakemakes on it, and after one was killed wait for its jobs to end."
+        f"Locks in {folder} hold on one node alone ({point_} is mounted as {kind} without shared "
+        "flock): never run two snakemakes on it, and after one was killed wait for its jobs to "
+        "end."
     ]
 
 

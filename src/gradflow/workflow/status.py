@@ -1,4 +1,5 @@
-"""How far a scale has come: which of its runs are done, running, failed, stale or missing, and how long the rest takes.
+"""How far a scale has come: which of its runs are done, running, failed, stale or missing, and how
+long the rest takes.
 
 Everything is read from the results folder, and nothing is written or locked, so it may be asked
 while snakemake runs. Free of torch and pandas: it answers in seconds for ten thousand runs.
@@ -25,7 +26,9 @@ STOPPED = "stopped in epoch"
 
 @dataclass(frozen=True)
 class JobStatus:
-    """A training job; `pretraining` marks the dense first half that magnitude jobs share, which has no run."""
+    """A training job; `pretraining` marks the dense first half that magnitude jobs share, which has
+    no run.
+    """
 
     job: Job
     pretraining: bool

@@ -96,4 +96,7 @@ def _last_line(status: ScaleStatus) -> str:
         device = "CPU core" if status.device == "cpu" else "GPU"
         return f"{jobs}, nothing is running: about {duration(left)} on one {device}."
     ends = max(left / len(running), *(job.left for job in running))
-    return f"{jobs}, {len(running):,} running: about {duration(ends)} at this pace, until {clock(ends)}."
+    return (
+        f"{jobs}, {len(running):,} running: about {duration(ends)} at this pace, until "
+        f"{clock(ends)}."
+    )

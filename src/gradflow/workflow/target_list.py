@@ -1,4 +1,5 @@
-"""The targets as a person would ask for them, in the paper's order: what each makes and what it costs.
+"""The targets as a person would ask for them, in the paper's order: what each makes and what it
+costs.
 
 Free of torch and pandas, because Snakemake imports it at every start.
 """
@@ -80,14 +81,15 @@ def target_list(grid: Grid, results: Path, device: DeviceType) -> str:
     lines += _file("results/quick/tables/table4.csv", "one file, at any scale")
     lines += _file(
         "results/SCALE/figures/flow_over_training/VARIANT/DATASET/CONFIGURATION.pdf",
-        "gradient flow by probe epoch and layer of one configuration, named as in results/SCALE/runs",
+        "gradient flow by probe epoch and layer of one configuration, named as in "
+        "results/SCALE/runs",
     )
     lines += ["", "Beside these"]
     lines += _entry("benchmark", "the engine's speed on this machine", None)
     lines += _entry("help", "this list", None)
     more = (
-        "What targets share is trained once. gradflow plan TARGET tells a target's jobs, runs, hours and disk "
-        "by study, snakemake -n TARGET what would run now."
+        "What targets share is trained once. gradflow plan TARGET tells a target's jobs, runs, "
+        "hours and disk by study, snakemake -n TARGET what would run now."
     )
     lines += ["", *textwrap.wrap(more, COLUMNS)]
     return "\n".join(line.rstrip() for line in lines)

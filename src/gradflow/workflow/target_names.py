@@ -1,4 +1,5 @@
-"""The targets that there are, and what to say of one that there is not: the nearest, by name or along a path.
+"""The targets that there are, and what to say of one that there is not: the nearest, by name or
+along a path.
 
 Free of torch and pandas. Nothing is listed before a target was found to be wrong.
 """
@@ -18,7 +19,9 @@ FLOW = "figures/flow_over_training"
 
 
 def rule_names(snakefile: Path) -> set[str]:
-    """The names of the rules that are written out, in a Snakefile and in the files of rules/ beside it."""
+    """The names of the rules that are written out, in a Snakefile and in the files of rules/ beside
+    it.
+    """
     files = [snakefile, *(snakefile.parent / "rules").glob("*.smk")]
     rule = re.compile(r"^[ \t]*(?:rule|checkpoint)[ \t]+(\w+)[ \t]*:", re.MULTILINE)
     return {name for file in files for name in rule.findall(file.read_text(encoding="utf-8"))}
@@ -49,7 +52,9 @@ def result_files(grid: Grid, scale: str) -> Iterator[str]:
         yield f"results/{scale}/studies/{study}.parquet"
     for job in grid.jobs(scale).values():
         yield from (f"results/{job.log_path(run)}" for run in job.runs)
-        flow = f"results/{scale}/{FLOW}/{job.variant}/{job.configuration.dataset}/{job.configuration.name}"
+        configuration = job.configuration
+        folder = f"{job.variant}/{configuration.dataset}/{configuration.name}"
+        flow = f"results/{scale}/{FLOW}/{folder}"
         yield from (f"{flow}.{ending}" for ending in ENDINGS["figures"])
 
 
@@ -62,7 +67,10 @@ def wrong_target(grid: Grid, reference: str, target: str) -> str:
                 (name for name, chosen in grid.config.scales.items() if target in chosen.studies),
                 "SCALE",
             )
-            return f"{there_is_none}; it is a study, and its runs are results/{scale}/studies/{target}.parquet"
+            return (
+                f"{there_is_none}; it is a study, and its runs are "
+                f"results/{scale}/studies/{target}.parquet"
+            )
         return there_is_none + _did_you_mean(nearest_name(target, target_names(grid, reference)))
     _, scale, *rest = target.removeprefix("./").split("/")
     scales = [*grid.config.scales, reference]
@@ -93,7 +101,9 @@ def wrong_target(grid: Grid, reference: str, target: str) -> str:
 
 
 def _nearest_path(path: str, paths: Iterable[str]) -> str:
-    """Follow a path folder by folder, at each the nearest that there is; empty where there is none."""
+    """Follow a path folder by folder, at each the nearest that there is; empty where there is
+    none.
+    """
     parts, left = path.split("/"), [other.split("/") for other in paths]
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1

@@ -30,7 +30,8 @@ from gradflow.files import is_locked, try_lock
 # environment variables: where a server listens
 TRAINER = "GRADFLOW_WARM_TRAINER"
 DRAWER = "GRADFLOW_WARM_DRAWER"
-# for matplotlib: a notebook's backend needs the notebook, and a file of settings may stop its import
+# for matplotlib: a notebook's backend needs the notebook, and a file of settings may stop its
+# import
 PLAIN = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
 PREFIX, ALIVE = "gradflow-", "alive"  # a server's folder, and the file in it that it locks
 SOCKET_BYTES = 100  # of a socket's path: macOS takes 104, Linux 108
@@ -66,7 +67,9 @@ def start(server: str, load: Callable[[], Run], source: Path) -> None:
 
 
 def _short_folder() -> str:
-    """The temporary folder, or /tmp where the path of a socket in it would be too long for the system."""
+    """The temporary folder, or /tmp where the path of a socket in it would be too long for the
+    system.
+    """
     folder = tempfile.gettempdir()
     longest = os.path.join(folder, f"{PREFIX}12345678", "socket")
     return folder if len(os.fsencode(longest)) < SOCKET_BYTES else "/tmp"
@@ -75,7 +78,8 @@ def _short_folder() -> str:
 def _remove_dead_servers() -> None:
     """Remove this user's folders of servers that were killed with all else and could not.
 
-    A living one, and each of its forks, holds the lock; it is not connected to, since it would fork.
+    A living one, and each of its forks, holds the lock; it is not connected to, since it would
+    fork.
     """
     for folder in Path(_short_folder()).glob(f"{PREFIX}*"):
         with suppress(OSError):
@@ -219,7 +223,9 @@ def _receive(connection: socket.socket, size: int) -> bytes:
 
 
 def _die_with_script(connection: socket.socket) -> None:
-    """Without the script that stands for it a fork would train on unseen: it dies as the script did."""
+    """Without the script that stands for it a fork would train on unseen: it dies as the script
+    did.
+    """
     with suppress(OSError):
         connection.recv(1)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,6 @@
-"""The compiled step against the step by autograd, in float64 to 1e-12, and what it promises beside."""
+"""The compiled step against the step by autograd, in float64 to 1e-12, and what it promises
+beside.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def cohort_of(
 def assert_steps_agree(
     job: Job, monkeypatch: pytest.MonkeyPatch, choice: Choice, tolerance: float = 1e-12
 ) -> None:
-    """Fifteen steps, the last of each epoch on a short minibatch: every tensor, and the log's rows."""
+    """Fifteen steps, the last of each epoch on a short minibatch: every tensor, and the log's
+    rows.
+    """
     native = cohort_of(job, "native", monkeypatch, choice)
     autograd = cohort_of(job, "autograd", monkeypatch)
     for cohort in (native, autograd):
@@ -189,7 +193,9 @@ def test_a_resumed_cohort_has_the_same_bits(
 def test_steps_that_wait_have_the_same_bits(
     mask_update: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Adam counts steps, the last minibatch is short, probed epochs and moving masks cut a stretch."""
+    """Adam counts steps, the last minibatch is short, probed epochs and moving masks cut a
+    stretch.
+    """
     job = make_job("adam", "DA_BN", percents=THREE, epochs=14, mask_update=mask_update)
     waiting = cohort_of(job, "native", monkeypatch)
     assert waiting.native is not None and waiting.native.steps_at_once > 1
@@ -219,7 +225,9 @@ def test_who_asks_for_the_tensors_gets_those_of_all_steps(monkeypatch: pytest.Mo
 
 
 def test_a_network_that_diverges_is_seen_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At an absurd rate weights leave what float32 holds; those that are masked stay exactly zero."""
+    """At an absurd rate weights leave what float32 holds; those that are masked stay exactly
+    zero.
+    """
     job = make_job("sgd", "NR", percents=THREE, learning_rate=1e30, precision="float32")
     for choice in (ACTIVE, ALL):
         cohort = cohort_of(job, "native", monkeypatch, choice)

@@ -1,4 +1,5 @@
-"""EGF as a criterion (Tessera et al., 2021, section 2.2): keep what keeps effective gradient flow, evenly by layer.
+"""EGF as a criterion (Tessera et al., 2021, section 2.2): keep what keeps effective gradient flow,
+evenly by layer.
 
 The paper suggests it and does not try it. A weight goes where its removal leaves EGF_2 highest, to
 first order; a removed weight takes its own gradient out of the norm, and moves the others'.

@@ -1,4 +1,5 @@
-"""GraSP (Wang et al., 2020): the weights whose removal lowers the squared gradient norm most, to first order.
+"""GraSP (Wang et al., 2020): the weights whose removal lowers the squared gradient norm most, to
+first order.
 
 Without the temperature of its authors' code.
 """

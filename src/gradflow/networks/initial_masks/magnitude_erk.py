@@ -1,4 +1,6 @@
-"""The largest initial weights of each layer, within the layer densities of Erdős-Rényi-Kernel (ERK)."""
+"""The largest initial weights of each layer, within the layer densities of Erdős-Rényi-Kernel
+(ERK).
+"""
 
 from torch import Tensor
 

@@ -1,4 +1,6 @@
-"""Random places, as many in each layer as the dense twin has weights (section 2.1, appendix A.1): the paper's."""
+"""Random places, as many in each layer as the dense twin has weights (section 2.1, appendix A.1):
+the paper's.
+"""
 
 from torch import Tensor
 

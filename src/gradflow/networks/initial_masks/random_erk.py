@@ -1,4 +1,6 @@
-"""Random places within the layer densities of Erdős-Rényi-Kernel (ERK; Mocanu et al., 2018; Evci et al., 2020)."""
+"""Random places within the layer densities of Erdős-Rényi-Kernel (ERK; Mocanu et al., 2018; Evci et
+al., 2020).
+"""
 
 from torch import Tensor
 

@@ -1,4 +1,6 @@
-"""SynFlow (Tanaka et al., 2020): the weights that carry most synaptic flow, pruned little by little, without data."""
+"""SynFlow (Tanaka et al., 2020): the weights that carry most synaptic flow, pruned little by
+little, without data.
+"""
 
 import torch
 from torch import Tensor
@@ -9,7 +11,8 @@ ROUNDS = 100
 
 
 def masks(start: Start) -> list[Tensor]:
-    """By |theta| times the flow through it in the linear network of |theta|, of all layers together.
+    """By |theta| times the flow through it in the linear network of |theta|, of all layers
+    together.
 
     Densities fall exponentially over `ROUNDS` rounds; so no layer is emptied while another has more
     to give.

@@ -1,4 +1,6 @@
-"""The claims about activation functions of MLPs, CIFAR-100, at each optimizer's own regularization."""
+"""The claims about activation functions of MLPs, CIFAR-100, at each optimizer's own
+regularization.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ FLAT = 1e-6  # a derivative this far below zero is negative
 
 
 def swish_best_adaptive(evidence: Evidence) -> Decision:
-    """Both rates: Swish is best, with a lower EGF than ReLU, under adaptive optimizers; PReLU among the best under SGD.
+    """Both rates: Swish is best, with a lower EGF than ReLU, under adaptive optimizers; PReLU among
+    the best under SGD.
 
     Best: its accuracy beats that of each other activation, none of them chosen by the data. Among
     the best: PReLU's accuracy beats the median of the five others, unit by unit. Each is a paired
@@ -47,7 +50,9 @@ def swish_best_adaptive(evidence: Evidence) -> Decision:
 
 
 def srelu_worst_adam(evidence: Evidence) -> Decision:
-    """Adam, low rate: SReLU's EGF is above each other activation's, and its accuracy below each of them."""
+    """Adam, low rate: SReLU's EGF is above each other activation's, and its accuracy below each of
+    them.
+    """
     places = _by_activation(evidence, "adam", LOW)
     return Decision(
         (
@@ -58,7 +63,8 @@ def srelu_worst_adam(evidence: Evidence) -> Decision:
 
 
 def only_swish_negative_gradient(functions: Mapping[str, Any] | None = None) -> Decision:
-    """Only Swish has a derivative below zero on a grid of [-5, 5] with steps of 0.01; computed, from no runs.
+    """Only Swish has a derivative below zero on a grid of [-5, 5] with steps of 0.01; computed,
+    from no runs.
 
     Mathematics, and no finding: true by construction, or contradicted by a function that is none of
     the paper's.
@@ -94,7 +100,9 @@ def only_swish_negative_gradient(functions: Mapping[str, Any] | None = None) -> 
 
 
 def _by_activation(evidence: Evidence, optimizer: str, rate: float) -> dict[str, Place]:
-    """The configurations of the six activations, at the regularization that the one with Swish has."""
+    """The configurations of the six activations, at the regularization that the one with Swish
+    has.
+    """
     regularization = evidence.own(optimizer, rate, "swish").regularization
     return {name: mlp(optimizer, rate, regularization, name) for name in PAPER_ACTIVATIONS}
 
@@ -107,11 +115,15 @@ def _extreme(
     column: str,
     direction: Direction,
 ) -> list[Part]:
-    """Whether an activation lies beyond each other one: a part for each, so that none is picked by the data."""
+    """Whether an activation lies beyond each other one: a part for each, so that none is picked by
+    the data.
+    """
     quantity = "accuracy" if column == ACCURACY else "EGF"
     return [
         effect_of(
-            evidence, f"{name} {other} to {activation} {quantity}", places[other], places[activation], column, direction
+            evidence,
+                f"{name} {other} to "
+                f"{activation} {quantity}", places[other], places[activation], column, direction
         )
         for other in places
         if other != activation

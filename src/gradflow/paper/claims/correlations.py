@@ -1,4 +1,5 @@
-"""The claims about Table 1, correlations between gradient flow and performance, of ours or of the published table.
+"""The claims about Table 1, correlations between gradient flow and performance, of ours or of the
+published table.
 
 A published table of correlations has a row per value: stands_for, measure, architecture, target and
 mean_abs_kendall_tau.
@@ -41,13 +42,15 @@ IDENTITY = "EGF_1 is the norm divided by the number of layers where nothing is m
 # The configurations behind Table 1, by data set: (rate, optimizers, regularizations).
 TABLE_1: dict[str, list[tuple[float, tuple[str, ...], tuple[str, ...]]]] = {
     "fashion_mnist": [
-        (LOW, ("adagrad", "adam", "momentum"), ("NR", "L2", "DA", "SC", "BN", "DA_SC_BN", "DA_L2_SC_BN")),
+        (LOW, ("adagrad", "adam", "momentum"),
+         ("NR", "L2", "DA", "SC", "BN", "DA_SC_BN", "DA_L2_SC_BN")),
     ],
     "cifar10": [
         (LOW, (*NON_EWMA, *EWMA), (*WITHOUT_BN, "BN")),
         (HIGH, (*NON_EWMA, *EWMA), ("BN", "DA_BN", "L2_BN", "SC_BN")),
     ],
-    "cifar100": [(LOW, (*NON_EWMA, *EWMA), (*WITHOUT_BN, *WITH_BN)), (HIGH, (*NON_EWMA, *EWMA), WITH_BN)],
+    "cifar100": [(LOW, (*NON_EWMA, *EWMA), (*WITHOUT_BN, *WITH_BN)),
+                 (HIGH, (*NON_EWMA, *EWMA), WITH_BN)],
 }  # fmt: skip
 
 
@@ -59,7 +62,8 @@ def published_correlations(folder: Path) -> pd.DataFrame:
 
 
 def egf_is_highest(correlations: pd.DataFrame) -> Decision:
-    """`egf-correlates-best` as numbers: EGF_2 (EGF_1 on Fashion-MNIST) is the highest of each sparse column.
+    """`egf-correlates-best` as numbers: EGF_2 (EGF_1 on Fashion-MNIST) is the highest of each
+    sparse column.
 
     A count, and no test: the printed numbers say nothing of what width alone would give.
     """
@@ -80,7 +84,9 @@ def egf_is_highest(correlations: pd.DataFrame) -> Decision:
 
 
 def dense_columns_alike(correlations: pd.DataFrame) -> Decision:
-    """`dense-measures-alike` as numbers: the two dense columns of p = 2 differ by at most 0.02; p = 1 is an identity."""
+    """`dense-measures-alike` as numbers: the two dense columns of p = 2 differ by at most 0.02; p =
+    1 is an identity.
+    """
     parts = []
     for stands_for in TABLE_1:
         for target, word in TARGETS.items():
@@ -103,7 +109,8 @@ def dense_columns_alike(correlations: pd.DataFrame) -> Decision:
 
 
 def egf_correlates_best(evidence: Evidence) -> Decision:
-    """EGF has the highest mean |tau| of the four measures in sparse networks, by more than width alone gives it.
+    """EGF has the highest mean |tau| of the four measures in sparse networks, by more than width
+    alone gives it.
 
     A part a data set and target, of Table 1's configurations: see `highest`. All must hold.
     """
@@ -122,7 +129,8 @@ def egf_correlates_best(evidence: Evidence) -> Decision:
 def highest(
     name: str, own: str, target: int, measures: Floats, targets: Floats, units: NDArray[np.int_]
 ) -> Part:
-    """Whether a measure correlates more than each other one, and by more than dense width alone gives.
+    """Whether a measure correlates more than each other one, and by more than dense width alone
+    gives.
 
     More than each: a one-sided signed-rank test over configurations of the difference in |tau|, all
     of which must be significant. More than width alone: the margin to the best other one lies
@@ -147,13 +155,15 @@ def margin_part(name: str, found: Margin, text: str = "") -> Part:
     """A margin as a part of a claim, or of Table 1."""
     opposite = np.where(found.explained, 1.0, np.maximum(found.worse, found.below_width))
     return Part(
-        name, np.maximum(found.better, found.above_width), opposite, found.margin, "tau", found.configurations,
+        name, np.maximum(found.better, found.above_width), opposite, found.margin, "tau",
+        found.configurations,
         text=text, explained=found.explained, by=WIDTH,
     )  # fmt: skip
 
 
 def dense_measures_alike(evidence: Evidence) -> Decision:
-    """The mean |tau| of EGF_2 and norm_2 in dense networks differ by at most 0.02; of p = 1 by arithmetic.
+    """The mean |tau| of EGF_2 and norm_2 in dense networks differ by at most 0.02; of p = 1 by
+    arithmetic.
 
     A part a data set and target: equivalence over configurations, two one-sided signed-rank tests
     (`bounded`). All must hold.

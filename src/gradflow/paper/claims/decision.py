@@ -26,7 +26,8 @@ Verdict = Literal[
     "reproduced", "contradicted", "inconclusive", "true by construction", "not decidable", "not run"
 ]
 VERDICTS: tuple[Verdict, ...] = (
-    "reproduced", "contradicted", "inconclusive", "true by construction", "not decidable", "not run",
+    "reproduced", "contradicted", "inconclusive", "true by construction", "not decidable",
+    "not run",
 )  # fmt: skip
 MOST = 1000  # pairs of a test: beyond, no number is told
 
@@ -60,7 +61,8 @@ class Decision:
             return np.full(studies, VERDICTS.index("true by construction"))
         held = np.array([part.held for part in tested])
         explained = np.array([part.is_explained for part in tested])
-        # Holm rejects something exactly where the smallest p-value times their number is significant
+        # Holm rejects something exactly where the smallest p-value times their number is
+        # significant
         opposite = np.array([part.opposite for part in tested]).min(axis=0) * len(tested)
         verdicts = np.full(studies, VERDICTS.index("inconclusive"))
         # all that is not explained away holds, or the only opposite parts are
@@ -143,7 +145,9 @@ def needed(parts: Sequence[Part]) -> str:
 
 
 def _times(part: Part) -> float:
-    """How many times as large n must be for the power promised, with the standard score growing as its root."""
+    """How many times as large n must be for the power promised, with the standard score growing as
+    its root.
+    """
     p_value = min(float(part.holds[0]), float(part.opposite[0]))
     if math.isnan(p_value):
         return math.nan

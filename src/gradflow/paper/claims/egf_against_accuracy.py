@@ -30,7 +30,8 @@ AT = ((LOW, (*WITHOUT_BN, *WITH_BN)), (HIGH, WITH_BN))
 
 
 def ewma_high_egf_is_bad(evidence: Evidence) -> Decision:
-    """Kendall's tau across the regularizations of EGF against accuracy, the mean over units, twins and both rates.
+    """Kendall's tau across the regularizations of EGF against accuracy, the mean over units, twins
+    and both rates.
 
     EWMA: holds if it is below zero by a permutation of the regularizations, the same for both
     optimizers. Others: holds if it is above -0.2 by a jackknife over the regularizations, since a
@@ -70,7 +71,8 @@ def ewma_high_egf_is_bad(evidence: Evidence) -> Decision:
 
 
 def _signs(flow: Floats, accuracy: Floats, whole: Floats) -> tuple[Floats, Floats]:
-    """The signs of the differences of each two regularizations, scaled so that their products add up to tau-b.
+    """The signs of the differences of each two regularizations, scaled so that their products add
+    up to tau-b.
 
     Returns: two arrays of shape [B, optimizers x twins x units, regularizations, regularizations].
     """
@@ -86,7 +88,9 @@ def _signs(flow: Floats, accuracy: Floats, whole: Floats) -> tuple[Floats, Float
 
 
 def _negative(name: str, signs: list[tuple[Floats, Floats]]) -> Part:
-    """Whether the mean tau is below zero: a permutation test of which EGF belongs to which accuracy."""
+    """Whether the mean tau is below zero: a permutation test of which EGF belongs to which
+    accuracy.
+    """
     observed = _mean_tau(signs)
     generator = np.random.default_rng(0)
     orders = [
@@ -117,7 +121,9 @@ def _products(flow: Floats, accuracy: Floats) -> Floats:
 
 
 def _unrelated(name: str, signs: list[tuple[Floats, Floats]]) -> Part:
-    """Whether the mean tau is above -0.2: a t interval of the jackknife over the regularizations of each rate."""
+    """Whether the mean tau is above -0.2: a t interval of the jackknife over the regularizations of
+    each rate.
+    """
     observed = _mean_tau(signs)
     variance, freedom = np.zeros(len(observed)), 0
     for place, (flow, _) in enumerate(signs):
@@ -135,7 +141,10 @@ def _unrelated(name: str, signs: list[tuple[Floats, Floats]]) -> Part:
     with np.errstate(divide="ignore"):
         score = (observed - limit) / np.sqrt(variance)
     holds, opposite = scipy.stats.t.sf(score, freedom), scipy.stats.t.cdf(score, freedom)
-    text = f"mean tau {observed[0]:.2f}, p of more than {limit:g} {holds[0]:.3f}, {freedom + len(signs)} regularizations"  # fmt: skip
+    text = (
+        f"mean tau {observed[0]:.2f}, p of more than {limit:g} {holds[0]:.3f}, "
+        f"{freedom + len(signs)} regularizations"
+    )
     return Part(name, holds, opposite, observed, "tau", freedom + len(signs), text=text)
 
 

@@ -1,4 +1,5 @@
-"""What a check of a claim looks at: runs by configuration, as arrays over the units that repeat them.
+"""What a check of a claim looks at: runs by configuration, as arrays over the units that repeat
+them.
 
 A unit is a dense width and a seed: the pair of twins there shares data and minibatches, and
 different units share nothing. Twins of one unit lean the same way (from one regularization to
@@ -81,7 +82,9 @@ class Evidence:
         raise NotImplementedError
 
     def runs_of(self, place: Place, column: str) -> Floats:
-        """A column of a configuration's runs, shape [B, architectures, units]; NaN where there is no run."""
+        """A column of a configuration's runs, shape [B, architectures, units]; NaN where there is
+        no run.
+        """
         raise NotImplementedError
 
     def values(self, place: Place, column: str) -> Floats:
@@ -100,7 +103,9 @@ class Evidence:
     def own(
         self, optimizer: str, rate: float, activation: str, stands_for: str = "cifar100"
     ) -> Place:
-        """An optimizer's configuration with an activation: its own regularization, of which it has one."""
+        """An optimizer's configuration with an activation: its own regularization, of which it has
+        one.
+        """
         found = {
             place.regularization
             for place in self.places()
@@ -121,7 +126,9 @@ class Evidence:
         architectures: Sequence[str] = TWINS,
         percents: Sequence[int] | None = None,
     ) -> Floats:
-        """The change from one configuration to another, a value a unit, the mean over architectures; [B, n]."""
+        """The change from one configuration to another, a value a unit, the mean over
+        architectures; [B, n].
+        """
         chosen = [ARCHITECTURES.index(name) for name in architectures]
         before, after = (self.values(place, column)[:, chosen] for place in (base, changed))
         gaps = change(before, after, column)
@@ -131,7 +138,9 @@ class Evidence:
         return _there(np.clip(gaps, -1e3, 1e3).mean(axis=1))
 
     def tails(self, place: Place) -> tuple[Floats, Floats] | None:
-        """P of sparse > dense, and of dense > sparse, shape [B] each; None without (nearly) all pairs."""
+        """P of sparse > dense, and of dense > sparse, shape [B] each; None without (nearly) all
+        pairs.
+        """
         if place not in self._tails:
             gaps = self.twins(place)
             self._tails[place] = (
@@ -141,7 +150,9 @@ class Evidence:
         return self._tails[place]
 
     def complete(self, n: int, share: float = 1.0) -> bool:
-        """Whether enough of the planned units of one MLP configuration are there; `share`: of its widths."""
+        """Whether enough of the planned units of one MLP configuration are there; `share`: of its
+        widths.
+        """
         return n >= max(MIN_PAIRS, NEEDED * self.planned * share)
 
 
@@ -153,7 +164,14 @@ class RunEvidence(Evidence):
         super().__init__(planned)
         used = runs[(runs["model"] == "wide_resnet") | (runs["hidden_layers"] == 4)].copy()
         used["percent"] = used["width_percent"].fillna(used["density_percent"])
-        columns = ["model", "stands_for", "optimizer", "learning_rate", "regularization", "activation"]  # fmt: skip
+        columns = [
+            "model",
+            "stands_for",
+            "optimizer",
+            "learning_rate",
+            "regularization",
+            "activation",
+        ]
         self._groups: dict[Place, pd.DataFrame] = (
             {Place(*key): group for key, group in used.groupby(columns)} if len(used) else {}  # type: ignore[arg-type]
         )
@@ -217,7 +235,8 @@ def summarise_with_probes(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def change(first: Any, second: Any, column: str) -> Any:
-    """From `first` to `second`: percentage points of accuracy, or the decimal logarithm of a ratio of gradient flow.
+    """From `first` to `second`: percentage points of accuracy, or the decimal logarithm of a ratio
+    of gradient flow.
 
     NaN only where one of them is: 0 and infinity stand for vanished and diverged.
     """
@@ -254,7 +273,11 @@ def effect_of(
     """
     gaps = evidence.contrast(base, changed, column, architectures, percents)
     all_percents = np.unique(evidence.units(base.model)[:, 0])
-    share = 1.0 if percents is None else np.isin(all_percents, percents).sum() / max(1, len(all_percents))  # fmt: skip
+    share = (
+        1.0
+        if percents is None
+        else np.isin(all_percents, percents).sum() / max(1, len(all_percents))
+    )
     planned = round(evidence.planned * share)
     if not evidence.complete(gaps.shape[1], share):
         return missing(
@@ -266,7 +289,9 @@ def effect_of(
 def twin_interaction(
     evidence: Evidence, optimizer: str, rate: float, stands_for: str = "cifar100"
 ) -> Floats:
-    """(S_BN - S_NR) - (D_BN - D_NR) in accuracy, a value a unit, [B, n]; empty if too few are complete."""
+    """(S_BN - S_NR) - (D_BN - D_NR) in accuracy, a value a unit, [B, n]; empty if too few are
+    complete.
+    """
     plain, norm = (
         evidence.values(mlp(optimizer, rate, name, "relu", stands_for), ACCURACY)
         for name in ("NR", "BN")

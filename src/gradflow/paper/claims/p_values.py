@@ -61,7 +61,9 @@ class PublishedPValues:
         self.pairs = PAIRS
 
     def tails(self, place: Place) -> tuple[Floats, Floats] | None:
-        """Of the one study; the other direction is 1 - p, to within ties and the printed decimals."""
+        """Of the one study; the other direction is 1 - p, to within ties and the printed
+        decimals.
+        """
         p_value = self._p_values.get(place)
         if p_value is None:
             return None
@@ -83,28 +85,34 @@ def published_p_values(folder: Path) -> PublishedPValues:
     """The distinct published p-values as a table for the checks."""
     return PublishedPValues(
         {
-            mlp(cell.optimizer, cell.learning_rate, cell.regularization, cell.activation, cell.dataset): cell.p_value
+            mlp(cell.optimizer, cell.learning_rate, cell.regularization, cell.activation,
+                cell.dataset): cell.p_value
             for cell in distinct_p_values(load_p_values(folder))
         }
     )  # fmt: skip
 
 
 def bn_favours_sparse(table: PValues) -> Decision:
-    """Without BatchNorm (12 cells, low rate) no cell is S > D; with it (36 cells, both rates) more than half are."""
+    """Without BatchNorm (12 cells, low rate) no cell is S > D; with it (36 cells, both rates) more
+    than half are.
+    """
     with_bn = [
         *_places("cifar100", LOW, NON_EWMA, WITH_BN),
         *_places("cifar100", HIGH, NON_EWMA, WITH_BN),
     ]
     return Decision(
         (
-            none_favour_sparse("without BatchNorm", table, _places("cifar100", LOW, NON_EWMA, WITHOUT_BN)),
+            none_favour_sparse(
+                "without "
+                "BatchNorm", table, _places("cifar100", LOW, NON_EWMA, WITHOUT_BN)),
             most_favour_sparse("with BatchNorm", table, with_bn),
         )
     )  # fmt: skip
 
 
 def bn_interaction(evidence: Evidence) -> Decision:
-    """Wilcoxon test of (S_BN - S_NR) - (D_BN - D_NR) > 0 for Adagrad, SGD and momentum at the low rate; all must hold.
+    """Wilcoxon test of (S_BN - S_NR) - (D_BN - D_NR) > 0 for Adagrad, SGD and momentum at the low
+    rate; all must hold.
 
     The high rate, where the paper shows no NR, is told beside it where its runs are there.
     """
@@ -119,12 +127,15 @@ def bn_interaction(evidence: Evidence) -> Decision:
 
 
 def nr_favours_sparse_table(table: PValues) -> Decision:
-    """EWMA at the low rate: NR is S > D, BN is not, and the advantage falls from one to the other; all must hold."""
+    """EWMA at the low rate: NR is S > D, BN is not, and the advantage falls from one to the other;
+    all must hold.
+    """
     return Decision(tuple(_advantage_lost("cifar100", EWMA, table)))
 
 
 def nr_favours_sparse(evidence: Evidence) -> Decision:
-    """EWMA at the low rate: NR is S > D (p-value), and (S_BN - S_NR) - (D_BN - D_NR) is below zero; all must hold.
+    """EWMA at the low rate: NR is S > D (p-value), and (S_BN - S_NR) - (D_BN - D_NR) is below zero;
+    all must hold.
 
     That the advantage shrinks is tested as such, which two p-values on either side of 0.05 do not.
     """
@@ -139,12 +150,15 @@ def nr_favours_sparse(evidence: Evidence) -> Decision:
 
 
 def swish_prelu_favour_sparse(table: PValues) -> Decision:
-    """Swish and PReLU at both rates: S > D under more than half of the five optimizers; all four must hold."""
+    """Swish and PReLU at both rates: S > D under more than half of the five optimizers; all four
+    must hold.
+    """
     return Decision(
         tuple(
             most_favour_sparse(
                 f"{activation} at {rate:g}", table,
-                [table.own(optimizer, rate, activation, "cifar100") for optimizer in (*NON_EWMA, *EWMA)],
+                [table.own(optimizer, rate, activation, "cifar100") for optimizer in (*NON_EWMA,
+                    *EWMA)],
             )
             for rate in (HIGH, LOW)
             for activation in ("swish", "prelu")
@@ -153,12 +167,15 @@ def swish_prelu_favour_sparse(table: PValues) -> Decision:
 
 
 def also_elsewhere_table(table: PValues) -> Decision:
-    """The p-value claims on CIFAR-10 and Fashion-MNIST, as far as Tables 4 and 5 reach; all must hold."""
+    """The p-value claims on CIFAR-10 and Fashion-MNIST, as far as Tables 4 and 5 reach; all must
+    hold.
+    """
     return Decision(tuple(_elsewhere(table)))
 
 
 def also_elsewhere(evidence: Evidence) -> Decision:
-    """`also_elsewhere_table` of our p-values, and L2's effect on accuracy at the low rate without BatchNorm.
+    """`also_elsewhere_table` of our p-values, and L2's effect on accuracy at the low rate without
+    BatchNorm.
 
     L2: sparse accuracy falls and dense accuracy rises from NR to L2, under the adaptive optimizers
     that the tables have. All must hold.
@@ -178,7 +195,9 @@ def also_elsewhere(evidence: Evidence) -> Decision:
                 direction: Direction = "falls" if architecture == "sparse" else "rises"
                 effects.append(
                     effect_of(
-                        evidence, f"{optimizer} {architecture}", base, changed, ACCURACY, direction, (architecture,)
+                        evidence,
+                            f"{optimizer} "
+                            f"{architecture}", base, changed, ACCURACY, direction, (architecture,)
                     )
                 )  # fmt: skip
         parts.append(grouped(f"{stands_for} L2", effects))
@@ -194,14 +213,17 @@ def favours_sparse(name: str, table: PValues, place: Place) -> Part:
 
 
 def most_favour_sparse(name: str, table: PValues, places: Sequence[Place]) -> Part:
-    """Holds if more than half of the cells are S > D, opposite if more than half are D > S; `parts.counted`."""
+    """Holds if more than half of the cells are S > D, opposite if more than half are D > S;
+    `parts.counted`.
+    """
     return counted(
         name, [favours_sparse(_named(place), table, place) for place in places], "cells S > D"
     )
 
 
 def none_favour_sparse(name: str, table: PValues, places: Sequence[Place]) -> Part:
-    """Holds if no cell is S > D and more than half are D > S; opposite if one is S > D after Bonferroni's correction.
+    """Holds if no cell is S > D and more than half are D > S; opposite if one is S > D after
+    Bonferroni's correction.
 
     The second half of the first condition: few pairs alone would make every cell insignificant.
     """
@@ -213,7 +235,8 @@ def none_favour_sparse(name: str, table: PValues, places: Sequence[Place]) -> Pa
     against = np.asarray(significant(np.array([cell.opposite for cell in cells])))
     smallest = np.array([cell.holds for cell in cells]).min(axis=0)
     return Part(
-        name, np.full(held.shape[1], np.nan), np.minimum(smallest * len(cells), 1), held.mean(axis=0),
+        name, np.full(held.shape[1], np.nan), np.minimum(smallest * len(cells), 1),
+        held.mean(axis=0),
         f"of cells {name}", len(cells), text=f"{held[:, 0].sum()} of {len(cells)} cells S > D",
         counts=~held.any(axis=0) & (2 * against.sum(axis=0) > len(cells)), parts=tuple(cells),
     )  # fmt: skip
@@ -222,7 +245,9 @@ def none_favour_sparse(name: str, table: PValues, places: Sequence[Place]) -> Pa
 def _elsewhere(table: PValues) -> list[Part]:
     fashion = ("adagrad", "momentum")
     parts = [
-        none_favour_sparse("cifar10 without BatchNorm", table, _places("cifar10", LOW, NON_EWMA, WITHOUT_BN)),
+        none_favour_sparse(
+            "cifar10 "
+            "without BatchNorm", table, _places("cifar10", LOW, NON_EWMA, WITHOUT_BN)),
         most_favour_sparse(
             "cifar10 with BatchNorm", table,
             [
@@ -232,7 +257,8 @@ def _elsewhere(table: PValues) -> list[Part]:
         ),
         grouped("cifar10 EWMA", _advantage_lost("cifar10", EWMA, table)),
         none_favour_sparse(
-            "fashion_mnist without BatchNorm", table, _places("fashion_mnist", LOW, fashion, WITHOUT_BN)
+            "fashion_mnist "
+            "without BatchNorm", table, _places("fashion_mnist", LOW, fashion, WITHOUT_BN)
         ),
         most_favour_sparse(
             "fashion_mnist with BatchNorm", table,
@@ -267,7 +293,9 @@ def _advantage_lost(stands_for: str, optimizers: Iterable[str], table: PValues) 
         if plain is None or norm is None:
             parts.append(missing(name))
             continue
-        before, after = (scipy.stats.norm.isf(np.clip(one[0], 1e-6, 1 - 1e-6)) for one in (plain, norm))  # fmt: skip
+        before, after = (
+            scipy.stats.norm.isf(np.clip(one[0], 1e-6, 1 - 1e-6)) for one in (plain, norm)
+        )
         falls = scipy.stats.norm.sf((before - after) / np.sqrt(2))
         still = significant(norm[0])
         text = f"p {norm[0][0]:.3f}, p of the fall {falls[0]:.3f}"

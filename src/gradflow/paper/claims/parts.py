@@ -24,8 +24,9 @@ Floats = NDArray[np.floating[Any]]
 Flags = NDArray[np.bool_]
 
 ONE_SEED = (
-    f"With fewer than {MIN_SEEDS} seeds an effect cannot be told from luck: the runs of a seed differ in density, "
-    "and those pruned by magnitude share one pretrained network, so that none repeats another."
+    f"With fewer than {MIN_SEEDS} seeds an effect cannot be told from luck: the runs of a seed "
+    "differ in density, and those pruned by magnitude share one pretrained network, so that none "
+    "repeats another."
 )
 BEYOND = 99.0  # stands for an infinite difference
 NAMED = 4  # parts or missing configurations that an explanation names
@@ -75,7 +76,8 @@ class Part:
 def signed_rank_part(
     name: str, differences: ArrayLike, unit: str, direction: Direction = "rises"
 ) -> Part:
-    """A part that holds if the differences lie on the claimed side of zero by a one-sided Wilcoxon test.
+    """A part that holds if the differences lie on the claimed side of zero by a one-sided Wilcoxon
+    test.
 
     It is opposite if they lie on the other side by the same test, and open otherwise.
 
@@ -139,7 +141,8 @@ def seeds_part(
 
 
 def bounded(name: str, values: ArrayLike, low: float, high: float, unit: str) -> Part:
-    """A part that holds if the centre lies in [low, high]: two one-sided signed-rank tests, of each bound.
+    """A part that holds if the centre lies in [low, high]: two one-sided signed-rank tests, of each
+    bound.
 
     It is opposite if the centre lies significantly beyond one of them (both asked, so twice p).
 
@@ -186,7 +189,9 @@ def counted(name: str, parts: Sequence[Part], what: str = "hold") -> Part:
 
 
 def grouped(name: str, parts: Sequence[Part]) -> Part:
-    """Several parts as one that holds if all of them do, and is opposite if one is after Bonferroni's correction."""
+    """Several parts as one that holds if all of them do, and is opposite if one is after
+    Bonferroni's correction.
+    """
     lacking = [part for part in parts if part.state == "missing"]
     if lacking or not parts:
         return Part(name, *_undefined(), n=_total(parts), text=name_parts(lacking), state="missing")
@@ -194,8 +199,10 @@ def grouped(name: str, parts: Sequence[Part]) -> Part:
     opposite = np.minimum(np.array([part.opposite for part in parts]).min(axis=0) * len(parts), 1)
     text = f"{held[:, 0].sum()} of {len(parts)} hold"
     return Part(
-        name, np.full(len(opposite), math.nan), opposite, np.median([part.effect for part in parts], axis=0),
-        parts[0].unit, _total(parts), text=text, counts=np.asarray(held.all(axis=0)), parts=tuple(parts),
+        name, np.full(len(opposite), math.nan), opposite,
+        np.median([part.effect for part in parts], axis=0),
+        parts[0].unit, _total(parts), text=text, counts=np.asarray(held.all(axis=0)),
+        parts=tuple(parts),
     )  # fmt: skip
 
 
@@ -213,7 +220,9 @@ def partial_conjunction(p_values: Floats, at_least: int) -> Floats:
 
 
 def finite(values: ArrayLike) -> Floats:
-    """Values as [B, n]; a diverged run's gradient flow is infinite and lies beyond all finite ones."""
+    """Values as [B, n]; a diverged run's gradient flow is infinite and lies beyond all finite
+    ones.
+    """
     array = np.atleast_2d(np.asarray(values, dtype=float))
     return np.clip(np.nan_to_num(array, nan=0.0), -BEYOND, BEYOND)
 

@@ -1,4 +1,5 @@
-"""The claims about BatchNorm, L2, data augmentation and skip connections: accuracy and gradient flow of MLPs.
+"""The claims about BatchNorm, L2, data augmentation and skip connections: accuracy and gradient
+flow of MLPs.
 
 Each part is a paired, one-sided Wilcoxon test over the units (width and seed) of two configurations
 (`effect_of`), the mean of the twins unless said. All on CIFAR-100 with four hidden layers.
@@ -33,7 +34,8 @@ NEARLY_DENSE = 70  # percent of the maximum width: 2153 of 3076
 
 
 def ewma_bn_twins_alike(evidence: Evidence) -> Decision:
-    """EWMA with BN, both rates: the median of sparse minus dense is within 2 points, and of the EGF ratio within 2.
+    """EWMA with BN, both rates: the median of sparse minus dense is within 2 points, and of the EGF
+    ratio within 2.
 
     A part an optimizer, rate and quantity: `bounded`, equivalence by two one-sided tests. All must
     hold.
@@ -57,7 +59,8 @@ def ewma_bn_twins_alike(evidence: Evidence) -> Decision:
 
 
 def bn_over_skip(evidence: Evidence) -> Decision:
-    """Accuracy, every optimizer and both rates: SC to BN rises; SC to BN with SC gains no more than 1 point on BN.
+    """Accuracy, every optimizer and both rates: SC to BN rises; SC to BN with SC gains no more than
+    1 point on BN.
 
     The second holds if the gain from BN to SC_BN is significantly below 1 point, and is opposite if
     it is above. Of each kind more than half must hold, and both kinds must.
@@ -78,7 +81,8 @@ def bn_over_skip(evidence: Evidence) -> Decision:
 
 
 def bn_lowers_egf(evidence: Evidence) -> Decision:
-    """EGF, and its standard deviation over the probe epochs, fall from NR, L2, DA and SC to the same with BN.
+    """EGF, and its standard deviation over the probe epochs, fall from NR, L2, DA and SC to the
+    same with BN.
 
     A part an optimizer, rate, pair of configurations and quantity: 80 in all, and all must hold.
     """
@@ -94,7 +98,8 @@ def bn_lowers_egf(evidence: Evidence) -> Decision:
 
 
 def l2_hurts_sparse_adaptive(evidence: Evidence) -> Decision:
-    """Adaptive optimizers, low rate, NR to L2: sparse accuracy falls below width 2153, more than above; dense rises.
+    """Adaptive optimizers, low rate, NR to L2: sparse accuracy falls below width 2153, more than
+    above; dense rises.
 
     "More than above" is a one-sided Mann-Whitney test of the sparse changes. All must hold for each
     optimizer.
@@ -111,7 +116,9 @@ def l2_hurts_sparse_adaptive(evidence: Evidence) -> Decision:
         )
         parts += [
             effect_of(
-                evidence, f"{optimizer} sparse below 2153", before, after, ACCURACY, "falls", ("sparse",), narrow
+                evidence,
+                    f"{optimizer} "
+                    "sparse below 2153", before, after, ACCURACY, "falls", ("sparse",), narrow
             ),
             _falls_more(f"{optimizer} sparse: mainly there", below, above),
             effect_of(evidence, f"{optimizer} dense", before, after, ACCURACY, "rises", ("dense",)),
@@ -120,7 +127,9 @@ def l2_hurts_sparse_adaptive(evidence: Evidence) -> Decision:
 
 
 def l2_bn_hurts_ewma(evidence: Evidence) -> Decision:
-    """High rate, BN to L2_BN and DA_SC_BN to DA_L2_SC_BN: EWMA accuracy falls, dense and sparse; EGF rises for all."""
+    """High rate, BN to L2_BN and DA_SC_BN to DA_L2_SC_BN: EWMA accuracy falls, dense and sparse;
+    EGF rises for all.
+    """
     parts = []
     for base, changed in (("BN", "L2_BN"), ("DA_SC_BN", "DA_L2_SC_BN")):
         for optimizer in EWMA:
@@ -136,7 +145,9 @@ def l2_bn_hurts_ewma(evidence: Evidence) -> Decision:
 
 
 def adamw_lowers_egf(evidence: Evidence) -> Decision:
-    """High rate, L2_BN and DA_L2_SC_BN, from Adam to AdamW: EGF falls and accuracy rises; all four must hold."""
+    """High rate, L2_BN and DA_L2_SC_BN, from Adam to AdamW: EGF falls and accuracy rises; all four
+    must hold.
+    """
     parts = []
     for name in ("L2_BN", "DA_L2_SC_BN"):
         adam, adamw = (mlp(optimizer, HIGH, name) for optimizer in ("adam", "adamw"))
@@ -146,7 +157,9 @@ def adamw_lowers_egf(evidence: Evidence) -> Decision:
 
 
 def da_without_bn_poor_ewma(evidence: Evidence) -> Decision:
-    """EWMA, low rate: accuracy rises from DA to DA_BN, for sparse and for dense networks; all four must hold."""
+    """EWMA, low rate: accuracy rises from DA to DA_BN, for sparse and for dense networks; all four
+    must hold.
+    """
     return Decision(
         tuple(
             _effect(evidence, optimizer, LOW, "DA", "DA_BN", ACCURACY, "rises", architecture)
@@ -167,7 +180,9 @@ def da_bn_helps_low_lr(evidence: Evidence) -> Decision:
 
 
 def da_bn_high_lr(evidence: Evidence) -> Decision:
-    """High rate, BN to DA_BN: EGF rises for all, accuracy falls for EWMA and rises for the others; all must hold."""
+    """High rate, BN to DA_BN: EGF rises for all, accuracy falls for EWMA and rises for the others;
+    all must hold.
+    """
     parts = [
         _effect(evidence, optimizer, HIGH, "BN", "DA_BN", EGF, "rises")
         for optimizer in ALL_OPTIMIZERS
@@ -205,7 +220,9 @@ def _quantity(column: str) -> str:
 
 
 def _falls_more(name: str, here: Floats, there: Floats) -> Part:
-    """Holds if the changes `here` are lower than those `there` by a one-sided Mann-Whitney test, opposite if higher."""
+    """Holds if the changes `here` are lower than those `there` by a one-sided Mann-Whitney test,
+    opposite if higher.
+    """
     n = here.shape[1] + there.shape[1]
     # with fewer than 3 on either side no order of the two is significant
     if min(here.shape[1], there.shape[1]) < 3:

@@ -1,4 +1,5 @@
-"""Studies that never ran: runs of a scale's own plan, drawn at random, in a world where the truth is known.
+"""Studies that never ran: runs of a scale's own plan, drawn at random, in a world where the truth
+is known.
 
 A run's deviation has three parts: what all configurations share at a unit (data set, architecture,
 width, seed: initial weights, mask and minibatches are the same), what twins share, and its own. In
@@ -109,7 +110,11 @@ class SimulatedEvidence(Evidence):
                         for name in ARCHITECTURES
                     ]
                 )
-                of_unit = np.isin(units[:, 0], list(effect.percents)) if effect.percents else np.ones(len(units), bool)  # fmt: skip
+                of_unit = (
+                    np.isin(units[:, 0], list(effect.percents))
+                    if effect.percents
+                    else np.ones(len(units), bool)
+                )
                 amount = effect.size if effect.fixed else effect.size * size * scale
                 values = values + amount * (of_architecture[:, None] & of_unit)
         if column not in (ACCURACY, LOSS):
@@ -136,7 +141,9 @@ class SimulatedEvidence(Evidence):
         return np.asarray(all_of_them | some & unlucky)
 
     def _flow(self, place: Place, measure: str, percents: Floats) -> Floats:
-        """A measure of gradient flow: what width gives, what all four share, its own, and what follows accuracy."""
+        """A measure of gradient flow: what width gives, what all four share, its own, and what
+        follows accuracy.
+        """
         world = self._world
         favoured = measure == ("egf_l1" if place.stands_for == "fashion_mnist" else "egf_l2")
         in_common = self._of_run(place, "flow")
@@ -168,7 +175,8 @@ class SimulatedEvidence(Evidence):
         of_twins = self._draw((*place, column, "twins"), (self.studies, 1, count))
         own = self._draw((*place, column), shape)
         return RUN * (
-            np.sqrt(SHARED) * shared + np.sqrt(OF_TWINS) * of_twins + np.sqrt(1 - SHARED - OF_TWINS) * own
+            np.sqrt(SHARED) * shared + np.sqrt(OF_TWINS) * of_twins
+            + np.sqrt(1 - SHARED - OF_TWINS) * own
         )  # fmt: skip
 
     def _level(self, place: Place, column: str) -> Floats:

@@ -72,7 +72,8 @@ CORRELATION_CHECKS: dict[str, Callable[[pd.DataFrame], Decision]] = {
 }
 
 COLUMNS = [
-    "id", "claim", "where", "verdict", "said", "statistic", "effect", "n", "explanation", "published_verdict",
+    "id", "claim", "where", "verdict", "said", "statistic", "effect", "n", "explanation",
+    "published_verdict",
     "published_explanation", "paper",
 ]  # fmt: skip
 
@@ -169,15 +170,19 @@ def claim_cells(
         names = sorted({place.stands_for for place in evidence.used} & datasets.keys())
         data = Data({name: datasets[name] for name in names}, artifact.reduced)
         cells.append(
-            (claim.id, claim.claim, claim.where, word(finding.verdict, data), said(finding.verdict, data),
+            (claim.id, claim.claim, claim.where, word(finding.verdict, data),
+             said(finding.verdict, data),
              finding.statistic, finding.effect, finding.n, finding.explanation,
-             numbers.verdict if numbers else "", numbers.explanation if numbers else "", claim.paper)
+             numbers.verdict if numbers else "", numbers.explanation if numbers else "",
+             claim.paper)
         )  # fmt: skip
     return pd.DataFrame(cells, columns=COLUMNS)
 
 
 def claims_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> Page:
-    """Arrange the cells of `claim_cells`: a claim a row, its verdict told by word, mark and colour."""
+    """Arrange the cells of `claim_cells`: a claim a row, its verdict told by word, mark and
+    colour.
+    """
     columns = ["Claim", "Where", "Verdict", "Evidence", "Published", "Paper"]
     index = pd.Index(cells["id"].tolist())
     # the page's cells are narrow and right-aligned otherwise
@@ -206,17 +211,20 @@ def claims_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
     for name, verdict in zip(cells["id"], cells["verdict"], strict=True):
         bold = " font-weight: bold;" if verdict in ("reproduced", "contradicted") else ""
         styles.loc[name, "Verdict"] = (
-            f"white-space: normal; text-align: left; background-color: {COLOURS[verdict]};{bold} vertical-align: top;"
+            f"white-space: normal; text-align: left; background-color: {COLOURS[verdict]};{bold} "
+            "vertical-align: top;"
         )
     counts = cells["verdict"].value_counts()
     notes = (
         extent(runs, artifact),
         "; ".join(f"{verdict}: {counts[verdict]}" for verdict in COLOURS if verdict in counts)
         + f" of {len(cells)} claims.",
-        "Reproduced: every part of the claim is significant. Contradicted: some part is significantly the other way, "
-        "after Holm's correction. Inconclusive: neither, with the n that would decide. Not decidable: something else "
-        "explains what is seen. Not run: runs are missing. The table operating_characteristics says how often each "
-        "rule errs. EGF x 0.5 means halved. Published: the same check of the paper's own numbers. Paper: what these are.",
+        "Reproduced: every part of the claim is significant. Contradicted: some part is "
+        "significantly the other way, after Holm's correction. Inconclusive: neither, with the n "
+        "that would decide. Not decidable: something else explains what is seen. Not run: runs "
+        "are missing. The table operating_characteristics says how often each rule errs. EGF x "
+        "0.5 means halved. Published: the same check of the paper's own numbers. Paper: what "
+        "these are.",
         levels_sentence(),
     )
     return Page(artifact.title, texts, styles, notes, scale=False, long=True)

@@ -46,7 +46,9 @@ def wrn_l2_hurts_adaptive(evidence: Evidence) -> Decision:
 
 
 def wrn_swish_adamw(evidence: Evidence) -> Decision:
-    """DA_L2_SC_BN: EGF falls from ReLU to Swish under Adagrad and Adam; Swish with AdamW beats Adam with either."""
+    """DA_L2_SC_BN: EGF falls from ReLU to Swish under Adagrad and Adam; Swish with AdamW beats Adam
+    with either.
+    """
     name = "DA_L2_SC_BN"
     parts = []
     for optimizer in ("adagrad", "adam"):
@@ -63,7 +65,9 @@ def wrn_swish_adamw(evidence: Evidence) -> Decision:
 
 
 def magnitude_like_random(evidence: Evidence) -> Decision:
-    """Adam, BN to L2_BN and DA_BN to DA_L2_SC_BN: EGF rises and accuracy falls, with either pruning."""
+    """Adam, BN to L2_BN and DA_BN to DA_L2_SC_BN: EGF rises and accuracy falls, with either
+    pruning.
+    """
     parts = []
     for architecture in ("magnitude", "sparse"):
         for before, after in (("BN", "L2_BN"), ("DA_BN", "DA_L2_SC_BN")):
@@ -71,12 +75,15 @@ def magnitude_like_random(evidence: Evidence) -> Decision:
             name = f"{architecture} {before} to {after}"
             only = (architecture,)
             parts.append(_effect(evidence, f"{name} EGF", base, changed, EGF, "rises", only))
-            parts.append(_effect(evidence, f"{name} accuracy", base, changed, ACCURACY, "falls", only))  # fmt: skip
+            parts.append(
+                _effect(evidence, f"{name} accuracy", base, changed, ACCURACY, "falls", only)
+            )
     return Decision(tuple(parts))
 
 
 def magnitude_vanishing(evidence: Evidence) -> Decision:
-    """The lowest EGF of the second half of training is lower with magnitude pruning than with random masks.
+    """The lowest EGF of the second half of training is lower with magnitude pruning than with
+    random masks.
 
     One test of the mean over configurations and densities of each seed, of three optimizers and
     four regularizations. In the second half both are sparse.
@@ -134,7 +141,8 @@ def _counts(one: Floats, other: Floats) -> tuple[int, int]:
 
 
 def _by_seed(evidence: Evidence, gaps: Floats) -> Floats:
-    """The mean over densities and architectures of each seed that has all that any seed has: [B, seeds].
+    """The mean over densities and architectures of each seed that has all that any seed has: [B,
+    seeds].
 
     Args:
         evidence: for the units.

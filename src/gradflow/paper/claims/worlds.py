@@ -94,7 +94,8 @@ class World:
 
 @dataclass(frozen=True)
 class ClaimWorlds:
-    """The worlds of a claim: where it is just not true, where it is true, and where its contrary is.
+    """The worlds of a claim: where it is just not true, where it is true, and where its contrary
+    is.
 
     `nulls`: by name. `true` and `contrary` grow with the size of the effect.
     """
@@ -234,7 +235,8 @@ WORLDS: dict[str, ClaimWorlds] = {
         _swish_prelu,
     ),
     "wrn-l2-hurts-adaptive": _claim(
-        _better(-1, regularizations=("L2_BN",), **_WRN), _flow(1, regularizations=("L2_BN",), **_WRN)
+        _better(-1, regularizations=("L2_BN",), **_WRN),
+        _flow(1, regularizations=("L2_BN",), **_WRN)
     ),
     "wrn-swish-adamw": _claim(
         _flow(-1, models=("wide_resnet",), activations=("swish",)),

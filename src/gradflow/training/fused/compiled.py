@@ -108,7 +108,8 @@ def _resource_usage(binary: bytes) -> dict[str, int]:
 
 def all_compiled() -> Iterator[Compiled]:
     """Every kernel as training launches it: each rule, dense and masked, in each layout."""
-    # which strides are 1: of images [K, B, in] as they come, or of activations that lie [K, features, B]
+    # which strides are 1: of images [K, B, in] as they come, or of activations that lie [K,
+    # features, B]
     layouts = {"batch-major": {"x_i": 1, "g_o": 1}, "feature-major": {"x_b": 1, "g_b": 1}}
     for precision, rule, masked, (layout, ones) in product(
         PRECISIONS, STATE, (True, False), layouts.items()

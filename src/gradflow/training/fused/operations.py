@@ -15,7 +15,8 @@ from torch import Tensor
 
 from gradflow.training.optimizers import STATE, Hyperparameters, update_parameters
 
-# tiles whose kernels need no more registers than a thread has (tests/training/test_fused_compiled.py)
+# tiles whose kernels need no more registers than a thread has
+# (tests/training/test_fused_compiled.py)
 UPDATE_TILE = {"BLOCK_I": 64, "BLOCK_O": 64, "BLOCK_B": 32}
 PRODUCT_TILE = {"BLOCK_R": 64, "BLOCK_C": 64, "BLOCK_N": 32}
 ELEMENTS = {"BLOCK": 1024}
@@ -25,8 +26,8 @@ PRECISIONS = {"float32": "ieee", "tf32": "tf32", "tf32x3": "tf32x3", "bf16": "ie
 
 _LIBRARY = torch.library.Library("gradflow", "DEF")
 _UPDATE = (
-    "Tensor(a!) weight, Tensor(b!)[] state, Tensor? mask, Tensor step, str rule, float learning_rate, "
-    "float decay, float alpha"
+    "Tensor(a!) weight, Tensor(b!)[] state, Tensor? mask, Tensor step, str rule, float "
+    "learning_rate, float decay, float alpha"
 )
 _LIBRARY.define(f"update_by_product_(Tensor x, Tensor g, {_UPDATE}, str precision) -> ()")
 _LIBRARY.define(f"update_by_gradient_(Tensor gradient, {_UPDATE}) -> ()")
@@ -270,8 +271,8 @@ def _check_alike(operation: str, weight: Tensor, *others: Tensor) -> None:
     for other in others:
         if other.shape != weight.shape or strides(other) != strides(weight):
             raise ValueError(
-                f"{operation}: tensors of {tuple(weight.shape)} lie in memory by strides {weight.stride()} and "
-                f"{other.stride()}; they must lie alike"
+                f"{operation}: tensors of {tuple(weight.shape)} lie in memory by strides "
+                f"{weight.stride()} and {other.stride()}; they must lie alike"
             )
 
 

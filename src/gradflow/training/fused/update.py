@@ -29,8 +29,8 @@ SWITCH = "GRADFLOW_FUSED"  # environment variable: auto (the default: on a GPU),
 def fused_wanted(job: Job, device: torch.device) -> bool:
     """Whether a job's steps update in one kernel, by the environment variable GRADFLOW_FUSED.
 
-    Never in float64, with Nesterov's momentum or an optimizer of one's own, which the kernels do not
-    know, nor where L1 or a clipped norm need the gradients themselves.
+    Never in float64, with Nesterov's momentum or an optimizer of one's own, which the kernels do
+    not know, nor where L1 or a clipped norm need the gradients themselves.
 
     Raises:
         ValueError: the variable is none of auto, on and off.
@@ -135,7 +135,9 @@ class FusedUpdate:
 
 
 class _UpdatingProduct(torch.autograd.Function):
-    """`batched_product.FeatureMajorProduct`, with the weights' update in the place of their gradient."""
+    """`batched_product.FeatureMajorProduct`, with the weights' update in the place of their
+    gradient.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, update: LayerUpdate) -> Tensor:
@@ -155,7 +157,9 @@ class _UpdatingProduct(torch.autograd.Function):
 
 
 def multiply(x: Tensor, weight: Tensor, precision: str) -> Tensor:
-    """X [K, B, in] times weight [K, in, out] in x's type: [K, B, out], which lies as [K, out, B]."""
+    """X [K, B, in] times weight [K, in, out] in x's type: [K, B, out], which lies as [K, out,
+    B].
+    """
     weight = weight.to(x.dtype)
     if precision != "tf32x3":
         return torch.bmm(weight.mT, x.mT).mT

@@ -1,4 +1,5 @@
-"""The step of an MLP on a CPU without autograd: products by a BLAS, everything between them compiled.
+"""The step of an MLP on a CPU without autograd: products by a BLAS, everything between them
+compiled.
 
 - `compiled`: how kernels are compiled and where their machine code is kept
 - `images`: from the data set's bytes to a minibatch in one pass

@@ -65,7 +65,8 @@ def multiply(begin, other, places, weights, x, y):
 
 @kernel
 def weight_gradient(by_input, outputs, h, d, gradient, zero):
-    """The gradient of each active weight: the sum over the minibatch of its input times its output's gradient.
+    """The gradient of each active weight: the sum over the minibatch of its input times its
+    output's gradient.
 
     Args:
         by_input, outputs: of `ActiveWeights`.

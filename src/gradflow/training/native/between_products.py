@@ -1,4 +1,5 @@
-"""What lies between two products: BatchNorm, skip and activation, in one pass forward and one backward.
+"""What lies between two products: BatchNorm, skip and activation, in one pass forward and one
+backward.
 
 Arrays are [width, B]: a row is one unit's values over the minibatch, which stays in the first-level
 cache while all that is done to it is done. The order is that of `networks.mlp`: BatchNorm and skip
@@ -35,7 +36,9 @@ BEFORE, ACTIVATE = 64, 128  # do what comes before the activation; the activatio
 
 @inlined
 def _normalise(row, out, c, parts, gamma, beta, running_mean, running_var, mean, inverse, unit):
-    """Out = gamma * (row - mean) / deviation + beta, by the minibatch's statistics or running ones."""
+    """Out = gamma * (row - mean) / deviation + beta, by the minibatch's statistics or running
+    ones.
+    """
     batch = len(row)
     if parts & EVALUATE:
         scale = gamma[c] / math.sqrt(running_var[c] + unit[1])
@@ -109,7 +112,9 @@ def _activate(kind, x, aux, slopes, out, unit):
 
 @inlined
 def _activate_backward(kind, x, aux, slopes, out, grad, d_slopes, unit):
-    """Multiply `grad` by the activation's derivative; add the slopes' own gradients to `d_slopes`."""
+    """Multiply `grad` by the activation's derivative; add the slopes' own gradients to
+    `d_slopes`.
+    """
     batch, one, zero = len(x), unit[0], unit[2]
     if kind == RELU:
         for b in range(batch):

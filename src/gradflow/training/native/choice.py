@@ -58,7 +58,9 @@ class Choice:
         return self.products[name]
 
     def sparse_below(self, inputs: int, outputs: int) -> float:
-        """The density of a layer's mask below which its products are taken over active weights alone."""
+        """The density of a layer's mask below which its products are taken over active weights
+        alone.
+        """
         name = shape_class(inputs, outputs)
         if name not in self.densities:
             self.densities[name] = break_even(self, *representative(inputs, outputs))
@@ -107,7 +109,9 @@ def in_turns(turns: dict[Any, Callable[[], object]]) -> dict[Any, float]:
 
 
 def break_even(choice: Choice, inputs: int, outputs: int) -> float:
-    """The density at which active weights alone cost as much as all, by a line through two densities."""
+    """The density at which active weights alone cost as much as all, by a line through two
+    densities.
+    """
     generator = np.random.default_rng(0)
     turns: dict[Any, Callable[[], object]] = {}
     operands = {role: operands_of(role, inputs, outputs) for role in ROLES}
@@ -151,7 +155,9 @@ def machine() -> str:
 
 
 def read_choice(path: Path) -> Choice:
-    """What jobs before have chosen on this machine; nothing where the file is missing or damaged."""
+    """What jobs before have chosen on this machine; nothing where the file is missing or
+    damaged.
+    """
     try:
         found = json.loads(path.read_text())[machine()]
         return Choice(

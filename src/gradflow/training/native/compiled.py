@@ -17,7 +17,8 @@ FAST_MATH = {"reassoc", "contract", "nsz", "arcp"}
 
 
 def cache_folder() -> str:
-    """Where machine code is kept: beside this file, else in the user's cache, else in the temporary folder.
+    """Where machine code is kept: beside this file, else in the user's cache, else in the temporary
+    folder.
 
     numba's own search ends in an error where neither the package nor the home can be written.
     """

@@ -1,4 +1,6 @@
-"""A minibatch from the data set's bytes in one pass: gather, crop, flip and normalise, feature-major."""
+"""A minibatch from the data set's bytes in one pass: gather, crop, flip and normalise,
+feature-major.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,9 @@ def loss_gradient(labels, share, d):
 
 @kernel
 def count_correct(logits, labels, correct):
-    """Add to correct[0] how many columns of logits [classes, B] are largest, first, in the row of their label."""
+    """Add to correct[0] how many columns of logits [classes, B] are largest, first, in the row of
+    their label.
+    """
     classes, batch = logits.shape
     for b in range(batch):
         best = 0

@@ -9,7 +9,8 @@ from gradflow.training.native.compiled import kernel
 
 @kernel
 def add_up(gradient, mask, sums, zero):
-    """Sums of |g| and g * g over all weights and over the active ones: rows in g's type, then float64.
+    """Sums of |g| and g * g over all weights and over the active ones: rows in g's type, then
+    float64.
 
     Args:
         gradient: [in, out], unmasked.

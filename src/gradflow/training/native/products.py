@@ -14,12 +14,16 @@ Product = Callable[[Tensor, Tensor, Tensor], object]  # of a [m, n] and b [n, o]
 
 
 def by_mm(a: Tensor, b: Tensor, out: Tensor) -> object:
-    """By the BLAS that PyTorch was built with: MKL on x86, which on AMD's processors keeps to AVX2."""
+    """By the BLAS that PyTorch was built with: MKL on x86, which on AMD's processors keeps to
+    AVX2.
+    """
     return torch.mm(a, b, out=out)
 
 
 def by_onednn(a: Tensor, b: Tensor, out: Tensor) -> object:
-    """By oneDNN, which PyTorch brings along for convolutions; it uses AVX-512 wherever there is any."""
+    """By oneDNN, which PyTorch brings along for convolutions; it uses AVX-512 wherever there is
+    any.
+    """
     return out.copy_(torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], ""))
 
 

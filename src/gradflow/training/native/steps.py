@@ -117,7 +117,9 @@ class NativeSteps:
         measure: bool,
         stacks: Sequence[Stack],
     ) -> None:
-        """A step of every network, on the minibatch of its column at `position` of the epoch; it may wait."""
+        """A step of every network, on the minibatch of its column at `position` of the epoch; it
+        may wait.
+        """
         alone = measure or len(stacks) < len(self.stacks)
         if alone:
             self.finish()
