@@ -32,7 +32,7 @@ EXPLAINED = {
         "fixed in section 2.1; for other methods",
     ),
     **dict.fromkeys(
-        ("label_smoothing", "l1", "gradient_clip", "warmup_epochs"),
+        ("label_smoothing", "l1", "dropout", "gradient_clip", "warmup_epochs"),
         "none in section 3; for studies of one's own",
     ),
 }

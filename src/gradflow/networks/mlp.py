@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gradflow.networks.activations import make_activation
 from gradflow.networks.batched_product import feature_major_product, stacked_product
+from gradflow.networks.dropout import Dropout
 from gradflow.networks.rectified_norm import rectified_norm
 from gradflow.study.job import Configuration, Settings
 
@@ -122,17 +123,25 @@ class StackedMLP(nn.Module):
         )
         self.rectify_at_once = False  # with BatchNorm; true on a GPU
 
-    def forward(self, images: Tensor, product: Product | None = None) -> Tensor:
-        """Logits [K, B, classes] of images [K, B, C, H, W]; `product` in the place of the layers' own."""
+    def forward(
+        self, images: Tensor, product: Product | None = None, drop: Dropout | None = None
+    ) -> Tensor:
+        """Logits [K, B, classes] of images [K, B, C, H, W]; `product` in the place of the layers' own.
+
+        `drop` takes units of every hidden layer, behind its activation and before what skips to it there.
+        """
         if product is None:
             product = feature_major_product if self.feature_major else stacked_product
         hidden = [images.flatten(2)]  # hidden[l] is h_l; h_0 are the inputs
         for index in range(len(self.activations)):
             skipped = hidden[self.skips[index + 1]] if index + 1 in self.skips else None
-            hidden.append(self._hidden(index, product(hidden[-1], self.layers[index]), skipped))
+            z = product(hidden[-1], self.layers[index])
+            hidden.append(self._hidden(index, z, skipped, drop))
         return product(hidden[-1], self.layers[-1])
 
-    def _hidden(self, index: int, z: Tensor, skipped: Tensor | None) -> Tensor:
+    def _hidden(
+        self, index: int, z: Tensor, skipped: Tensor | None, drop: Dropout | None
+    ) -> Tensor:
         """A hidden layer of its product z: normalised, skipped to and activated, in the order of the settings."""
         norm = self.norms[index] if self.norms else None
         early = skipped is not None and self.skip_early
@@ -146,6 +155,8 @@ class StackedMLP(nn.Module):
             z = self.activations[index](z)
             if norm is not None and not self.norm_early:
                 z = norm(z)
+        if drop is not None:
+            z = drop(index, z)
         return z if skipped is None or early else z + skipped
 
     def linear_paths(self, weights: list[Tensor]) -> Tensor:

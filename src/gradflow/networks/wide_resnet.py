@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradflow.networks.activations import make_activation
+from gradflow.networks.dropout import Dropout
 from gradflow.networks.rectified_norm import rectified_norm
 from gradflow.study.job import Configuration, Settings
 from gradflow.study.shapes import Layer
@@ -74,8 +75,11 @@ class WideResNet(nn.Module):
             if weight.dim() == 5:
                 weight.data = weight.data.squeeze(0).contiguous(memory_format=form).unsqueeze(0)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [1, B, classes] of images [1, B, C, H, W]."""
+    def forward(self, images: Tensor, drop: Dropout | None = None) -> Tensor:
+        """Logits [1, B, classes] of images [1, B, C, H, W].
+
+        `drop` takes units between the two convolutions of a block, where its authors have dropout.
+        """
 
         def activate(x: Tensor, place: int) -> Tensor:
             if self.rectify_at_once:
@@ -84,19 +88,27 @@ class WideResNet(nn.Module):
                     return norm.rectified(x)
             return self.activations[place](self.norms[place](x))
 
+        def between(x: Tensor, place: int) -> Tensor:
+            active = activate(x, place)
+            return active if drop is None else drop(place, active.unsqueeze(0)).squeeze(0)
+
         x = images.squeeze(0)
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)  # which every layer keeps
-        return self._pass(x, list(self.layers), activate).unsqueeze(0)
+        return self._pass(x, list(self.layers), activate, between).unsqueeze(0)
 
     def linear_paths(self, weights: list[Tensor]) -> Tensor:
         """Outputs for inputs of one, without activations and BatchNorm; see `masks.live_weights`."""
         stem = weights[0]
         ones = torch.ones(1, stem.shape[2], 8, 8, dtype=stem.dtype, device=stem.device)
-        return self._pass(ones, weights, lambda x, _: x)
+        return self._pass(ones, weights, lambda x, _: x, lambda x, _: x)
 
     def _pass(
-        self, x: Tensor, weights: list[Tensor], activate: Callable[[Tensor, int], Tensor]
+        self,
+        x: Tensor,
+        weights: list[Tensor],
+        activate: Callable[[Tensor, int], Tensor],
+        between: Callable[[Tensor, int], Tensor],
     ) -> Tensor:
         remaining = iter(zip(self.plan, weights, strict=True))
         following = next(remaining)
@@ -111,7 +123,7 @@ class WideResNet(nn.Module):
         while following[0].role != "classifier":
             active = activate(x, place)
             y = convolve(active)
-            y = convolve(activate(y, place + 1))
+            y = convolve(between(y, place + 1))
             # the shortcut of a block that changes shape starts after the block's first activation
             x = y + (convolve(active) if following[0].role == "shortcuts" else x)
             place += 2

@@ -115,6 +115,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "warmup_epochs": (0, MOST),
     "label_smoothing": (0, 1),
     "l1": (0, math.inf),
+    "dropout": (0, 1),
     "gradient_clip": (0, math.inf),
     "l2": (0, math.inf),
     "wide_resnet_l2": (0, math.inf),

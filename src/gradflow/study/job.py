@@ -112,6 +112,7 @@ class Settings:
     nesterov: bool = False  # of momentum
     label_smoothing: float = 0.0
     l1: float = 0.0  # on the layers' weights
+    dropout: float = 0.0  # share of a layer's units; see `networks.dropout`
     gradient_clip: float = 0.0  # largest 2-norm of a network's gradient; 0: any
     probe_images: int = 10_000
     flip: Literal["by_data_set", "never"] = "by_data_set"

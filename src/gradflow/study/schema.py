@@ -109,6 +109,7 @@ SENTENCES = {
         "nesterov": "Whether momentum is Nesterov's.",
         "label_smoothing": "Share of the label given to all classes alike, from 0 to 1.",
         "l1": "Weight of the layers' L1 norm in the loss.",
+        "dropout": "Share of each hidden layer's units that is dropped in training; 0 drops none.",
         "gradient_clip": "Largest 2-norm of a network's gradient before L2; 0 leaves it as it is.",
         "probe_images": "Training images by which gradient flow is measured at a probe epoch.",
         "flip": "Whether DA mirrors images: as the data set says, or never.",

@@ -17,16 +17,22 @@ from gradflow.study.streams import stream
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch draws, on the device: `order` [K, N], and with augmentation `draws` [K, N, 3] (dy, dx, flip)."""
+    """What one epoch draws, on the device: `order` [K, N], with augmentation `draws` [K, N, 3] (dy, dx, flip).
+
+    And with dropout `seeds` [K], see `networks.dropout`.
+    """
 
     order: Tensor
     draws: Tensor | None
+    seeds: Tensor | None = None
 
     def replace(self, other: Epoch) -> None:
         """Take another epoch's draws; the tensors stay where they are."""
         self.order.copy_(other.order)
         if self.draws is not None and other.draws is not None:
             self.draws.copy_(other.draws)
+        if self.seeds is not None and other.seeds is not None:
+            self.seeds.copy_(other.seeds)
 
 
 class Batches:
@@ -52,7 +58,7 @@ class Batches:
         self.std = data.std.to(device, dtype).view(-1, 1, 1)
 
     def epoch(self, epoch: int) -> Epoch:
-        """Draw the order and the augmentation of one epoch for each of the job's percents."""
+        """Draw the order, the augmentation and dropout's seeds of one epoch for each of the job's percents."""
         images = len(self.train_images)
         key = (self.job.configuration.dataset, self.job.seed)
         orders = [
@@ -72,7 +78,14 @@ class Batches:
                     ]
                 )
             ).to(self.device)
-        return Epoch(torch.from_numpy(np.stack(orders)).to(self.device), draws)
+        seeds = None
+        if self.job.settings.dropout:
+            drawn = [
+                stream(*key, percent, "dropout", epoch).integers(2**32)
+                for percent in self.job.percents
+            ]
+            seeds = torch.tensor(drawn, dtype=torch.int64).to(self.device)
+        return Epoch(torch.from_numpy(np.stack(orders)).to(self.device), draws, seeds)
 
     def training(self, epoch: Epoch, places: Tensor) -> tuple[Tensor, Tensor]:
         """Images [K, B, C, H, W], normalised and augmented, and labels [K, B] at `places` [B] of the epoch's order."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from gradflow.data.store import ImageData
 from gradflow.flow import EXPONENTS, norm
 from gradflow.networks.build import build_networks
+from gradflow.networks.dropout import Dropout
 from gradflow.study.job import Job, Run, probe_epochs
 from gradflow.training.batches import Batches, Epoch
 from gradflow.training.cuda_graphs import Replayer
@@ -203,7 +204,8 @@ class Cohort:
             if not stacks:
                 self._position += size
                 return
-        images, labels = self.batches.training(self._drawn, self._position + self._offsets[:size])
+        places = self._position + self._offsets[:size]
+        images, labels = self.batches.training(self._drawn, places)
         self._replayer.side_by_side(
             [
                 partial(
@@ -215,11 +217,18 @@ class Cohort:
                     precision=self.job.settings.precision,
                     probing=probing,
                     update_masks=update_masks,
+                    drop=self._drop(stack, places),
                 )
                 for stack in stacks
             ]
         )
         self._position += size
+
+    def _drop(self, stack: Stack, places: Tensor) -> Dropout | None:
+        """Which units a stack's networks drop, of images at these places of the epoch's order; None without dropout."""
+        if self._drawn is None or self._drawn.seeds is None:
+            return None
+        return Dropout(self.job.settings.dropout, self._drawn.seeds[stack.picks], places)
 
     def _update_masks(self, stack: Stack) -> None:
         if self.mask_update is not None and stack.masks is not None:

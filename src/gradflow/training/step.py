@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradflow.flow import EXPONENTS, GradientFlow, norm, norm_by_rows
+from gradflow.networks.dropout import Dropout
 from gradflow.networks.mlp import StackedMLP
 from gradflow.study.job import Job
 from gradflow.training.fused.update import FusedUpdate
@@ -61,6 +62,7 @@ def train_step(
     precision: str,
     probing: bool,
     update_masks: Callable[[Stack], None] | None = None,
+    drop: Dropout | None = None,
 ) -> None:
     """One optimizer step of every network of a stack.
 
@@ -72,6 +74,7 @@ def train_step(
         precision: of the products, a setting; weights, sums and norms of bf16 stay float32.
         probing: add the losses and the flow of this minibatch to the stack's sums.
         update_masks: called between the backward pass and the update.
+        drop: which units this step drops.
     """
     forget_gradients(stack.network)
     fused = None
@@ -79,9 +82,9 @@ def train_step(
         fused = FusedUpdate(stack.layers, stack.masks, stack.optimizer, learning_rate, precision)
     with mixed_products(images.device, precision):
         if fused and isinstance(stack.network, StackedMLP):
-            logits = stack.network(images, fused)
+            logits = stack.network(images, fused, drop=drop)
         else:
-            logits = stack.network(images)
+            logits = stack.network(images, drop=drop)
         losses, objective = _losses_and_objective(stack, logits, labels)
     objective.sum().backward()  # a sum, so that each network's gradient is that of its own mean loss
     if fused:
