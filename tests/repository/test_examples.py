@@ -30,10 +30,12 @@ def printed(name: str, tmp_path: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_every_example_is_here_and_in_the_readme() -> None:
+def test_every_example_is_here_and_in_the_docs() -> None:
     names = {path.stem for path in (ROOT / "examples").glob("*.py")}
     assert names == {"masks", "gradient_flow", "comparison"} == set(NAMES)
-    assert names == set(re.findall(r"python examples/(\w+)\.py", (ROOT / "README.md").read_text()))
+    assert names == set(
+        re.findall(r"python examples/(\w+)\.py", (ROOT / "docs/library.md").read_text())
+    )
 
 
 NAMES = sorted(path.stem for path in (ROOT / "examples").glob("*.ipynb"))

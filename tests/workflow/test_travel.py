@@ -25,7 +25,7 @@ def project(tmp_path: Path) -> Project:
 def run(folder: Path, *words: str | Path) -> str:
     """Run a snakemake, which must succeed, in a folder; what it prints."""
     done = subprocess.run(
-        [SNAKEMAKE, *words], cwd=folder, env=environment(), text=True, timeout=300, check=False,
+        [SNAKEMAKE, *words], cwd=folder, env=environment(), text=True, timeout=600, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -112,7 +112,6 @@ def test_a_module_of_another_workflow(project: Project, tmp_path: Path) -> None:
     assert (outer / "ours.txt").read_text().startswith("artifact,")
     assert [path.name for path in (outer / RUNS).parent.iterdir()] == ["seed3"]
     assert "Nothing to be done" in run(outer, "-n", "--cores", "2")
-    run(outer, "results/smoke/report.html", "--cores", "2")
     assert not project.results.exists()
 
 
