@@ -39,10 +39,10 @@ def twins(gap: float) -> pd.DataFrame:
 
 def test_a_difference_that_the_shared_axis_hides_has_a_part_of_its_own() -> None:
     figure = figure_by_width(twins(gap=0.5), BY_WIDTH)
-    assert "(b) Test accuracy, sparse minus dense" in texts(figure)
+    assert "(c) Test accuracy, sparse minus dense" in texts(figure)
     assert "Difference: median over pairs of twins" in texts(figure)
     assert "Sparse − dense" in texts(figure)
-    for panel in figure.axes[4:8]:
+    for panel in figure.axes[8:]:
         (line,) = [line for line in panel.lines if line.get_marker() == "D"]
         np.testing.assert_allclose(line.get_ydata(), 0.5)
         (bars,) = [bars for bars in panel.collections if len(bars.get_segments()) == 5]
@@ -61,7 +61,7 @@ def test_half_a_point_and_fifty_are_both_seen_on_one_axis() -> None:
     worse = (runs["optimizer"] == "adam") & (runs["regularization"] == "NR")
     worse &= runs["architecture"] == "sparse"
     runs.loc[worse, "test_accuracy"] -= 50
-    panel = figure_by_width(runs, BY_WIDTH).axes[4]
+    panel = figure_by_width(runs, BY_WIDTH).axes[8]
     zero, half, fifty = panel.transAxes.inverted().transform(
         panel.transData.transform([(0, 0), (0, 0.5), (0, -49.5)])
     )[:, 1]

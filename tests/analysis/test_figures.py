@@ -59,7 +59,7 @@ def test_by_width_shows_the_mean_over_seeds() -> None:
     runs = summarise_runs(make_study_table(("momentum", "adam"), ("BN", "NR")))
     figure = figure_by_width(runs, BY_WIDTH)
     assert len(figure.axes) == 12
-    accuracy, flow = figure.axes[:4], figure.axes[8:]
+    accuracy, flow = figure.axes[:4], figure.axes[4:8]
     assert [panel.get_title() for panel in accuracy[:2]] == ["NR", "BN"]
     assert [panel.get_ylabel() for panel in accuracy[::2]] == ["Adam", "Mom (0.9)"]
     assert {panel.get_yscale() for panel in flow} == {"log"}
@@ -73,7 +73,7 @@ def test_by_width_shows_the_mean_over_seeds() -> None:
         sparse.get_ydata(), own.groupby("dense_width")["test_accuracy"].mean()
     )
     assert list(dense.get_xdata()) == [26, 77, 128, 179, 230]
-    assert "(a) Test accuracy" in texts(figure) and "(c) Gradient flow" in texts(figure)
+    assert "(a) Test accuracy" in texts(figure) and "(b) Gradient flow" in texts(figure)
     for attribute in ("color", "marker", "linestyle"):
         assert DENSE_SPARSE["dense"][attribute] != DENSE_SPARSE["sparse"][attribute]
 

@@ -16,6 +16,7 @@ from gradflow.analysis.figures import (
     foot_note,
     nothing_finished,
     page_width,
+    scale_y_logarithmically,
     style,
     wrapped_title,
 )
@@ -75,13 +76,13 @@ def figure_of_methods(
                 for line, own in of_panel.groupby("line", sort=False):
                     means = own.groupby("width_percent")[column].mean()
                     axes.plot(means.index.to_numpy(float), means.to_numpy(), **looks[str(line)])
-                if column == FIRST:
-                    axes.set_yscale("log")
-                else:
+                axes.set_xticks(sorted(of_panel["width_percent"].unique()))
+                if column != FIRST:
                     regular = labels.label("regularization", str(regularization))
                     axes.set_title(
                         f"{regular}, {labels.label('optimizer', str(optimizer))} {rate:g}"
                     )
+        scale_y_logarithmically(grid[-1, 0])
         part.supxlabel("dense width (% of the maximum)", fontsize=8)
         handles = [Line2D([], [], label=labels.method_label(name), **looks[name]) for name in names]
         add_foot(figure, handles, foot_note(artifact, made_of + " Means over seeds.", width))

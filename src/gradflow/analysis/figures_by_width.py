@@ -111,7 +111,7 @@ def figure_by_width(runs: pd.DataFrame, artifact: Artifact) -> Figure:
         Lines of the mean over seeds with a band from the lowest to the highest; gradient flow on a
         logarithmic axis. Values that are not finite are left out, and a note counts the diverged
         runs. Axes are in the order of parts, rows and columns. Where the axis that dense and
-        sparse share hides their difference, a part with it follows that of the accuracy.
+        sparse share hides their difference, a part with it comes last.
 
     Raises:
         ValueError: a line would mix several configurations.
@@ -127,8 +127,9 @@ def figure_by_width(runs: pd.DataFrame, artifact: Artifact) -> Figure:
         text = note(runs, artifact, *_notes(runs, artifact, columns, rows))
         sheet = _Sheet(artifact, artifact.measures, columns, rows, widths, text)
         if ACCURACY in artifact.measures and hides(_sharing(cells)):
-            with_differences = _with_differences(artifact.measures)
-            larger = _Sheet(artifact, with_differences, columns, rows, widths, f"{text} {NOTE}")
+            # last, so that the other parts have the paper's letters
+            parts = [*artifact.measures, DIFFERENCE]
+            larger = _Sheet(artifact, parts, columns, rows, widths, f"{text} {NOTE}")
             sheet = larger if larger.height >= _LEAST else sheet
         for number, measure in enumerate(sheet.measures):
             panels = sheet.add_part(number, measure)
@@ -315,11 +316,6 @@ class _Sheet:
 def _sharing(rows: list[list[Item]]) -> list[list[Item]]:
     """What shares a y axis: the panels of a row, or where there are few rows, all."""
     return [list(itertools.chain(*rows))] if len(rows) <= _SHARING else rows
-
-
-def _with_differences(measures: Sequence[str]) -> list[str]:
-    place = list(measures).index(ACCURACY) + 1
-    return [*measures[:place], DIFFERENCE, *measures[place:]]
 
 
 def _rows(runs: pd.DataFrame, artifact: Artifact) -> list[_Row]:
