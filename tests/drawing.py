@@ -13,7 +13,19 @@ import pytest
 
 from gradflow.study.kinds import KINDS
 
-PROGRAM = Path(__file__).parents[1] / "scripts" / "draw.py"
+ROOT = Path(__file__).parents[1]
+PROGRAM = ROOT / "scripts" / "draw.py"
+PACKAGE = ROOT / "src" / "gradflow"
+CODE = {".py", ".pyc"}
+_opened: set[Path] = set()
+
+
+def _note(event: str, values: tuple[Any, ...]) -> None:
+    if event == "open" and isinstance(values[0], str) and values[0].startswith(str(PACKAGE)):
+        _opened.add(Path(values[0]))
+
+
+sys.addaudithook(_note)  # for good: there is no way to remove one
 
 
 def draw(
@@ -23,7 +35,7 @@ def draw(
     path: Path,
     origins: Iterable[Path] = (),
 ) -> dict[str, Path]:
-    """Draw an artifact of a kind.
+    """Draw an artifact of a kind; what it reads must be what its kind says, the rule's inputs.
 
     Args:
         kind: its name.
@@ -42,5 +54,8 @@ def draw(
     words += ["--origins", *map(str, origins), "--files", *map(str, files.values())]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", words)
+        _opened.clear()
         assert runpy.run_path(str(PROGRAM))["main"]() == 0
+    read = {path for path in _opened if path.is_file() and path.suffix not in CODE}
+    assert read <= {PACKAGE / name for name in KINDS[kind].reads}, kind
     return files
