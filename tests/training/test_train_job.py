@@ -4,6 +4,8 @@ fails.
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,19 @@ def test_an_error_of_ours_keeps_its_traceback(
 ) -> None:
     with pytest.raises(RuntimeError, match="an epoch begins with its draws"):
         run(RuntimeError("an epoch begins with its draws"), tmp_path, monkeypatch)
+
+
+def test_a_job_whose_own_file_is_gone_says_so_before_it_looks_its_data_set_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = dataclasses.replace(
+        JOB,
+        configuration=dataclasses.replace(JOB.configuration, dataset="mine"),
+        own=(("datasets/mine", "0"),),
+    )
+    monkeypatch.setattr(sys.modules[__name__], "JOB", gone)
+    assert run(FAILED, tmp_path, monkeypatch) == 1
+    assert capsys.readouterr().err.endswith("mine.py is not there; run the same command again\n")
 
 
 def run(error: RuntimeError, results: Path, monkeypatch: pytest.MonkeyPatch) -> int:

@@ -22,7 +22,6 @@ import torch
 
 from gradflow.data.store import DamagedDataError, DataError, ImageData, load_dataset
 from gradflow.files import lock, lock_path, remove_asides
-from gradflow.study import own
 from gradflow.study.finished_jobs import record_job
 from gradflow.study.job import Job, Run
 from gradflow.study.memory import GPU_CONTEXT_MB, gpu_memory_mb, runs_that_fit
@@ -283,12 +282,7 @@ def publish(job: Job, runs: Sequence[Run], progress: Progress, results: Path) ->
 
 
 def prepare(device: torch.device, job: Job, threads: int) -> None:
-    """Make this process compute repeatably: the same job on the same device gives the same bits.
-
-    Raises:
-        ValueError: a file of the user's own is another one than the job was planned with.
-    """
-    own.check(job.own)
+    """Make this process compute repeatably: the same job on the same device gives the same bits."""
     torch.set_num_threads(threads)
     keep_freed_memory()
     torch.set_flush_denormal(

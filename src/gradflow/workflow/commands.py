@@ -138,6 +138,7 @@ def load_scripts_and_kernels() -> Run:
 def run(train: Train, arguments: list[str]) -> int:
     """Train the job of a script's arguments."""
     from gradflow.data.store import DataError
+    from gradflow.study import own
     from gradflow.study.memory import gpu_memory_mb
     from gradflow.training.checkpoint import CheckpointError
     from gradflow.training.devices import training_device
@@ -146,6 +147,7 @@ def run(train: Train, arguments: list[str]) -> int:
 
     parsed = parse(None, arguments)
     try:
+        own.check(parsed.job.own)  # before a data set that is gone is looked up
         with training_device(gpu_memory_mb(parsed.job)) as device:
             prepare(device, parsed.job, parsed.threads)
             train(parsed.job, parsed.results, device, parsed.keep_weights)
