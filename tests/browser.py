@@ -81,7 +81,7 @@ def visit(page: Path, script: str, folder: Path, size: str = "1280,1000", *more:
         [CHROMIUM, *SWITCHES, *more, f"--window-size={size}",
          f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}",
          "--virtual-time-budget=60000", "--dump-dom", watched.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     found = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, flags=re.DOTALL)
     assert found, done.stdout[-2000:] + done.stderr[-2000:]
@@ -97,5 +97,5 @@ def screenshot(page: Path, png: Path, folder: Path) -> None:
         [CHROMIUM, *SWITCHES, "--window-size=1280,1000", f"--user-data-dir={folder / 'profile'}",
          "--virtual-time-budget=10000",
          f"--screenshot={png}", page.as_uri()],
-        capture_output=True, timeout=120, check=True,
+        capture_output=True, timeout=300, check=True,
     )  # fmt: skip

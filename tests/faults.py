@@ -98,7 +98,7 @@ class Trainer:
     def run(self, job: Job, results: Path, **options: Any) -> tuple[int, str]:
         """Run the script to its end; its exit code, and what it said."""
         process = self.start(job, results, **options)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=300)
         return process.returncode, said
 
 
@@ -120,7 +120,7 @@ def warm_trainer(folder: Path) -> Iterator[Trainer]:
     finally:
         assert server.stdin
         server.stdin.close()
-        assert server.wait(20) == 0
+        assert server.wait(300) == 0
 
 
 def with_data(project: Project, results: Path) -> Path:

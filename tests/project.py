@@ -88,7 +88,7 @@ class Project:
     def snakemake(self, *arguments: str) -> tuple[int, str]:
         """Run snakemake; return its exit code and all that stands on the terminal."""
         done = subprocess.run(
-            [SNAKEMAKE, *arguments], cwd=self.folder, env=environment(), text=True, timeout=300,
+            [SNAKEMAKE, *arguments], cwd=self.folder, env=environment(), text=True, timeout=800,
             check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
@@ -210,7 +210,7 @@ def tiny(raw: dict[str, Any]) -> None:
     raw["artifacts"] = {name: raw["artifacts"][name] for name in ("table4", "figure15", "figure14")}
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 600) -> None:
     """Wait until the condition holds."""
     end = time.monotonic() + seconds
     while not condition():

@@ -54,7 +54,7 @@ def settings(tmp_path_factory):
     yield {DRAWER: str(socket)}
     assert server.stdin
     server.stdin.close()
-    assert server.wait(20) == 0
+    assert server.wait(300) == 0
 
 
 def run(folder, settings, *arguments):

@@ -176,7 +176,7 @@ def frozen_trainer(project: Project) -> int:
     it.
     """
     state = project.results / "smoke" / "state"
-    wait_for(lambda: list(state.rglob("*.progress")), 240)
+    wait_for(lambda: list(state.rglob("*.progress")), 600)
     [trainer] = trainers(project)
     os.kill(trainer, signal.SIGSTOP)
     return trainer
@@ -214,7 +214,7 @@ def test_a_stopped_job_goes_on_from_its_checkpoint(
         wait_for(lambda: told_to_stop(trainer))
         with suppress(ProcessLookupError):
             os.kill(trainer, signal.SIGCONT)
-        code = snakemake.wait(400)
+        code = snakemake.wait(800)
     said = (tmp_path / "output").read_text()
     assert code == 0, said
     # one more attempt, and it went on from a checkpoint
@@ -242,11 +242,11 @@ def test_killed_snakemake_leaves_its_job_and_goes_on_without_a_second_trainer(
     (first,) = jobs(project)
     assert trainers(project) == [trainer]  # it lives
     with through_slurm(project, tmp_path / "output") as snakemake:
-        wait_for(lambda: len(trainers(project)) == 2, 240)
+        wait_for(lambda: len(trainers(project)) == 2, 600)
         second = next(process for process in trainers(project) if process != trainer)
         wait_for(lambda: waits_for_a_lock(second))
         os.kill(trainer, signal.SIGCONT)
-        code = snakemake.wait(400)
+        code = snakemake.wait(800)
     assert code == 0, (tmp_path / "output").read_text()
     assert state_of(first)["JobState"] == "COMPLETED"
     # each training notes what it cost: there was one
@@ -266,12 +266,12 @@ def test_a_controller_that_does_not_answer_for_a_while(
         trainer = frozen_trainer(project)
         os.kill(controller, signal.SIGSTOP)
         try:
-            wait_for(lambda: "SLURM does not answer" in output.read_text(), 240)
+            wait_for(lambda: "SLURM does not answer" in output.read_text(), 600)
         finally:
             os.kill(controller, signal.SIGCONT)
-        wait_for(lambda: "SLURM answers again" in output.read_text(), 240)
+        wait_for(lambda: "SLURM answers again" in output.read_text(), 600)
         os.kill(trainer, signal.SIGCONT)
-        code = snakemake.wait(400)
+        code = snakemake.wait(800)
     assert code == 0, output.read_text()
     assert "Trying to restart job" not in output.read_text()
     assert end_state(project) == undisturbed

@@ -299,7 +299,7 @@ def test_two_at_once_make_one_environment(tmp_path: Path) -> None:
         )
         for _ in range(3)
     ]  # fmt: skip
-    assert [process.communicate(timeout=60)[0] for process in processes] == ["ran\n"] * 3
+    assert [process.communicate(timeout=300)[0] for process in processes] == ["ran\n"] * 3
     assert (tmp_path / "made").read_text() == "begun ended "
 
 

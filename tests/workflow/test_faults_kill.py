@@ -81,7 +81,7 @@ def disturb(
             wait_for(lambda: state.exists() or process.poll() is not None)  # noqa: B023
         time.sleep(moment / 4 if attempt % 2 else moment)
         process.send_signal(signals[attempt // 2 % len(signals)])
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
         attempts.append((process.returncode, said))
         if process.returncode == 0:
             assert logs(results, whole.job) == whole.logs
@@ -170,7 +170,7 @@ def test_a_script_stopped_while_it_imports_says_nothing(
     process = Trainer().start(whole.job, results)
     wait_for(lambda: "torch" in Path(f"/proc/{process.pid}/maps").read_text())
     process.send_signal(number)
-    assert process.communicate(timeout=60)[1] == ""
+    assert process.communicate(timeout=300)[1] == ""
     assert process.returncode == -number
     assert not (results / "smoke").exists()
 
@@ -213,7 +213,7 @@ def test_never_two_trainers_on_one_cohort(
         wait_for(lambda: waiting(state.with_suffix(".lock")) == count)  # noqa: B023
     first.kill()  # one goes on from its checkpoint, and the other finds the work done
     first.communicate()
-    said = [process.communicate(timeout=60)[1] for process in others]
+    said = [process.communicate(timeout=300)[1] for process in others]
     assert [process.returncode for process in others] == [0, 0], said
     assert sum("resumed at epoch" in words for words in said) == 1
     assert logs(results, whole.job) == whole.logs

@@ -96,7 +96,7 @@ def stopped_in_training(jobs: Sequence[Job], results: Path, number: signal.Signa
     wait_for(lambda: all(record_path(results / job.state_path).exists() for job in jobs[:2]))
     children = running_jobs(process.pid)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     wait_for(lambda: not any(alive(child) for child in children))
     assert process.returncode == (STOPPED if number == signal.SIGTERM else -number)
     return output
@@ -180,7 +180,7 @@ def test_two_runners_of_one_list_train_each_job_once(machine: Path) -> None:
         subprocess.Popen(command(jobs, machine), env=environment(ROOT), stdout=subprocess.DEVNULL)
         for _ in range(2)
     ]
-    assert [process.wait(120) for process in both] == [COMPLETE, COMPLETE]
+    assert [process.wait(300) for process in both] == [COMPLETE, COMPLETE]
     costs = (machine / "smoke" / "state" / "costs.jsonl").read_text().splitlines()
     assert len(costs) == 2  # a line a trained job
 

@@ -103,7 +103,7 @@ def answer(folder: Path, command: tuple[str, ...]) -> list[str]:
     """The lines that a person sees."""
     done = subprocess.run(
         command, cwd=folder, env=environment(ROOT if command[1:] and command[1] == "-m" else None),
-        text=True, timeout=60, check=False,
+        text=True, timeout=300, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout

@@ -52,7 +52,7 @@ def test_a_stopped_training_goes_on_to_the_same(
     process = warm.start(job, results)
     wait_for((results / job.state_path).exists)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 143 and "the same command goes on from there" in said
     code, said = warm.run(job, results)
     assert code == 0 and "resumed at epoch" in said
@@ -77,5 +77,5 @@ def test_under_nohup_a_closed_terminal_stops_nothing(
     for _ in range(3):
         process.send_signal(signal.SIGHUP)
         time.sleep(0.05)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said

@@ -297,7 +297,7 @@ def test_what_a_job_leaves(tmp_path, work, send, code, message):
     assert process.stdout.readline() == "begun\n"
     if send:
         process.send_signal(send)
-    assert process.wait(20) == code
+    assert process.wait(300) == code
     events = Events()  # snakemake sees it fail
     if code and message:
         events.note(job_error(3, "a_rule", log))

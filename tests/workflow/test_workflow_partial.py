@@ -101,7 +101,7 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
     with output.open("w") as file, project.running("smoke", stdout=file, stderr=file) as process:
         wait_for(lambda: (state / "seed0.progress").exists())  # it trains
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(60) != 0
+        assert process.wait(300) != 0
     text = output.read_text()
     assert "Interrupted. Finished runs are kept" in text
     assert "Traceback" not in text and "Making every table" not in text
@@ -173,7 +173,7 @@ def test_sigterm_to_snakemake_says_what_is_kept(tmp_path):
     ):
         wait_for(lambda: list(state.glob("*/seed0.progress")))
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(120) != 0
+        assert process.wait(300) != 0
     text = output.read_text()
     assert "Stopped before the end. Finished runs are kept (2 of " in text
     assert "failed" not in text and "Traceback" not in text

@@ -184,7 +184,7 @@ def test_plain_lines_in_a_log(project: Project) -> None:
         env=environment(),
         text=True,
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 1
