@@ -14,6 +14,7 @@ from gradflow.networks.activations import make_activation
 from gradflow.networks.contracts import ContractError
 from gradflow.study import own
 from gradflow.study.job import Job, Settings
+from gradflow.training.checkpoint import read_progress, restore_checkpoint, save_checkpoint
 from gradflow.training.cohort import Cohort
 
 Write = Callable[[str, str], None]
@@ -204,3 +205,18 @@ def test_a_mask_of_fractions_is_refused() -> None:
     with pytest.raises(ValueError, match="other values than 0 and 1"):
         stack.replace_masks([mask * 0.5 for mask in stack.masks or []])
     assert torch.equal(stack.masks[0].bool(), stack.masks[0] != 0)
+
+
+def test_masked_weights_that_a_checkpoint_moves_are_found_on_resuming(tmp_path: Path) -> None:
+    job = make_job("adam", percents=THREE)
+    stopped, resumed = (Cohort(job, make_data(), DEVICE) for _ in range(2))
+    train_steps(stopped, 2)
+    stack = stopped.stacks[0]
+    assert stack.masks is not None
+    with torch.no_grad():
+        stack.layers[1].add_(0.1 * (stack.masks[1] == 0))
+    save_checkpoint(tmp_path / "job.json", stopped, 1.0)
+    progress = read_progress(tmp_path / "job.json")
+    assert progress is not None
+    with pytest.raises(ContractError, match="masked weights of layer 1 are not zero"):
+        restore_checkpoint(tmp_path / "job.json", progress, resumed)
