@@ -110,7 +110,7 @@ def test_studies_are_added_until_a_rate_is_known() -> None:
     assert few.studies == LOOKS[0] and LOOKS[0] < many.studies <= LOOKS[-1] == never.studies
     assert upper_bound(many.contradicted, many.studies) <= LEVEL
     assert upper_bound(never.contradicted, never.studies) > LEVEL
-    assert upper_bound(0, 400) == pytest.approx(1 - 0.01 ** (1 / 400)) and upper_bound(3, 3) == 1
+    assert upper_bound(0, 400) == pytest.approx(1 - 0.0125 ** (1 / 400)) and upper_bound(3, 3) == 1
 
 
 @pytest.mark.parametrize(

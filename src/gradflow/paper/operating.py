@@ -133,7 +133,7 @@ def operating_rows(
         worlds = WORLDS[claim]
         assert worlds.contrary is not None
         most = HEAVY.get(claim, (looks[-1], BATCH))[0]
-        own = [look for look in looks if look <= most] or list(looks[:1])
+        own = sorted({min(look, most) for look in looks})
         nulls = [
             known_well(partial(_rates_of, design, claim, world, 1.0), own)
             for null in worlds.nulls.values()

@@ -28,7 +28,7 @@ from gradflow.paper.published import BEST, PAIRS, PublishedPValue
 from gradflow.paper.simulated_rates import Rates, false_rates, known_well, upper_bound
 from gradflow.paper.verdict_rules import agreement_verdict, means_verdict
 
-LOOKS = (400, 1600, 6400)  # as of the claims
+LOOKS = (400, 1600, 6400)  # fewer than of the claims: each takes longer
 RESAMPLES = 60  # of each study's pairs, for the ceiling
 MEANS = 48  # published
 NOTHING, DIVERGED, OWN = "no effect", "diverged runs", "rows and columns with effects of their own"
