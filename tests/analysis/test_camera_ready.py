@@ -68,10 +68,15 @@ def test_half_a_point_and_fifty_are_both_seen_on_one_axis() -> None:
     assert half - zero > 0.05 and 0 < fifty < zero
 
 
-def test_hiding_is_a_matter_of_most_panels() -> None:
+def test_hiding_is_a_matter_of_most_points() -> None:
     near, far = twins(gap=1), twins(gap=20)
     panels = [near[near["regularization"] == "NR"], near[near["regularization"] == "BN"]]
     assert hides([panels]) and not hides([[far[far["regularization"] == "NR"]]])
+    lowest = near["dense_width"] == near["dense_width"].min()
+    sunk = near.assign(
+        test_accuracy=near["test_accuracy"].mask(lowest & (near["architecture"] == "sparse"), 10)
+    )
+    assert hides([[sunk[sunk["regularization"] == "NR"]]])  # four of five points
     assert not hides([]) and not hides([[near[near["architecture"] == "dense"]]])
 
 

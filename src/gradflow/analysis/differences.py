@@ -17,7 +17,7 @@ from gradflow.analysis.runs import pair_twins
 
 DIFFERENCE = "difference"  # as a measure of a figure
 LOOK: dict[str, Any] = {"color": "0.15", "marker": "D", "markersize": 2.8, "linewidth": 1.0}
-HIDDEN = 0.15  # a difference below this share of the axis is hard to see
+HIDDEN = 0.05  # a difference below this share of the axis is about a marker's height
 NOTE = "Difference: median over pairs of twins; bar: lowest to highest; axis linear within 1 point."
 _LINEAR = 1.0  # points, on either side of zero; beyond them the axis is logarithmic
 _TICKS = (0, 10, -10, 1, -1, 100, -100)  # those that matter most first
@@ -61,7 +61,7 @@ def scale_differences(panel: Axes, ticks: int = 5) -> None:
 
 
 def hides(axes: Iterable[list[pd.DataFrame]]) -> bool:
-    """Whether in most panels the twins' lines lie too close to tell apart.
+    """Whether at most widths the twins' points lie too close to tell apart.
 
     Args:
         axes: the panels that share an axis, each the runs of a panel.
@@ -76,8 +76,7 @@ def hides(axes: Iterable[list[pd.DataFrame]]) -> bool:
         shown = shown[np.isfinite(shown)]
         for line in lines:
             if {"dense", "sparse"} <= set(line.columns):
-                gap = (line["sparse"] - line["dense"]).abs().max()
-                if np.isfinite(gap):
-                    seen += 1
-                    hidden += bool(gap < HIDDEN * np.ptp(shown))
+                gaps = (line["sparse"] - line["dense"]).abs().dropna()
+                seen += len(gaps)
+                hidden += int((gaps < HIDDEN * np.ptp(shown)).sum())
     return seen > 0 and 2 * hidden >= seen

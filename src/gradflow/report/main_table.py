@@ -25,6 +25,7 @@ class Cell:
     text: str
     style: str = ""
     arrow: str = ""
+    pairs: str = ""  # where some are missing
 
     @property
     def meaning(self) -> str:
@@ -44,6 +45,13 @@ class MainTable:
     columns: list[str]
     ours: list[tuple[str, list[Cell]]]  # by optimizer
     theirs: list[tuple[str, list[Cell]]]
+
+    @property
+    def marks(self) -> str:
+        """What the marks beside our numbers mean."""
+        shown = "".join(cell.text for _, cells in self.ours for cell in cells)
+        meanings = (("†", "some runs diverged"), ("‡", "some never left chance"))
+        return "; ".join(f"{mark} {meaning}" for mark, meaning in meanings if mark in shown)
 
     @property
     def differing(self) -> int:
@@ -101,7 +109,11 @@ def _ours(cell: dict[Any, Any]) -> Cell:
     if not (math.isnan(p_value) or math.isnan(published)):
         here, there = bool(significant(p_value)), bool(significant(published))
         arrow = "" if here == there else UP if there else DOWN
-    return Cell(p_value_text(cell, "html"), p_value_style(p_value), arrow)
+    text = p_value_text(
+        cell | {"planned": cell["n"]}, "html"
+    )  # without n, which has a line of its own
+    pairs = "" if cell["n"] == cell["planned"] else f"n = {cell['n']}"
+    return Cell(text, p_value_style(p_value), arrow, pairs)
 
 
 def _theirs(published: float) -> Cell:
