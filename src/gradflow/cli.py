@@ -4,8 +4,9 @@
     gradflow status
     gradflow provenance results/quick/tables/table4.csv --where optimizer=adam
 
-Reads config.yaml and results/ of the working directory; without the former, the project's own. Each subcommand imports what it needs, so
-that `gradflow jobs` runs with torch, numpy, pyarrow and safetensors alone.
+Reads config.yaml and results/ of the working directory; without the former, the project's own. Each
+subcommand imports what it needs, so that `gradflow jobs` runs with torch, numpy, pyarrow and
+safetensors alone.
 """
 
 from __future__ import annotations
@@ -151,7 +152,8 @@ def keep(arguments: argparse.Namespace) -> None:
 
 
 def unpack(arguments: argparse.Namespace) -> None:
-    """Write the run logs of what is kept in results/reference, so that those runs are finished here.
+    """Write the run logs of what is kept in results/reference, so that those runs are finished
+    here.
 
     Snakemake and `gradflow jobs` then train what is left.
     """
@@ -184,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         text = run.__doc__ or ""
         command = commands.add_parser(
             run.__name__,
-            help=text.partition("\n")[0],
+            help=" ".join(text.partition("\n\n")[0].split()),
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

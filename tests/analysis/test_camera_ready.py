@@ -1,4 +1,6 @@
-"""Figures as a paper has them: differences that can be seen, a column's width, all told apart without colour."""
+"""Figures as a paper has them: differences that can be seen, a column's width, all told apart
+without colour.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ COLUMNS = {"single_column": 3.25, "double_column": 6.75}
 
 
 def twins(gap: float) -> pd.DataFrame:
-    """Runs of which each sparse one is better than its dense twin by so many points, give or take its seed."""
+    """Runs of which each sparse one is better than its dense twin by so many points, give or take
+    its seed.
+    """
     rows = make_study_table(("adam", "momentum"), ("NR", "BN"))
     accuracy = 50 + 0.4 * rows["width_percent"]
     accuracy += (rows["architecture"] == "sparse") * (gap + 0.1 * (rows["seed"] - 2))

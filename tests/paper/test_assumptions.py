@@ -1,4 +1,6 @@
-"""Every choice of the paper's reader is listed, holds a real setting or says why not, and shows what is in force."""
+"""Every choice of the paper's reader is listed, holds a real setting or says why not, and shows
+what is in force.
+"""
 
 from __future__ import annotations
 

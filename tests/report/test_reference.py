@@ -1,4 +1,6 @@
-"""Results that are kept: made of finished runs, and every artifact drawn from them without training."""
+"""Results that are kept: made of finished runs, and every artifact drawn from them without
+training.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,12 @@ STUDIES = (STUDY, "fashion_mnist_initialisation")
 KEPT = ROOT / "results" / "reference"
 # what drawing needs none of
 MAKING = {
-    "fetch_dataset", "train_mlp", "train_wide_resnet", "pretrain_wide_resnet", "prune_and_finetune", "collect_runs",
+    "fetch_dataset", "train_mlp", "train_wide_resnet", "pretrain_wide_resnet", "prune_and_finetune",
+    "collect_runs",
 }  # fmt: skip
 FASHION_MNIST = {
-    "table1", "table2", "table4", "figure15", "comparison_p_values", "comparison_correlations", "agreement", "effects",
+    "table1", "table2", "table4", "figure15", "comparison_p_values", "comparison_correlations",
+    "agreement", "effects",
     "claims", "initialisations",
 }  # fmt: skip
 
@@ -148,7 +152,8 @@ def make_miniature(folder: Path, project: Project) -> None:
     [
         (
             ["smok"],
-            "there is no scale smok; there are paper, overnight, bridge, fashion_mnist_reduced, pilot, quick, ",
+            "there is no scale smok; there are paper, overnight, bridge, fashion_mnist_reduced, "
+            "pilot, quick, ",
         ),
         (["quick", "cifar10_low"], "scale quick has no study cifar10_low; it has"),
         (["quick"], "no run of scale quick is finished in results"),

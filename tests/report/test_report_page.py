@@ -208,12 +208,15 @@ def test_places(where: str, expected: list[tuple[str, list[str]]]) -> None:
 
 LOOK = """
 await pause();
-const folded = [...document.querySelectorAll('details')].filter(one => !one.open && one.querySelector('li')).pop();
+const closed = [...document.querySelectorAll('details')].filter(one => !one.open);
+const folded = closed.filter(one => one.querySelector('li')).pop();
 const inside = folded.querySelector('li').id;
 location.hash = inside; await pause(); await pause();
-return {wide: document.documentElement.scrollWidth - innerWidth, width: innerWidth, opened: folded.open,
-        page: getComputedStyle(document.body).backgroundColor, text: getComputedStyle(document.body).color,
-        cells: [...document.querySelectorAll('td[style*=background]')].map(one => getComputedStyle(one).color)};
+const page = getComputedStyle(document.body);
+const cells = [...document.querySelectorAll('td[style*=background]')];
+return {wide: document.documentElement.scrollWidth - innerWidth, width: innerWidth,
+        opened: folded.open, page: page.backgroundColor, text: page.color,
+        cells: cells.map(one => getComputedStyle(one).color)};
 """
 
 

@@ -1,4 +1,6 @@
-"""What stands around the code, once each: versions, the container, GitHub's workflow, the catalog."""
+"""What stands around the code, once each: versions, the container, GitHub's workflow, the
+catalog.
+"""
 
 from __future__ import annotations
 

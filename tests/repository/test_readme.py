@@ -12,7 +12,9 @@ INDEX = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
 
 
 def sentences(page: str) -> list[list[str]]:
-    """The words of each sentence of a page's prose; commands, tables, lists' marks and addresses are left out."""
+    """The words of each sentence of a page's prose; commands, tables, lists' marks and addresses
+    are left out.
+    """
     prose = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
     prose = re.sub(r"^(?:    |#|\||!\[).*$", "\n", prose, flags=re.MULTILINE)
     prose = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", prose)
@@ -23,7 +25,10 @@ def sentences(page: str) -> list[list[str]]:
 
 
 def test_sentences_are_told_apart() -> None:
-    page = "# Title\n\nOne two. Three\nfour five?\n\n    command --option\n\n| a | b |\n\n[Six](seven.md) eight.\n"
+    page = (
+        "# Title\n\nOne two. Three\nfour five?\n\n    command --option\n\n| a | b "
+        "|\n\n[Six](seven.md) eight.\n"
+    )
     assert [len(words) for words in sentences(page)] == [2, 3, 2]
 
 
@@ -36,7 +41,8 @@ def test_it_is_short() -> None:
 def test_its_words_are_explained() -> None:
     glossary = README.partition("## Words")[2].partition("\n## ")[0]
     for word in (
-        "twin", "cohort", "scale", "study", "variant", "stand-in", "probe epoch", "density", "collapsed", "EGF",
+        "twin", "cohort", "scale", "study", "variant", "stand-in", "probe epoch", "density",
+        "collapsed", "EGF",
     ):  # fmt: skip
         assert f"| {word} |" in glossary
     for short in ("NR", "L2", "DA", "SC", "BN"):

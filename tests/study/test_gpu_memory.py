@@ -32,7 +32,8 @@ def cifar_job(optimizer: str = "adam") -> Job:
 
 def test_it_holds_what_must_be_held() -> None:
     job = cifar_job()
-    # of the sparse stack alone: weights, gradients and two states, float32, of 38.1 million weights each
+    # of the sparse stack alone: weights, gradients and two states, float32, of 38.1 million weights
+    # each
     sparse = [run for run in job.runs if run.architecture == "sparse"]
     assert gpu_memory_mb(job, sparse) > 5 * 38.1 * 4 * 4
     assert gpu_memory_mb(job) > gpu_memory_mb(job, sparse) > gpu_memory_mb(cifar_job("sgd"), sparse)

@@ -87,7 +87,9 @@ def test_as_torch_has_it(percents: tuple[int, ...]) -> None:
 
 
 def test_its_numbers_are_as_good_as_random() -> None:
-    """Shares of images, units, layers, networks and steps, and of each two together, are what chance gives."""
+    """Shares of images, units, layers, networks and steps, and of each two together, are what
+    chance gives.
+    """
     seeds = torch.tensor([1, 2, 3, 2**32 - 1])
     kept = torch.stack(
         [
@@ -112,7 +114,10 @@ def test_its_numbers_are_as_good_as_random() -> None:
     flat = (stays - stays.mean()).movedim(2, 0).flatten(1)
     assert (torch.corrcoef(flat) - torch.eye(4)).abs().max() < 0.03  # networks share nothing
     for axis in range(5):  # nor do neighbours
-        one, other = stays.narrow(axis, 0, stays.shape[axis] - 1), stays.narrow(axis, 1, stays.shape[axis] - 1)  # fmt: skip
+        one, other = (
+            stays.narrow(axis, 0, stays.shape[axis] - 1),
+            stays.narrow(axis, 1, stays.shape[axis] - 1),
+        )
         assert (
             abs(float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])) < 0.03
         )

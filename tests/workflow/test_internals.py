@@ -28,7 +28,9 @@ OF_LOGGERS = {"dryrun"}  # in the interface of logger plugins
 
 
 def inner_names() -> set[str]:
-    """The names of Snakemake's that the adapter goes through and does not offer under the same name."""
+    """The names of Snakemake's that the adapter goes through and does not offer under the same
+    name.
+    """
     text = ADAPTER.read_text()
     names = set(re.findall(r"(?<=workflow\.)\w+|(?<=\bdag\.)\w+", text))
     offered = {name for kind in (Asked, PlannedJob, Snakemake) for name in dir(kind)}

@@ -1,4 +1,6 @@
-"""The workflow from elsewhere: another working directory, another's Snakefile, results on another disk."""
+"""The workflow from elsewhere: another working directory, another's Snakefile, results on another
+disk.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def test_a_directory_of_its_own(project: Project, tmp_path: Path) -> None:
     assert not project.results.exists() and not (project.folder / ".snakemake").exists()
     assert "Nothing to be done" in run(project.folder, "--directory", scratch, "-n", TABLE)
     status = subprocess.run(
-        [*GRADFLOW, "status", "smoke"], cwd=scratch, env=environment(project.folder), text=True, capture_output=True,
+        [*GRADFLOW, "status", "smoke"], cwd=scratch, env=environment(project.folder), text=True,
+        capture_output=True,
         check=True,
     )  # fmt: skip
     assert "All runs are finished." in status.stdout
@@ -101,7 +104,9 @@ rule ours:
 
 
 def test_a_module_of_another_workflow(project: Project, tmp_path: Path) -> None:
-    """Its settings are the other workflow's, which has a configuration, rules and a --config of its own."""
+    """Its settings are the other workflow's, which has a configuration, rules and a --config of its
+    own.
+    """
     outer = tmp_path / "outer"
     outer.mkdir()
     (outer / "Snakefile").write_text(OUTER)
@@ -117,7 +122,8 @@ def test_a_module_of_another_workflow(project: Project, tmp_path: Path) -> None:
 
 def test_a_module_as_it_is(project: Project, tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text(
-        'module gradflow:\n    snakefile: "somewhere/project/Snakefile"\n\nuse rule * from gradflow\n'
+        'module gradflow:\n    snakefile: "somewhere/project/Snakefile"\n\nuse rule * from '
+        "gradflow\n"
     )
     run(tmp_path, "--cores", "1", FIGURE)
     assert (tmp_path / FIGURE).exists()

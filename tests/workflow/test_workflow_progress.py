@@ -23,7 +23,10 @@ from gradflow.workflow.progress import Progress, Step
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 EPOCHS = 40
 PLACE = "def load_job_data(job: Job, results: Path) -> ImageData:\n"
-PLANTED = '    if job.configuration.optimizer == "momentum":\n        raise ValueError("planted failure")\n'
+PLANTED = (
+    '    if job.configuration.optimizer == "momentum":\n        raise ValueError("planted '
+    'failure")\n'
+)
 
 
 def event(name: str, **said: object) -> logging.LogRecord:
@@ -62,7 +65,9 @@ def test_the_estimate_follows_the_records_of_running_jobs(tmp_path: Path) -> Non
 
 
 def test_what_is_drawn_next_needs_the_fewest_further_jobs(tmp_path: Path) -> None:
-    """1 to 3 train, 4 collects 1 and 2, 5 collects 2 and 3; one table of 4, one of both, one of 5."""
+    """1 to 3 train, 4 collects 1 and 2, 5 collects 2 and 3; one table of 4, one of both, one of
+    5.
+    """
     names = {6: "first", 7: "both", 8: "second"}
     steps = {number: Step(str(number), artifact=names.get(number, "")) for number in range(1, 9)}
     needs = {1: [], 2: [], 3: [], 4: [1, 2], 5: [2, 3], 6: [4], 7: [4, 5], 8: [5]}
@@ -169,7 +174,8 @@ def test_ctrl_c_takes_the_bar_away_and_says_how_to_go_on(project: Project) -> No
     shown = ESCAPE.sub("", terminal.shown)
     after = shown[shown.index("Stopped: train_mlp: stopped in epoch") :]
     assert re.search(
-        r"Interrupted. Finished runs are kept \(\d of 4 jobs are finished\).\r\nThe same command goes on",
+        r"Interrupted. Finished runs are kept \(\d of 4 jobs are finished\).\r\nThe same command "
+        r"goes on",
         after,
     )
     assert "Traceback" not in shown and "━" not in after[after.index("Interrupted") :]
@@ -211,6 +217,7 @@ def test_snakemakes_own_account_of_jobs_is_there_on_demand(tmp_path: Path) -> No
     output = project.make(TABLE, "--quiet", "host")
     assert "rule train_mlp:" in output and "3 of 3 steps (100%) done" in output
     assert re.search(
-        r"\n\nFinished in \d+ s: 1 training job, 3 other files\.\n  open +results/smoke/studies/fashion_mnist_low.parquet\n$",
+        r"\n\nFinished in \d+ s: 1 training job, 3 other files\.\n  open "
+        r"+results/smoke/studies/fashion_mnist_low.parquet\n$",
         output,
     )

@@ -38,7 +38,8 @@ def plot_by_density(request: Request) -> Figure:
 
 
 def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
-    """Accuracy or gradient flow by density (Figures 4, 5, 24): a panel an optimizer, a line a configuration.
+    """Accuracy or gradient flow by density (Figures 4, 5, 24): a panel an optimizer, a line a
+    configuration.
 
     Args:
         runs: one row per run, already those of the artifact.
@@ -106,7 +107,9 @@ def figure_by_density(runs: pd.DataFrame, artifact: Artifact) -> Figure:
 
 
 def _parts(artifact: Artifact, width: float, panels: float) -> tuple[Figure, list[SubFigure]]:
-    """A figure, `width` inches wide, with a titled part for each measure, which has `panels` inches for its panels."""
+    """A figure, `width` inches wide, with a titled part for each measure, which has `panels` inches
+    for its panels.
+    """
     title = wrapped_title(artifact, width)
     height = len(artifact.measures) * (panels + 0.6) + (0.25 if title else 0.0)
     figure = Figure(figsize=(width, height))
@@ -123,7 +126,8 @@ def _parts(artifact: Artifact, width: float, panels: float) -> tuple[Figure, lis
 
 
 def _with_room(densities: list[int], inches: float) -> list[str]:
-    """The labels of ticks on a logarithmic axis in a panel of so many inches, empty where one would touch the next.
+    """The labels of ticks on a logarithmic axis in a panel of so many inches, empty where one would
+    touch the next.
 
     The lowest and the highest have theirs.
     """
@@ -141,7 +145,9 @@ def _with_room(densities: list[int], inches: float) -> list[str]:
 
 
 def _line_label(run: pd.Series[Any]) -> str:
-    """The paper's name of a Wide ResNet's configuration: its regularization, or Swish, or Swish (AdamW)."""
+    """The paper's name of a Wide ResNet's configuration: its regularization, or Swish, or Swish
+    (AdamW).
+    """
     if run["activation"] == "relu":
         name = labels.label("regularization", run["regularization"])
     else:
@@ -159,4 +165,7 @@ def _swish_note(runs: pd.DataFrame) -> str:
         for name in labels.in_order("activation", named["activation"])
     ]
     regularizations = labels.in_order("regularization", named["regularization"])
-    return f"{', '.join(activations)}: with {', '.join(labels.label('regularization', one) for one in regularizations)}."
+    return (
+        f"{', '.join(activations)}: with "
+        f"{', '.join(labels.label('regularization', one) for one in regularizations)}."
+    )

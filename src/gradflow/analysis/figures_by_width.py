@@ -1,4 +1,5 @@
-"""Accuracy and gradient flow by dense width, dense against sparse: small multiples (Figures 2, 3, 8 to 13, 15 to 23).
+"""Accuracy and gradient flow by dense width, dense against sparse: small multiples (Figures 2, 3, 8
+to 13, 15 to 23).
 
 Panels are placed in inches: matplotlib's constrained layout takes most of a minute for the 150 of
 Figure 19.
@@ -100,7 +101,8 @@ def plot_by_width(request: Request) -> Figure:
 
 
 def figure_by_width(runs: pd.DataFrame, artifact: Artifact) -> Figure:
-    """Dense against sparse by dense width (Figure 15): optimizers as rows, regularizations or activations as columns.
+    """Dense against sparse by dense width (Figure 15): optimizers as rows, regularizations or
+    activations as columns.
 
     Args:
         runs: one row per run, already those of the artifact.
@@ -353,11 +355,13 @@ def _notes(
     ]
     if stood_in:
         pairs = " and ".join(
-            f"{labels.label('regularization', name)} shows {labels.label('regularization', _SAME_WITHOUT_SKIPS[name])}"
+            f"{labels.label('regularization', name)} shows "
+            f"{labels.label('regularization', _SAME_WITHOUT_SKIPS[name])}"
             for name in stood_in
         )
         notes.append(
-            f"With one or two hidden layers there is nothing to skip: there {pairs}, which is the same."
+            f"With one or two hidden layers there is nothing to skip: there {pairs}, which is the "
+            "same."
         )
     if artifact.panels == "regularization":
         notes.append(labels.abbreviations(columns))

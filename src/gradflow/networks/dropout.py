@@ -23,7 +23,8 @@ class Dropout:
     """Which units of which images are dropped in one step.
 
     `share` is dropped, and what stays is divided by 1 - `share`, as in `torch.nn.Dropout`. `seeds`
-    [K], int64 below 2**32: one for each network and epoch. `places` [B]: of the images in the epoch's order.
+    [K], int64 below 2**32: one for each network and epoch. `places` [B]: of the images in the
+    epoch's order.
     """
 
     share: float
@@ -41,7 +42,9 @@ class Dropout:
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """A hash of 32 bits in int64; the constants, below 2**31 so that no product overflows, are of lowbias32's author."""
+    """A hash of 32 bits in int64; the constants, below 2**31 so that no product overflows, are of
+    lowbias32's author.
+    """
     x = x ^ (x >> 16)
     x = (x * 0x21F0AAAD) & MASK
     x = x ^ (x >> 15)

@@ -1,4 +1,6 @@
-"""K bias-free MLPs of one shape, trained as one: weights stacked on a leading axis, one bmm a layer."""
+"""K bias-free MLPs of one shape, trained as one: weights stacked on a leading axis, one bmm a
+layer.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class StackedBatchNorm(nn.Module):
         self.update_statistics = True  # off while a probe looks on
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x [K, B, width]; by batch statistics in training mode, by running ones otherwise."""
+        """Normalise x [K, B, width]; by batch statistics in training mode, by running ones
+        otherwise.
+        """
         networks, batch, width = x.shape
         running = self.update_statistics or not self.training
         if batch > 1 and x.mT.is_contiguous():  # no copy on either side: one image, B positions
@@ -61,7 +65,9 @@ class StackedBatchNorm(nn.Module):
         return folded.view(batch, networks, width).transpose(0, 1)
 
     def rectified(self, x: Tensor) -> Tensor:
-        """The ReLU of `forward`; of activations that lie as [K, width, B] in one pass, see `rectified_norm`."""
+        """The ReLU of `forward`; of activations that lie as [K, width, B] in one pass, see
+        `rectified_norm`.
+        """
         networks, batch, width = x.shape
         if not self.training or x.dtype != torch.float32 or not x.mT.is_contiguous() or batch == 1:
             return torch.relu(self.forward(x))
@@ -126,9 +132,11 @@ class StackedMLP(nn.Module):
     def forward(
         self, images: Tensor, product: Product | None = None, drop: Dropout | None = None
     ) -> Tensor:
-        """Logits [K, B, classes] of images [K, B, C, H, W]; `product` in the place of the layers' own.
+        """Logits [K, B, classes] of images [K, B, C, H, W]; `product` in the place of the layers'
+        own.
 
-        `drop` takes units of every hidden layer, behind its activation and before what skips to it there.
+        `drop` takes units of every hidden layer, behind its activation and before what skips to it
+        there.
         """
         if product is None:
             product = feature_major_product if self.feature_major else stacked_product
@@ -142,7 +150,9 @@ class StackedMLP(nn.Module):
     def _hidden(
         self, index: int, z: Tensor, skipped: Tensor | None, drop: Dropout | None
     ) -> Tensor:
-        """A hidden layer of its product z: normalised, skipped to and activated, in the order of the settings."""
+        """A hidden layer of its product z: normalised, skipped to and activated, in the order of
+        the settings.
+        """
         norm = self.norms[index] if self.norms else None
         early = skipped is not None and self.skip_early
         if self.rectify_at_once and not early and isinstance(norm, StackedBatchNorm):
@@ -160,7 +170,9 @@ class StackedMLP(nn.Module):
         return z if skipped is None or early else z + skipped
 
     def linear_paths(self, weights: list[Tensor]) -> Tensor:
-        """Outputs [K, 1, classes] for inputs of one, without activations and BatchNorm; see `masks.live_weights`."""
+        """Outputs [K, 1, classes] for inputs of one, without activations and BatchNorm; see
+        `masks.live_weights`.
+        """
         first = weights[0]
         hidden = [
             torch.ones(first.shape[0], 1, first.shape[1], dtype=first.dtype, device=first.device)

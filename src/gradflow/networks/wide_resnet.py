@@ -1,4 +1,6 @@
-"""The Wide ResNet of Zagoruyko and Komodakis (2016), without biases: depth 28 and widen factor 10 in section 3.4."""
+"""The Wide ResNet of Zagoruyko and Komodakis (2016), without biases: depth 28 and widen factor 10
+in section 3.4.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class ProbeableBatchNorm(nn.BatchNorm2d):
     update_statistics = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x [B, C, H, W]; by batch statistics in training mode, by running ones otherwise."""
+        """Normalise x [B, C, H, W]; by batch statistics in training mode, by running ones
+        otherwise.
+        """
         running = self.update_statistics or not self.training
         mean, var = (self.running_mean, self.running_var) if running else (None, None)
         return F.batch_norm(x, mean, var, self.weight, self.bias, self.training)
@@ -37,7 +41,8 @@ class ProbeableBatchNorm(nn.BatchNorm2d):
 
 
 class WideResNet(nn.Module):
-    """One Wide ResNet with the interface of K = 1 stacked networks: inputs [1, B, C, H, W] to logits [1, B, classes].
+    """One Wide ResNet with the interface of K = 1 stacked networks: inputs [1, B, C, H, W] to
+    logits [1, B, classes].
 
     Weights are effective ones (zero where masked), as in `mlp.StackedMLP`.
     """
@@ -68,7 +73,9 @@ class WideResNet(nn.Module):
         self.channels_last = True  # how images lie in memory; a CPU is faster so
 
     def lie_channels_last(self, chosen: bool) -> None:
-        """Let images, and the kernels as well, lie channels last or as they come, before an optimizer has seen them."""
+        """Let images, and the kernels as well, lie channels last or as they come, before an
+        optimizer has seen them.
+        """
         self.channels_last = chosen
         form = torch.channels_last if chosen else torch.contiguous_format
         for weight in self.layers:
@@ -98,7 +105,9 @@ class WideResNet(nn.Module):
         return self._pass(x, list(self.layers), activate, between).unsqueeze(0)
 
     def linear_paths(self, weights: list[Tensor]) -> Tensor:
-        """Outputs for inputs of one, without activations and BatchNorm; see `masks.live_weights`."""
+        """Outputs for inputs of one, without activations and BatchNorm; see
+        `masks.live_weights`.
+        """
         stem = weights[0]
         ones = torch.ones(1, stem.shape[2], 8, 8, dtype=stem.dtype, device=stem.device)
         return self._pass(ones, weights, lambda x, _: x, lambda x, _: x)

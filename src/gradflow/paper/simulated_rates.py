@@ -15,8 +15,8 @@ import scipy.stats
 
 from gradflow.analysis.levels import LEVEL
 
-# Studies after which a false rate may be known well enough. Not fewer to begin with: a look that ends
-# it is a lucky one, and the rate that it gives too low.
+# Studies after which a false rate may be known well enough. Not fewer to begin with: a look that
+# ends it is a lucky one, and the rate that it gives too low.
 LOOKS = (1600, 6400, 25_600, 102_400)
 SURE = 1 - LEVEL / len(LOOKS)  # of each bound, so that all looks together are right 95 times of 100
 

@@ -1,4 +1,5 @@
-"""What a configuration, its settings and a grid of widths may be: one check for config.yaml and for Python.
+"""What a configuration, its settings and a grid of widths may be: one check for config.yaml and for
+Python.
 
 Free of torch and pandas, because Snakemake imports it at every start.
 """
@@ -27,8 +28,8 @@ from gradflow.text import nearest
 
 Percent = Annotated[int, Field(ge=1, le=100)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-# Beyond these nothing is meant, and something fails late: a log's integers have 64 bits, and a layer
-# of MOST_WIDTH units takes all memory.
+# Beyond these nothing is meant, and something fails late: a log's integers have 64 bits, and a
+# layer of MOST_WIDTH units takes all memory.
 MOST, MOST_WIDTH, MOST_SEED = 1_000_000, 100_000, 2**63 - 1
 Positive = Annotated[int, Field(ge=1, le=MOST)]
 Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
@@ -66,7 +67,9 @@ class _Comparison(BaseModel):
 
 
 def check_configuration(configuration: Configuration) -> None:
-    """Raise ConfigError, with a line a mistake, unless config.yaml could hold this configuration."""
+    """Raise ConfigError, with a line a mistake, unless config.yaml could hold this
+    configuration.
+    """
     plain = _plain(dataclasses.asdict(configuration))
     _check(_Cell, plain, "configuration")
     wide = configuration.model == "wide_resnet"
@@ -87,7 +90,9 @@ def check_configuration(configuration: Configuration) -> None:
 def check_comparison(
     max_width: int, epochs: int, seeds: Sequence[int], percents: Sequence[int]
 ) -> None:
-    """Raise ConfigError, with a line a mistake, unless a scale could train these widths, epochs and seeds."""
+    """Raise ConfigError, with a line a mistake, unless a scale could train these widths, epochs and
+    seeds.
+    """
     values = _plain(
         {"max_width": max_width, "epochs": epochs, "seeds": seeds, "percents": percents}
     )
@@ -168,7 +173,10 @@ def width_mistakes(percents: Sequence[int], max_width: int, place: str) -> Itera
     """Dense widths that would be less than one unit, or the same."""
     widths = [dense_width(max_width, percent) for percent in set(percents)]
     if min(widths) < 1 or len(set(widths)) < len(widths):
-        yield f"{place}: {max_width} is too narrow; {min(percents)} % of it must be a width of its own of at least 1"
+        yield (
+            f"{place}: {max_width} is too narrow; {min(percents)} % of it must be a width of its "
+            "own of at least 1"
+        )
 
 
 def depth_mistakes(place: str, depth: int, wide: bool) -> Iterable[str]:
@@ -202,11 +210,20 @@ def minibatch_mistake(
     """
     if settings.train_images != "all":
         if settings.train_images > images:
-            return f"train_images is {settings.train_images}, but {dataset} has {images} training images; take fewer"
+            return (
+                f"train_images is {settings.train_images}, but {dataset} has {images} training "
+                "images; take fewer"
+            )
         if settings.train_images == 1:
-            return "train_images is 1, a minibatch of one image, which BatchNorm cannot normalise; take more"
+            return (
+                "train_images is 1, a minibatch of one image, which BatchNorm cannot normalise; "
+                "take more"
+            )
     if settings.probe_images == 1:
-        return "probe_images is 1, a minibatch of one image, which BatchNorm cannot normalise; take more"
+        return (
+            "probe_images is 1, a minibatch of one image, which BatchNorm cannot normalise; take "
+            "more"
+        )
     batch = settings.batch_size
     for count in _counts(settings, images):
         if not _divides(count, batch):
@@ -217,8 +234,8 @@ def minibatch_mistake(
                 if all(_divides(one, size) for one in counts)
             )
             return (
-                f"a batch_size of {batch} leaves a last minibatch of one image out of {count}, which BatchNorm cannot "
-                f"normalise; take {better}"
+                f"a batch_size of {batch} leaves a last minibatch of one image out of {count}, "
+                f"which BatchNorm cannot normalise; take {better}"
             )
     return None
 

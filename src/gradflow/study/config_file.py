@@ -1,4 +1,5 @@
-"""The text of config.yaml, before its meaning: broken YAML and keys that stand there twice are told with their line.
+"""The text of config.yaml, before its meaning: broken YAML and keys that stand there twice are told
+with their line.
 
 `python -m gradflow.study.config_file FILE` looks at a file and prints what is wrong with it.
 """
@@ -83,7 +84,9 @@ def check_config_file(path: Path) -> None:
 
 
 def _bound_aliases(path: Path, text: str) -> None:
-    """Refuse aliases of aliases: a few lines of them stand for more values than a machine can hold."""
+    """Refuse aliases of aliases: a few lines of them stand for more values than a machine can
+    hold.
+    """
     if not ALIAS.search(text):
         return
     sizes: dict[int, int] = {}
@@ -101,7 +104,8 @@ def _bound_aliases(path: Path, text: str) -> None:
     root = yaml.compose(text, LOADER)
     if root is not None and size(root) > MOST_VALUES:
         raise ConfigError(
-            f"{path}: its aliases (*NAME) stand for more than {MOST_VALUES:,} values; write them out, or fewer of them"
+            f"{path}: its aliases (*NAME) stand for more than {MOST_VALUES:,} values; write them "
+            "out, or fewer of them"
         )
 
 
@@ -154,7 +158,9 @@ def _extend(before: dict[Any, Any], more: dict[Any, Any]) -> None:
 
 
 def typed(value: Any) -> Any:
-    """Numbers and truth values where `--config 'a={"b": [3]}'` has text, as a file would have them."""
+    """Numbers and truth values where `--config 'a={"b": [3]}'` has text, as a file would have
+    them.
+    """
     if isinstance(value, dict):
         return {key: typed(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -82,7 +82,8 @@ class Configuration:
         model = (
             f"mlp{self.depth}" if self.model == "mlp" else f"wrn{self.depth}x{self.widen_factor}"
         )
-        return f"{model}-{self.activation}-{self.optimizer}-lr{self.learning_rate:g}-{self.regularization}"
+        rate = f"lr{self.learning_rate:g}"
+        return f"{model}-{self.activation}-{self.optimizer}-{rate}-{self.regularization}"
 
     def has(self, method: Literal["DA", "L2", "SC", "BN", "LN"]) -> bool:
         """Whether the regularization includes `method`."""
@@ -91,7 +92,9 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Settings:
-    """Every other choice that changes training. The defaults are the variant `paper`; config.yaml explains each."""
+    """Every other choice that changes training. The defaults are the variant `paper`; config.yaml
+    explains each.
+    """
 
     batch_size: int = 128
     mlp_schedule: Literal["constant", "steps", "cosine"] = "constant"
@@ -138,7 +141,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """One trained network of a job: its architecture and its dense width (MLP) or density (Wide ResNet) in percent."""
+    """One trained network of a job: its architecture and its dense width (MLP) or density (Wide
+    ResNet) in percent.
+    """
 
     architecture: Architecture
     percent: int
@@ -146,7 +151,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Job:
-    """What one training process trains: a cohort, that is each of `architectures` at each of `percents`."""
+    """What one training process trains: a cohort, that is each of `architectures` at each of
+    `percents`.
+    """
 
     scale: str
     variant: str
@@ -179,7 +186,8 @@ class Job:
     def pretrained_path(self) -> str:
         """Path of the pretrained network's state below the results folder."""
         configuration = self.configuration
-        return f"{self.scale}/pretrained/{self.variant}/{configuration.dataset}/{configuration.name}/seed{self.seed}.json"
+        folder = f"{self.variant}/{configuration.dataset}/{configuration.name}"
+        return f"{self.scale}/pretrained/{folder}/seed{self.seed}.json"
 
     def only(self, run: Run) -> Job:
         """The same job for one of its runs alone: the run's own identity."""
@@ -187,7 +195,9 @@ class Job:
 
     @property
     def key(self) -> str:
-        """What tells the jobs of a scale apart, as a path: for a Wide ResNet, whose job is one run, that run too."""
+        """What tells the jobs of a scale apart, as a path: for a Wide ResNet, whose job is one run,
+        that run too.
+        """
         configuration = self.configuration
         folder = f"{self.variant}/{configuration.dataset}/{configuration.name}/seed{self.seed}"
         return folder if configuration.model == "mlp" else f"{folder}/{self.run_name(self.runs[0])}"
@@ -245,7 +255,8 @@ class Job:
             engine = plain.pop("engine")
             if engine != ENGINE_VERSION:
                 raise ValueError(
-                    f"the job was made for engine version {engine}, this is version {ENGINE_VERSION}"
+                    f"the job was made for engine version {engine}, this is version "
+                    f"{ENGINE_VERSION}"
                 )
             plain["configuration"] = Configuration(**plain["configuration"])
             plain["settings"] = Settings.from_plain(plain["settings"])
@@ -256,7 +267,8 @@ class Job:
 
 
 def superseded_path(path: str, spec: str) -> str:
-    """Where a result of a specification lies while another one has its place, below the results folder.
+    """Where a result of a specification lies while another one has its place, below the results
+    folder.
 
     Args:
         path: its own place there; the first part is the scale.
@@ -294,7 +306,9 @@ def dense_width(max_width: int, percent: int) -> int:
 
 
 def probe_epochs(epochs: int) -> list[int]:
-    """The epochs at whose end gradient flow is measured: 0, 99, 199, ..., 999 of 1000; all where there are fewer."""
+    """The epochs at whose end gradient flow is measured: 0, 99, 199, ..., 999 of 1000; all where
+    there are fewer.
+    """
     return sorted({index * (epochs - 1) // (PROBES - 1) for index in range(PROBES)})
 
 

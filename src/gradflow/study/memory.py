@@ -20,8 +20,8 @@ OF_OWN_STATES = 2  # an optimizer of a user's own, until its finished jobs corre
 # arrays as large as all weights that an unfused update makes on a GPU, without L2
 UPDATE_ARRAYS = {"sgd": 0, "momentum": 0, "adagrad": 0, "rmsprop": 1, "adam": 0, "adamw": 0}
 OF_OWN_ARRAYS = 2
-# what a step on a GPU keeps of each layer's outputs, in outputs, without normalisation: counted, see
-# tests/study/test_gpu_memory.py
+# what a step on a GPU keeps of each layer's outputs, in outputs, without normalisation: counted,
+# see tests/study/test_gpu_memory.py
 OUTPUTS_KEPT = {"relu": 1.6}
 OF_OTHERS_KEPT = 4.6  # of SReLU, the most
 
@@ -48,7 +48,9 @@ def checkpoint_bytes(job: Job) -> int:
 
 
 def memory_mb(job: Job, device: DeviceType) -> int:
-    """Host memory that a job needs at its peak, on a GPU too: networks are drawn, and checkpoints written, there."""
+    """Host memory that a job needs at its peak, on a GPU too: networks are drawn, and checkpoints
+    written, there.
+    """
     shape, size = shape_of(job), float_size(job)
     stacks = stacks_of(job)
     padded = (
@@ -90,7 +92,8 @@ def memory_mb(job: Job, device: DeviceType) -> int:
 
 
 def gpu_memory_mb(job: Job, runs: Iterable[Run] | None = None) -> int:
-    """Memory of the GPU that a job needs at its peak, or those of its stacks that hold some of its `runs`.
+    """Memory of the GPU that a job needs at its peak, or those of its stacks that hold some of its
+    `runs`.
 
     The peak is a capture: beside weights, optimizer state, masks and the probe's gradients there is
     a copy of all of them, and what a step makes twice, in the pool of the graphs and while it warms
@@ -126,20 +129,25 @@ def gpu_memory_mb(job: Job, runs: Iterable[Run] | None = None) -> int:
 
 
 def step_bytes(job: Job, stack: StackCost) -> float:
-    """What a step of a probe epoch makes and lets go of on a GPU: activations, gradients, an update's own arrays."""
+    """What a step of a probe epoch makes and lets go of on a GPU: activations, gradients, an
+    update's own arrays.
+    """
     configuration, size = job.configuration, float_size(job)
     kept = OUTPUTS_KEPT.get(configuration.activation, OF_OTHERS_KEPT)
     kept += 1 if configuration.has("BN") or configuration.has("LN") else 0
     arrays = UPDATE_ARRAYS.get(configuration.optimizer, OF_OWN_ARRAYS)
     arrays += 1 if arrays and configuration.has("L2") else 0
-    # while norms are taken a layer's gradient is there twice; a foreach update has arrays of its own
+    # while norms are taken a layer's gradient is there twice; a foreach update has arrays of its
+    # own
     largest = stack.networks * max(layer.weights for layer in stack.layers)
     gradients = stack.weights + max(largest, arrays * stack.weights)
     return size * (gradients + kept * stack.outputs * job.settings.batch_size)
 
 
 def runs_that_fit(job: Job, runs: Iterable[Run], megabytes: float) -> tuple[Run, ...]:
-    """As many of a job's runs as train at once in a GPU's memory, whole stacks in the job's order; the first in any case."""
+    """As many of a job's runs as train at once in a GPU's memory, whole stacks in the job's order;
+    the first in any case.
+    """
     wanted, left = set(runs), list(job.runs)
     chosen: list[Run] = []
     for stack in stacks_of(job):
@@ -152,7 +160,9 @@ def runs_that_fit(job: Job, runs: Iterable[Run], megabytes: float) -> tuple[Run,
 
 
 def disk_bytes(job: Job, keep_weights: bool, pretraining: bool = False) -> int:
-    """What remains of a job: logs, kept weights and masks, a pretrained network; its checkpoint does not."""
+    """What remains of a job: logs, kept weights and masks, a pretrained network; its checkpoint
+    does not.
+    """
     if pretraining:
         return checkpoint_bytes(job)
     kept = (

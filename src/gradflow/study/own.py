@@ -1,10 +1,11 @@
-"""What you add to the optimizers, activations, data sets, initial masks and mask updates: a file each.
+"""What you add to the optimizers, activations, data sets, initial masks and mask updates: a file
+each.
 
 A file's name is the name in config.yaml: `own/optimizers/lion.py` is the optimizer `lion`. The
 folder `own` is that of the working directory, beside config.yaml, or else the project's, or another
-one that the environment variable GRADFLOW_OWN names. The README.md of each folder within says what a file in it
-defines; docs/tutorial.md has one of each. Name and content are part of the identity of the runs
-that use a file, its comments, docstrings and layout are not.
+one that the environment variable GRADFLOW_OWN names. The README.md of each folder within says what
+a file in it defines; docs/tutorial.md has one of each. Name and content are part of the identity of
+the runs that use a file, its comments, docstrings and layout are not.
 
 Free of torch, because Snakemake imports it.
 """
@@ -53,8 +54,8 @@ def mistakes(kind: str, taken: tuple[str, ...]) -> list[str]:
             found.append(f"{place}: the library has {name} already; give the file another name")
         elif not re.fullmatch("[a-z][a-z0-9_]*", name):
             found.append(
-                f"{place}: a name has small letters, digits and underscores only, and starts with a letter; rename the "
-                "file"
+                f"{place}: a name has small letters, digits and underscores only, and starts with "
+                "a letter; rename the file"
             )
         else:
             found += _mistakes_within(kind, place)
@@ -86,8 +87,8 @@ def _mistakes_within(kind: str, place: Path) -> list[str]:
             most = least + len(given.defaults)
             if not least <= count <= most and not given.vararg:
                 return [
-                    f"{place}: {name} has {most} parameters where {count} are expected; see README.md "
-                    "beside it"
+                    f"{place}: {name} has {most} parameters where {count} are expected; see "
+                    "README.md beside it"
                 ]
     return []
 

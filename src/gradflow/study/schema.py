@@ -31,11 +31,13 @@ SENTENCES = {
     "Config": {
         "percents": "Dense widths in percent of the maximum width (section 3.3).",
         "datasets": "How each data set is used, by its name.",
-        "variants": "Named settings: all choices beside the configuration; `paper` has the defaults.",
+        "variants": "Named settings: all choices beside the configuration; "
+        "`paper` has the defaults.",
         "studies": "Sets of configurations on one data set each, by name.",
         "scales": "Sizes of the whole study, by name; each is a target of snakemake.",
         "artifacts": "Tables and figures, by name; each is a target of snakemake.",
-        "figures": "For the report, with title and note, or without them for one or both columns of a page.",
+        "figures": "For the report, with title and note, or without them for one or both columns "
+        "of a page.",
         "partial": "Whether everything is made from the logs there are, without training.",
     },
     "DatasetChoice": {
@@ -85,15 +87,18 @@ SENTENCES = {
         "columns": "What the columns of a significance table are.",
         "panels": "What the panels of a plot by width are.",
         "rows": "What the rows of a plot by width are.",
-        "measures": "What is plotted: test accuracy, test loss, or gradient flow (Equations 5 to 7).",
+        "measures": "What is plotted: test accuracy, test loss, or gradient "
+        "flow (Equations 5 to 7).",
         "architectures": "Whose runs a plot by density shows.",
         "where": "Only runs with this value, or one of these values, of a column.",
     },
     "Settings": {
         "batch_size": "Images of a minibatch; the paper leaves it open.",
         "mlp_schedule": "How the learning rate of MLPs changes over the epochs.",
-        "warmup_epochs": "Epochs in which the learning rate rises to its value, in steps of an epoch.",
-        "initialisation": "Whose fan-in scales the first weights of twins (Equation 3); the paper leaves it open.",
+        "warmup_epochs": "Epochs in which the learning rate rises to its value, "
+        "in steps of an epoch.",
+        "initialisation": "Whose fan-in scales the first weights of twins (Equation 3); the paper "
+        "leaves it open.",
         "init_distribution": "The distribution of the first weights; the paper leaves it open.",
         "init_gain": "The gain of the first weights: of ReLU, or 1.",
         "l2": "Weight decay of MLPs with L2; 0.0001 in section 3.2.",
@@ -104,7 +109,8 @@ SENTENCES = {
         "batchnorm_place": "Whether BatchNorm stands before or after the activation (BN).",
         "prelu_slope": "PReLU's slope below zero at the start; the paper leaves it open.",
         "srelu_left": "SReLU's left threshold and slope at the start; the paper leaves them open.",
-        "srelu_right": "SReLU's right threshold and slope at the start; the paper leaves them open.",
+        "srelu_right": "SReLU's right threshold and slope at the start; the "
+        "paper leaves them open.",
         "rmsprop_alpha": "RMSProp's decay of the squared gradients; the paper leaves it open.",
         "nesterov": "Whether momentum is Nesterov's.",
         "label_smoothing": "Share of the label given to all classes alike, from 0 to 1.",

@@ -1,4 +1,6 @@
-"""Minibatches for stacked networks: the data set lies on the device as uint8, each run has its own order and draws."""
+"""Minibatches for stacked networks: the data set lies on the device as uint8, each run has its own
+order and draws.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from gradflow.study.streams import stream
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch draws, on the device: `order` [K, N], with augmentation `draws` [K, N, 3] (dy, dx, flip).
+    """What one epoch draws, on the device: `order` [K, N], with augmentation `draws` [K, N, 3] (dy,
+    dx, flip).
 
     And with dropout `seeds` [K], see `networks.dropout`.
     """
@@ -36,7 +39,9 @@ class Epoch:
 
 
 class Batches:
-    """Serves a cohort's K dense widths (or densities); twins share theirs, since no stream is keyed by architecture."""
+    """Serves a cohort's K dense widths (or densities); twins share theirs, since no stream is keyed
+    by architecture.
+    """
 
     def __init__(self, data: ImageData, job: Job, device: torch.device, dtype: torch.dtype):
         self.job = job
@@ -58,7 +63,9 @@ class Batches:
         self.std = data.std.to(device, dtype).view(-1, 1, 1)
 
     def epoch(self, epoch: int) -> Epoch:
-        """Draw the order, the augmentation and dropout's seeds of one epoch for each of the job's percents."""
+        """Draw the order, the augmentation and dropout's seeds of one epoch for each of the job's
+        percents.
+        """
         images = len(self.train_images)
         key = (self.job.configuration.dataset, self.job.seed)
         orders = [
@@ -88,7 +95,9 @@ class Batches:
         return Epoch(torch.from_numpy(np.stack(orders)).to(self.device), draws, seeds)
 
     def training(self, epoch: Epoch, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [K, B, C, H, W], normalised and augmented, and labels [K, B] at `places` [B] of the epoch's order."""
+        """Images [K, B, C, H, W], normalised and augmented, and labels [K, B] at `places` [B] of
+        the epoch's order.
+        """
         chosen = epoch.order.index_select(1, places)
         if epoch.draws is None:
             images = self.train_images[chosen]
@@ -97,7 +106,9 @@ class Batches:
         return self._normalise(images), self.train_labels[chosen]
 
     def probe(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [1, B, C, H, W], normalised but not augmented, and labels [1, B] at `places` of the probe images."""
+        """Images [1, B, C, H, W], normalised but not augmented, and labels [1, B] at `places` of
+        the probe images.
+        """
         chosen = self.probe_order.index_select(0, places)
         return self._normalise(self.train_images[chosen]).unsqueeze(0), self.train_labels[
             chosen

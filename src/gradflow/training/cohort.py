@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
 
 def _has_another_rate(learning_rate: float, key: Hashable) -> bool:
-    """Whether a graph's key is that of a training step at another learning rate; see `Cohort.train`."""
+    """Whether a graph's key is that of a training step at another learning rate; see
+    `Cohort.train`.
+    """
     return isinstance(key, tuple) and key[0] == "train" and key[2] != learning_rate
 
 
@@ -97,7 +99,9 @@ class Cohort:
 
     @property
     def kernels(self) -> dict[str, str]:
-        """Which kernels the steps of each run are made of, by its name; empty for steps by autograd."""
+        """Which kernels the steps of each run are made of, by its name; empty for steps by
+        autograd.
+        """
         if self.native is None:
             return {}
         return {
@@ -117,7 +121,9 @@ class Cohort:
         return self.epoch * self.steps_per_epoch + self.step_in_epoch
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that training changes, by name; the tensors themselves, so that copying into them restores it."""
+        """Everything that training changes, by name; the tensors themselves, so that copying into
+        them restores it.
+        """
         self._finish_steps()
         return {
             f"{index}.{name}": tensor
@@ -225,7 +231,9 @@ class Cohort:
         self._position += size
 
     def _drop(self, stack: Stack, places: Tensor) -> Dropout | None:
-        """Which units a stack's networks drop, of images at these places of the epoch's order; None without dropout."""
+        """Which units a stack's networks drop, of images at these places of the epoch's order; None
+        without dropout.
+        """
         if self._drawn is None or self._drawn.seeds is None:
             return None
         return Dropout(self.job.settings.dropout, self._drawn.seeds[stack.picks], places)
@@ -268,7 +276,9 @@ class Cohort:
             self._gradients.clear()  # only captured and compiled steps need them where they are
 
     def _probe_gradients(self) -> None:
-        """Put the gradient of the mean loss over the probe images into each `.grad`, and that loss into the stacks."""
+        """Put the gradient of the mean loss over the probe images into each `.grad`, and that loss
+        into the stacks.
+        """
         parameters = [
             parameter for stack in self.stacks for parameter in stack.network.parameters()
         ]

@@ -1,4 +1,6 @@
-"""What is done to a stack at one minibatch. Functions of device tensors alone, so that a GPU can replay them."""
+"""What is done to a stack at one minibatch. Functions of device tensors alone, so that a GPU can
+replay them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from gradflow.training.stack import Stack, forget_gradients, gradient, probing_m
 
 
 def learning_rate_at(job: Job, epoch: int) -> float:
-    """Constant; in steps, times 0.2 after 30, 60 and 80 % of the epochs (60, 120 and 160 of 200; section 3.4); or a cosine.
+    """Constant; in steps, times 0.2 after 30, 60 and 80 % of the epochs (60, 120 and 160 of 200;
+    section 3.4); or a cosine.
 
     In the warm-up epochs it rises in equal steps; the cosine falls to zero over the others.
     """
@@ -86,7 +89,8 @@ def train_step(
         else:
             logits = stack.network(images, drop=drop)
         losses, objective = _losses_and_objective(stack, logits, labels)
-    objective.sum().backward()  # a sum, so that each network's gradient is that of its own mean loss
+    # a sum, so that each network's gradient is that of its own mean loss
+    objective.sum().backward()
     if fused:
         fused.apply_gradients()
         stack.optimizer.step(learning_rate, first_group=1)
@@ -104,14 +108,17 @@ def train_step(
 
 
 def _losses_and_objective(stack: Stack, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The cross-entropies [K], which are logged, and what is minimised: with label smoothing, if there is any."""
+    """The cross-entropies [K], which are logged, and what is minimised: with label smoothing, if
+    there is any.
+    """
     losses, smoothing = network_losses(logits, labels), stack.optimizer.settings.label_smoothing
     return losses, network_losses(logits, labels, smoothing) if smoothing else losses
 
 
 @torch.no_grad()
 def regularise(stack: Stack) -> None:
-    """Add L1's gradient to the masked ones, then clip each network's to its largest norm, as `clip_grad_norm_`.
+    """Add L1's gradient to the masked ones, then clip each network's to its largest norm, as
+    `clip_grad_norm_`.
 
     After gradient flow was measured: as L2, L1 is no part of it.
     """
@@ -138,7 +145,8 @@ def mixed_products(device: torch.device, precision: str) -> AbstractContextManag
 
 
 def probe_step(stack: Stack, images: Tensor, labels: Tensor, share: float) -> None:
-    """Add `share` times the loss [K] and the gradients of one minibatch to `probe_loss` and to each `.grad`.
+    """Add `share` times the loss [K] and the gradients of one minibatch to `probe_loss` and to each
+    `.grad`.
 
     Args:
         stack: the networks; every parameter has a `.grad`.

@@ -1,4 +1,5 @@
-"""How far a running workflow is: jobs done, the time left, the running jobs' epochs, what will be drawn next.
+"""How far a running workflow is: jobs done, the time left, the running jobs' epochs, what will be
+drawn next.
 
 Snakemake's events tell which jobs begin and end, the trainers' own records (`heartbeat`) in which
 epoch they are, the cost model what they take. Free of torch, and of rich until a bar is drawn.
