@@ -74,7 +74,7 @@ def test_every_rule_has_what_its_program_imports(tmp_path: Path, compiled: Path)
     none.
     """
     project = new_project(tmp_path / "project", tiny)
-    output = project.make("-n", "-p", "smoke", "benchmark")
+    output = project.make("-n", "-p", "--quiet", "host", "--", "smoke", "benchmark")
     programs: dict[str, str] = {}
     for block in re.split(r"^(?=(?:local)?rule \w+:$)", output, flags=re.MULTILINE)[1:]:
         rule = re.match(r"\w+ (\w+):", block)[1]
