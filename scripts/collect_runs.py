@@ -34,7 +34,12 @@ def main() -> int:
     plan = Plan.from_json(arguments.plan).as_fetched(arguments.results)
     try:
         wrong = collect_runs(
-            plan, arguments.results, arguments.output, arguments.provenance, arguments.partial
+            plan,
+            arguments.results,
+            arguments.output,
+            arguments.provenance,
+            arguments.partial,
+            arguments.results / plan.scale / "collected",
         )
     except RunLogError as error:
         print(error, file=sys.stderr)

@@ -147,3 +147,87 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(Exception, match=r"seed|convert|expected"):
         write_log(tmp_path / "log.parquet", [{"seed": "no number"}], {"spec": "{}"})
     assert list(tmp_path.iterdir()) == []
+
+
+# --- again, of what is new -------------------------------------------------------------------------
+
+
+class Collections:
+    """Collections of one study, each with the logs that it has read."""
+
+    def __init__(self, plan, results, monkeypatch):
+        self.plan, self.results, self.read = plan, results, []
+        self.output = results / "study.parquet"
+
+        def reading(path, spec=None):
+            self.read.append(path.relative_to(results).as_posix())
+            return read_log(path, spec)
+
+        monkeypatch.setattr("gradflow.analysis.collect.read_log", reading)
+
+    def collect(self, partial=False) -> tuple[list[str], bytes]:
+        """The logs that were read, and both tables' bytes."""
+        self.read.clear()
+        self.output.unlink(missing_ok=True)  # as Snakemake does before a job
+        provenance = self.results / "provenance.parquet"
+        kept = self.results / "collected"
+        collect_runs(self.plan, self.results, self.output, provenance, partial, kept)
+        return list(self.read), self.output.read_bytes() + provenance.read_bytes()
+
+
+@pytest.fixture
+def collections(plan, results, monkeypatch):
+    return Collections(plan, results, monkeypatch)
+
+
+def test_a_new_log_is_read_alone_and_the_tables_are_those_of_all(collections, plan, results):
+    log = a_log(plan, results)
+    content = log.read_bytes()
+    log.unlink()
+    assert len(collections.collect(partial=True)[0]) == 8  # all are tried
+    log.write_bytes(content)
+    read, tables = collections.collect()
+    assert read == [log.relative_to(results).as_posix()]
+    assert collections.collect() == ([], tables)
+    (results / "collected" / "tiny.json").unlink()
+    again = collections.collect()
+    assert len(again[0]) == 8 and again[1] == tables
+
+
+@pytest.mark.parametrize("change", ["touched", "rewritten", "another specification"])
+def test_a_changed_log_is_read_again(collections, plan, results, change):
+    collections.collect()
+    log = a_log(plan, results)
+    if change == "touched":
+        log.touch()
+    elif change == "rewritten":
+        log.write_bytes(log.read_bytes())
+    else:
+        job, run = list(plan.runs())[3]
+        write_log(log, [{"seed": 9}], {"spec": f"{job.only(run).to_json()} "})
+        with pytest.raises(RunLogError, match="another specification"):
+            collections.collect()
+        return
+    assert collections.collect()[0] == [log.relative_to(results).as_posix()]
+
+
+@pytest.mark.parametrize("damaged", ["table", "provenance", "json"])
+def test_what_was_kept_is_used_whole_or_not_at_all(collections, results, damaged):
+    """The kept table is the study's own file, so that damage to one is damage to both."""
+    tables = collections.collect()[1]
+    path = results / "collected" / f"tiny.{damaged}"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    read, again = collections.collect()
+    assert len(read) >= (1 if damaged == "json" else 8) and again == tables
+
+
+def test_a_file_system_without_hard_links_does_without(collections, results, monkeypatch):
+    def refuse(*_):
+        raise OSError("no hard links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    tables = collections.collect()[1]
+    read, again = collections.collect()
+    assert len(read) == 8 and again == tables

@@ -68,7 +68,10 @@ PLANNED = (
     "snakemake benchmark",
     "snakemake pilot",
     "snakemake quick_methods",
+    "snakemake overnight_methods",
     "snakemake assumptions",
+    "snakemake results/paper/studies/cifar100_low.parquet",
+    "snakemake results/paper/studies/cifar100_low.parquet --batch collect_runs=1/4",
     "snakemake results/overnight/tables/operating_characteristics.html",
 )
 # where they are run instead
@@ -88,7 +91,6 @@ ELSEWHERE = {
     "snakemake --directory /scratch/me/gradflow quick": "tests/workflow/test_travel.py",
     "snakemake -s /home/me/gradflow/Snakefile quick": "tests/workflow/test_travel.py",
     "snakemake quick --profile profiles/gpu": "tests/workflow/test_profiles.py",
-    "snakemake --profile profiles/gpu": "tests/workflow/test_profiles.py",
     "snakemake --profile profiles/slurm": "tests/cluster/test_slurm.py",
     "snakemake --profile profiles/cluster-generic": "tests/workflow/test_profiles.py",
     # of the same script, in tests/benchmark/test_benchmark.py

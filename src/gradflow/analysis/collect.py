@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gradflow.analysis.collected import Collected, Source, keep_collected, stamp_of
 from gradflow.files import checksum_path, replacing
 from gradflow.study.job import Job, Run
 from gradflow.study.plan import Plan, runs_digest
@@ -29,7 +30,12 @@ from gradflow.training.run_log import (
 
 
 def collect_runs(
-    plan: Plan, results: Path, output: Path, provenance: Path, partial: bool
+    plan: Plan,
+    results: Path,
+    output: Path,
+    provenance: Path,
+    partial: bool,
+    kept: Path | None = None,
 ) -> list[str]:
     """Concatenate the logs of a study.
 
@@ -40,6 +46,8 @@ def collect_runs(
             number of runs.
         provenance: the table of a row per run (`runlog.PROVENANCE_SCHEMA`), with the same metadata.
         partial: leave out runs whose logs are missing or wrong.
+        kept: a folder with what the last collection kept (`collected`): logs that are as they were
+            are not read again. None: all are read, and nothing is kept.
 
     Returns:
         What is wrong with the runs left out, a sentence each.
@@ -50,7 +58,9 @@ def collect_runs(
     """
     wrong: list[str] = []
     sources: list[dict[str, Any]] = []
-    tables = list(_tables(plan, results, wrong, sources, move=not partial))
+    logs: list[Source] = []
+    before = Collected(kept, plan.study) if kept else None
+    tables = list(_tables(plan, results, before, wrong, sources, logs, move=not partial))
     if wrong and not partial:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise RunLogError(f"{wrong[0]}{more}; run the same command again")
@@ -69,6 +79,8 @@ def collect_runs(
     with replacing(checksum_path(output)) as aside:
         aside.write_text(f"{digest}  {output.name}\n")
     output.with_name(f"{output.name}.sha256").unlink(missing_ok=True)  # the first version's
+    if kept:
+        keep_collected(kept, plan.study, output, provenance, logs)
     return wrong
 
 
@@ -120,28 +132,40 @@ def _write(table: pa.Table, path: Path, metadata: dict[str, str]) -> str:
 
 
 def _tables(
-    plan: Plan, results: Path, wrong: list[str], sources: list[dict[str, Any]], move: bool
+    plan: Plan,
+    results: Path,
+    before: Collected | None,
+    wrong: list[str],
+    sources: list[dict[str, Any]],
+    logs: list[Source],
+    move: bool,
 ) -> Iterator[pa.Table]:
     for job, run in plan.runs():
-        path = results / job.log_path(run)
-        try:
-            table = read_log(path, job.only(run).to_json())
-        except WrongLogError as error:
-            wrong.append(displace_log(job, run, results) if move else str(error))
-            continue
-        except RunLogError as error:
-            wrong.append(str(error))
-            continue
-        sources.append(_source(plan, job, run, table.schema.metadata))
-        yield table.replace_schema_metadata(None)
+        log, spec = job.log_path(run), job.only(run).to_json()
+        path = results / log
+        stamp = stamp_of(path)  # before it is read: what changes while it is read has another one
+        found = before.find(log, stamp, spec) if before else None
+        if found is None:
+            try:
+                table = read_log(path, spec)
+            except WrongLogError as error:
+                wrong.append(displace_log(job, run, results) if move else str(error))
+                continue
+            except RunLogError as error:
+                wrong.append(str(error))
+                continue
+            found = table.replace_schema_metadata(None), _said(table.schema.metadata)
+        rows, said = found
+        sources.append({**said, **run_row(plan, job, run)})
+        logs.append(Source(log, stamp or [], rows.num_rows))
+        yield rows
 
 
-def _source(plan: Plan, job: Job, run: Run, metadata: dict[bytes, bytes]) -> dict[str, Any]:
-    """A row of the provenance table."""
+def _said(metadata: dict[bytes, bytes]) -> dict[str, Any]:
+    """What a log's metadata say, in columns of `runlog.PROVENANCE_SCHEMA`."""
     said = {name.decode(): value.decode() for name, value in metadata.items()}
     return {
         **said,
-        **run_row(plan, job, run),
         "engine_version": int(said["engine_version"]) if "engine_version" in said else None,
         "seconds": float(said["seconds"]) if "seconds" in said else None,
     }
