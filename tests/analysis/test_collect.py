@@ -149,7 +149,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- again, of what is new -------------------------------------------------------------------------
+# --- again, of what is new ------------------------------------------------------------------------
 
 
 class Collections:
