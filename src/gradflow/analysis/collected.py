@@ -1,4 +1,4 @@
-"""What a study's collection keeps for the next one, so that a new log does not read all the others again.
+"""What a study's collection keeps for the next one: a new log does not read all the others again.
 
 Hard links to the two tables that were made, and beside them each log's size and times when it was
 read. A log whose size and times are those still stands in the table as it was read; any other one,
@@ -125,7 +125,10 @@ def _digest(content: bytes) -> str:
 
 
 def _read(path: Path, digest: str) -> pa.Table:
-    """Read a table that is still what was kept: the file is the study's own, and damage to one is to both."""
+    """Read a table that is still what was kept.
+
+    The file is the study's own, so that damage to one is damage to both.
+    """
     content = path.read_bytes()
     if _digest(content) != digest:
         raise ValueError(f"{path} is damaged")
