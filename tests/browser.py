@@ -21,14 +21,8 @@ CHROMIUM = (
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no chromium to open pages with"
 )
-# Chromium's own requests, which no switch ends for good; the page's would have other hosts.
-OWN_HOSTS = {
-    "clients2.google.com",
-    "www.google.com",
-    "update.googleapis.com",
-    "accounts.google.com",
-    "redirector.gvt1.com",
-}
+# the asker in the log of the network where Chromium asks of itself, which no switch ends for good
+OF_ITSELF = "not an origin"
 SWITCHES = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
     "--disable-background-networking",
@@ -86,8 +80,18 @@ def visit(page: Path, script: str, folder: Path, size: str = "1280,1000", *more:
     found = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, flags=re.DOTALL)
     assert found, done.stdout[-2000:] + done.stderr[-2000:]
     told = json.loads(unescape(found[1]))
-    urls = re.findall(r'"url":"(?:https?|wss?|ftp)://([^/":]+)', log.read_text(errors="replace"))
-    return Visit(told["told"], told["problems"], set(urls) - OWN_HOSTS)
+    return Visit(told["told"], told["problems"], _asked(log.read_text(errors="replace")))
+
+
+def _asked(log: str) -> set[str]:
+    """The hosts that the page asked, by the log of the network: an event a line."""
+    hosts = set()
+    for event in log.splitlines():
+        initiator = re.search(r'"initiator":"([^"]*)"', event)
+        url = re.search(r'"url":"(?:https?|wss?|ftp)://([^/":]+)', event)
+        if initiator and url and initiator[1] != OF_ITSELF:
+            hosts.add(url[1])
+    return hosts
 
 
 def screenshot(page: Path, png: Path, folder: Path) -> None:
