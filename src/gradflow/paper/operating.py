@@ -136,8 +136,7 @@ def operating_rows(
         own = sorted({min(look, most) for look in looks})
         nulls = [
             known_well(partial(_rates_of, design, claim, world, 1.0), own)
-            for null in worlds.nulls.values()
-            for world in (null, null.with_divergence())
+            for _, world in worlds.all_nulls
         ]
         if all(one.not_run for one in nulls):
             rows.append({**row, "state": "not run"})

@@ -104,6 +104,17 @@ class ClaimWorlds:
     true: World
     contrary: World | None = None  # unless given, the true world's effects turned around
     grows: bool = field(default=True)  # whether the true world does
+    diverges: bool = True  # whether the nulls stay what they are where runs diverge
+
+    @property
+    def all_nulls(self) -> list[tuple[str, World]]:
+        """Every null by name, with whole and with diverged runs."""
+        ways = (False, True) if self.diverges else (False,)
+        return [
+            (name, world.with_divergence() if diverged else world)
+            for name, world in self.nulls.items()
+            for diverged in ways
+        ]
 
 
 NOTHING = {"no effect": World()}
@@ -157,6 +168,7 @@ WORLDS: dict[str, ClaimWorlds] = {
         World(follow=1.0, others=1.0),
         World(apart=1.0, follow=1.0, others=1.0),
         grows=False,
+        diverges=False,  # all measures of a diverged run are infinite, and so alike
     ),
     "bn-favours-sparse-non-ewma": _claim(_sparse_with_bn, _dense_without_bn),
     "bn-interaction": _claim(
