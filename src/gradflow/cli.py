@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from gradflow.text import nearest
+from gradflow.text import first_paragraph, nearest
 
 BEGAN = time.monotonic()
 
@@ -186,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         text = run.__doc__ or ""
         command = commands.add_parser(
             run.__name__,
-            help=" ".join(text.partition("\n\n")[0].split()),
+            help=first_paragraph(text),
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

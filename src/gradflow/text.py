@@ -75,3 +75,8 @@ def nearest(word: str, valid: Iterable[str], otherwise: str | None = None) -> st
     if otherwise is not None:
         return f"; {otherwise}"
     return f"; valid are {', '.join(names)}" if names else ""
+
+
+def first_paragraph(docstring: str | None) -> str:
+    """The summary of a docstring, on one line; empty where there is none."""
+    return " ".join((docstring or "").strip().partition("\n\n")[0].split())

@@ -24,7 +24,7 @@ from gradflow.networks.initialisation import initial_weight
 from gradflow.study import own
 from gradflow.study.job import INITIAL_MASKS, LIBRARY_INITIAL_MASKS, Job, Settings
 from gradflow.study.streams import stream
-from gradflow.text import nearest
+from gradflow.text import first_paragraph, nearest
 
 IMAGES = 512  # training images that a method may look at, drawn for each run
 
@@ -181,8 +181,7 @@ def methods() -> dict[str, str]:
     """
     found = {}
     for name in INITIAL_MASKS:
-        words = (sys.modules[method(name).__module__].__doc__ or "").strip()
-        found[name] = words.splitlines()[0] if words else ""
+        found[name] = first_paragraph(sys.modules[method(name).__module__].__doc__)
     return found
 
 

@@ -25,6 +25,7 @@ from gradflow.study.job import (
     PAPER_OPTIMIZERS,
     Settings,
 )
+from gradflow.text import first_paragraph
 
 # A sentence a field, by the model that has it: meaning, unit, and where the paper says so.
 SENTENCES = {
@@ -153,7 +154,7 @@ def schema() -> dict[str, Any]:
             if most != float("inf"):
                 number["exclusiveMaximum" if most == 1 else "maximum"] = most
     for model, sentences in SENTENCES.items():
-        models[model]["description"] = models[model].get("description", "").partition("\n")[0]
+        models[model]["description"] = first_paragraph(models[model].get("description"))
         for field, property_ in models[model]["properties"].items():
             property_["description"] = sentences.get(field, "")
             property_.pop("title", None)
