@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
+import yte
 from project import ROOT, Project, new_project, tiny
 
 PROFILES = sorted((ROOT / "profiles").glob("*/config.yaml"))
@@ -20,6 +20,12 @@ EXECUTORS = {
     "cluster-generic": "snakemake_executor_plugin_cluster_generic",
 }
 BACKGROUND = ROOT / "tests" / "cluster" / "background.sh"
+
+
+def read(path: Path) -> dict[str, object]:
+    """A profile as Snakemake reads it."""
+    with path.open() as file:
+        return yte.process_yaml(file, require_use_yte=True)
 
 
 def installed(executor: str | None) -> bool:
@@ -59,7 +65,7 @@ def test_there_is_one_for_each_place() -> None:
 
 @pytest.mark.parametrize("path", PROFILES, ids=NAMES)
 def test_every_key_is_an_option(path: Path) -> None:
-    profile = yaml.safe_load(path.read_text())
+    profile = read(path)
     missing = EXECUTORS if not installed(profile.get("executor")) else ()
     unknown = {
         key for key in profile if not key.startswith(tuple(f"{name}-" for name in missing))
@@ -83,9 +89,9 @@ def test_every_setting_that_is_commented_out_is_an_option_too(path: Path) -> Non
 @pytest.mark.parametrize("path", PROFILES, ids=NAMES)
 def test_none_sets_what_default_sets(path: Path) -> None:
     """Snakemake lets the default one win, so such a line would say what is not so."""
-    default = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
+    default = read(ROOT / "profiles/default/config.yaml")
     if path.parent.name != "default":
-        assert not set(yaml.safe_load(path.read_text())) & set(default)
+        assert not set(read(path)) & set(default)
 
 
 def test_the_science_names_no_runtime_setting() -> None:
