@@ -148,7 +148,7 @@ def test_slots_of_the_gpu_profile_reach_the_trainer_and_bound_the_jobs(tmp_path:
     (project.folder / "scripts/train_mlp.py").write_text(
         "import os, sys\nsys.exit('slots per GPU: ' + os.environ['GRADFLOW_GPU_SLOTS'])\n"
     )
-    code, output = project.snakemake("smoke", "--profile", "profiles/gpu")
+    code, output = project.snakemake("smoke", "--profile", "profiles/gpu", "--quiet", "host")
     assert code != 0
     assert "slots per GPU: 3" in output
     assert "gpu_slots=1" in output  # of the training job; profiles/gpu says how many there are

@@ -65,7 +65,7 @@ def test_partial_artifacts_after_a_failure_and_the_rest_after_the_fix(tmp_path):
     planned = project.plan()
     assert planned.counts["train_mlp"] == 1
     assert planned.of("train_mlp")[0]["configuration"] == "mlp1-relu-momentum-lr0.001-NR"
-    pages = {"scorecard", "describe_runs"}
+    pages = {"scorecard", "describe_runs", "write_report"}
     assert planned.rules == {
         "train_mlp",
         "collect_runs",

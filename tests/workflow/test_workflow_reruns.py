@@ -30,7 +30,7 @@ from gradflow.training.run_log import read_log, write_log
 pytestmark = pytest.mark.workflow
 
 ADAM = "mlp1-relu-adam-lr0.001-NR"
-PAGES = {"scorecard", "describe_runs"}  # of the scale as a whole
+PAGES = {"scorecard", "describe_runs", "write_report"}  # of the scale as a whole
 DRAWN = {
     "significance_table",
     "plot_by_width",
@@ -175,7 +175,7 @@ def test_a_change_of_one_artifact_makes_that_one(
 ) -> None:
     change(project)
     plan = project.plan()
-    assert plan.rules - {"scorecard"} == {rule}  # which shows the titles of tables
+    assert plan.rules - {"scorecard", "write_report"} == {rule}  # which show titles
     assert plan.counts[rule] == 1
 
 
