@@ -318,6 +318,11 @@ def artifact_json(wildcards):
     return grid.artifact_json(scale, wildcards.artifact)
 
 
+def templates(*names):
+    """Templates of the library's report."""
+    return [str(HERE / "src/gradflow/report/templates" / name) for name in names]
+
+
 def modules_of(script, *modules):
     """The library's files that a script runs, as inputs; `modules` are those that it is told by name."""
     path = SCRIPTS / f"{script}.py"

@@ -2,11 +2,6 @@
 # latter's assets are in snakemake's own package: nothing is downloaded.
 
 
-def templates(*names):
-    """Templates of the library's report."""
-    return [str(HERE / "src/gradflow/report/templates" / name) for name in names]
-
-
 rule scorecard:
     input:
         studies=scale_studies,
