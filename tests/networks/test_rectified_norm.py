@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from plain import DEVICE
+from torch import Tensor, nn
 
 from gradflow.networks.mlp import StackedBatchNorm
 from gradflow.networks.rectified_norm import launch_rectified, launch_rectified_back
@@ -18,6 +19,24 @@ def images(seed: int, layout: torch.memory_format) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     drawn = 3 * torch.randn(8, 6, 5, 5, generator=generator) + 1
     return drawn.to(DEVICE).contiguous(memory_format=layout)
+
+
+def assert_backward_agrees(
+    ours: nn.Module,
+    theirs: nn.Module,
+    own: tuple[Tensor, Tensor],
+    other: tuple[Tensor, Tensor],
+    upstream: Tensor,
+) -> None:
+    """Outputs, gradients and buffers of two modules, each given with its input and output."""
+    for _, out in (own, other):
+        out.backward(upstream)
+    torch.testing.assert_close(own[1], other[1], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(own[0].grad, other[0].grad, rtol=1e-4, atol=1e-5)
+    for first, second in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(first.grad, second.grad, rtol=1e-4, atol=1e-4)
+    for first, second in zip(ours.buffers(), theirs.buffers(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -33,14 +52,7 @@ def test_outputs_gradients_and_statistics_are_torchs(layout: torch.memory_format
         ours.update_statistics = theirs.update_statistics = step != 1  # a probe in between
         upstream = images(10 + step, layout)
         out, expected = ours.rectified(x), torch.relu(theirs(twin))
-        out.backward(upstream)
-        expected.backward(upstream)
-        torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(x.grad, twin.grad, rtol=1e-4, atol=1e-5)
-        for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-4)
-        for own, other in zip(ours.buffers(), theirs.buffers(), strict=True):
-            torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
+        assert_backward_agrees(ours, theirs, (x, out), (twin, expected), upstream)
     ours.eval(), theirs.eval()
     torch.testing.assert_close(ours.rectified(x), torch.relu(theirs(x)), rtol=1e-5, atol=1e-5)
 
@@ -58,14 +70,7 @@ def test_activations_of_an_mlp_are_an_image_of_as_many_channels() -> None:
         upstream = torch.randn(3, 6, 8, generator=generator).to(DEVICE).mT
         ours.update_statistics = theirs.update_statistics = step != 1  # a probe in between
         out, expected = ours.rectified(x.mT), torch.relu(theirs(twin.mT))
-        out.backward(upstream)
-        expected.backward(upstream)
-        torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(x.grad, twin.grad, rtol=1e-4, atol=1e-5)
-        for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-4)
-        for own, other in zip(ours.buffers(), theirs.buffers(), strict=True):
-            torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
+        assert_backward_agrees(ours, theirs, (x, out), (twin, expected), upstream)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

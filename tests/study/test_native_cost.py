@@ -207,3 +207,10 @@ def test_a_fast_core_takes_less() -> None:
     fast = CpuRates(2 * OURS.flops, 2 * OURS.bandwidth, OURS.call / 2)
     assert 2 * native_seconds(job, False, fast) == pytest.approx(native_seconds(job, False, OURS))
     assert math.isfinite(native_seconds(job, True, OURS))
+
+
+def test_a_setting_that_no_compiled_step_follows_is_planned_by_autograd() -> None:
+    job = digits_job()
+    clipped = dataclasses.replace(job.settings, gradient_clip=1.0)
+    other = dataclasses.replace(job, settings=clipped)
+    assert is_native(job) and not is_native(other)

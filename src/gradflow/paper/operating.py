@@ -23,7 +23,7 @@ from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact
 from gradflow.analysis.tables import Page
 from gradflow.paper.claims.decision import VERDICTS
-from gradflow.paper.claims.evidence import Place
+from gradflow.paper.claims.evidence import PLACE_COLUMNS, Place
 from gradflow.paper.claims.simulation import Design, SimulatedEvidence
 from gradflow.paper.claims.verdicts import CHECKS
 from gradflow.paper.claims.worlds import WORLDS, World
@@ -63,15 +63,7 @@ def design_of(configurations: Iterable[Mapping[str, Any]]) -> Design:
     for one in configurations:
         if one["model"] == "mlp" and one["depth"] != 4:
             continue
-        columns = (
-            "model",
-            "stands_for",
-            "optimizer",
-            "learning_rate",
-            "regularization",
-            "activation",
-        )
-        places.add(Place(*(one[column] for column in columns)))
+        places.add(Place(*(one[column] for column in PLACE_COLUMNS)))
         found = units.setdefault(one["model"], set())
         found |= {(percent, seed) for percent in one["percents"] for seed in one["seeds"]}
     arrays = {model: np.array(sorted(found), dtype=int) for model, found in units.items()}

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
+from gradflow.study.compiled_steps import why_not
 from gradflow.study.cpu_speed import PRODUCT_SIDE, CpuRates
-from gradflow.study.job import PAPER_ACTIVATIONS, Job, Run, dense_width, probe_epochs
+from gradflow.study.job import Job, Run, dense_width, probe_epochs
 from gradflow.study.shapes import mlp_layer_shapes
 from gradflow.study.sizes import epochs_of, float_size, shape_of, train_images
 
@@ -81,11 +82,7 @@ def is_native(job: Job) -> bool:
     torch.
     """
     return (
-        job.configuration.model == "mlp"
-        and job.configuration.optimizer in UPDATE_PASSES
-        and job.configuration.activation in PAPER_ACTIVATIONS
-        and not job.configuration.has("LN")
-        and job.settings.precision != "bf16"
+        not why_not(job)
         and os.environ.get("GRADFLOW_STEP", "auto") != "autograd"
         and _has_compiler()
     )

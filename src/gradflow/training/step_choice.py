@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gradflow.study.compiled_steps import why_not
 from gradflow.study.job import Job
 from gradflow.training.batches import Batches
 from gradflow.training.stack import Stack
@@ -48,8 +49,6 @@ def step_kind(job: Job, device: torch.device, capturing: bool) -> tuple[bool, st
     elif not compiler_works():
         why = "numba does not work"
     else:
-        from gradflow.training.native.steps import why_not
-
         why = why_not(job)
     if why and wanted == "native":
         raise ValueError(f"{SWITCH} is native, and this job cannot have it: {why}")

@@ -13,10 +13,12 @@ import torch
 from plain import assert_same_bits, make_data, make_job
 
 from gradflow.networks.activations import functions_at_start
-from gradflow.study.job import Job, Run, Settings
+from gradflow.study.job import PAPER_ACTIVATIONS, PAPER_OPTIMIZERS, Job, Run, Settings
 from gradflow.training.cohort import Cohort
 from gradflow.training.native import steps
+from gradflow.training.native.between_products import ACTIVATIONS as COMPILED
 from gradflow.training.native.choice import Choice
+from gradflow.training.native.updates import UPDATES
 from gradflow.training.step_choice import SWITCH
 
 CPU = torch.device("cpu")
@@ -293,10 +295,15 @@ def test_a_wrong_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_is_known_to_the_step_or_at_its_default() -> None:
     """A setting that the step has not heard of must send a job to autograd, never be ignored."""
-    from gradflow.training.native.steps import FOLLOWED
+    from gradflow.study.compiled_steps import FOLLOWED
 
     assert {field.name for field in dataclasses.fields(Settings)} >= FOLLOWED - {
         "image_side", "max_width", "initial_mask",
     }  # fmt: skip
     assert set(functions_at_start(Settings())) == set(ACTIVATIONS)
     assert Run("dense", 50) in make_job().runs
+
+
+def test_every_optimizer_and_activation_that_is_planned_has_its_kernels() -> None:
+    assert set(UPDATES) == set(PAPER_OPTIMIZERS)
+    assert set(COMPILED) == set(PAPER_ACTIVATIONS)

@@ -52,6 +52,12 @@ class Place(NamedTuple):
     activation: str = "relu"
 
 
+# of a run, in the order of a place's fields
+PLACE_COLUMNS = [
+    "model", "stands_for", "optimizer", "learning_rate", "regularization", "activation",
+]  # fmt: skip
+
+
 def mlp(
     optimizer: str,
     rate: float,
@@ -164,16 +170,8 @@ class RunEvidence(Evidence):
         super().__init__(planned)
         used = runs[(runs["model"] == "wide_resnet") | (runs["hidden_layers"] == 4)].copy()
         used["percent"] = used["width_percent"].fillna(used["density_percent"])
-        columns = [
-            "model",
-            "stands_for",
-            "optimizer",
-            "learning_rate",
-            "regularization",
-            "activation",
-        ]
         self._groups: dict[Place, pd.DataFrame] = (
-            {Place(*key): group for key, group in used.groupby(columns)} if len(used) else {}  # type: ignore[arg-type]
+            {Place(*key): group for key, group in used.groupby(PLACE_COLUMNS)} if len(used) else {}  # type: ignore[arg-type]
         )
         self._units = {
             model: np.unique(of_model[["percent", "seed"]].to_numpy(dtype=int), axis=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradflow.study.job import Job, Settings
+from gradflow.study.job import Job
 from gradflow.training.batches import Batches, Epoch
-from gradflow.training.native.between_products import ACTIVATIONS
 from gradflow.training.native.choice import Choice, shape_class
 from gradflow.training.native.images import gather, gather_augmented
 from gradflow.training.native.network import Minibatch, NativeNetwork, Shared
-from gradflow.training.native.updates import UPDATES, Numbers
+from gradflow.training.native.updates import Numbers
 from gradflow.training.stack import Stack
 
 TEST_BATCH = 500
@@ -24,38 +22,6 @@ TEST_BATCH = 500
 # state stay in the core's cache. The minibatches of so many steps lie ready, as far as they fit.
 STEPS_AT_ONCE = 8
 MINIBATCH_BYTES = 4 * 2**20
-METHODS = {"NR", "DA", "L2", "SC", "BN"}
-# settings that the steps follow or that do not concern them; any other must be at its default
-FOLLOWED = {
-    "batch_size", "mlp_schedule", "initialisation", "init_distribution", "init_gain", "l2",
-    "l2_scope", "skip_place", "skip_overlap", "batchnorm_place", "prelu_slope", "srelu_left",
-    "srelu_right", "rmsprop_alpha", "probe_images", "flip", "train_images", "mask_update",
-    "mask_update_interval", "mask_update_fraction", "precision", "image_side", "max_width",
-    "wide_resnet_l2", "wide_resnet_schedule", "wide_resnet_keep_dense", "finetune_optimizer",
-    "initial_mask",
-}  # fmt: skip
-
-
-def why_not(job: Job) -> str:
-    """Why a job's steps are not native ones, in a few words; empty where they are."""
-    configuration, settings = job.configuration, job.settings
-    if configuration.model != "mlp":
-        return "not an MLP"
-    if settings.precision == "bf16":
-        return "bfloat16"
-    if configuration.optimizer not in UPDATES:
-        return f"optimizer {configuration.optimizer}"
-    if configuration.activation not in ACTIVATIONS:
-        return f"activation {configuration.activation}"
-    other = set(configuration.regularization.split("_")) - METHODS
-    if other:
-        return f"regularization {min(other)}"
-    default = Settings()
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if field.name not in FOLLOWED and value != getattr(default, field.name):
-            return f"setting {field.name}"
-    return ""
 
 
 class _Step(NamedTuple):
