@@ -56,7 +56,8 @@ def machine_lines(rows: Sequence[Measurement]) -> list[str]:
     cuda = f", CUDA {first.cuda_version}" if first.cuda_version else ""
     workers = max(row.workers for row in rows)
     return [
-        f"{first.device}; torch {first.torch_version}{cuda}; {first.date}",
+        first.device,
+        f"torch {first.torch_version}{cuda}; {first.date}; "
         f"{first.threads} CPU thread, {workers or 'no'} loader workers",
     ]
 

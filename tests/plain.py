@@ -25,10 +25,13 @@ from gradflow.study.job import Configuration, Job, Run, Settings
 from gradflow.training.batches import Batches, Epoch
 from gradflow.training.cohort import Cohort
 from gradflow.training.stack import MaskUpdate, Stack
+from gradflow.training.train_job import choose_repeatable_kernels
 
 # `GRADFLOW_TEST_DEVICE=cuda pytest tests/training/test_cohort.py` holds the engine to the plain
 # loop on a GPU
 DEVICE = torch.device(os.environ.get("GRADFLOW_TEST_DEVICE", "cpu"))
+if DEVICE.type == "cuda":
+    choose_repeatable_kernels()
 MEASURES = ("grad_norm_l1", "grad_norm_l2", "egf_l1", "egf_l2")
 
 # rates at which the small networks learn without leaving the range where rounding stays rounding

@@ -65,17 +65,18 @@ PAGES = {
     "table6b": (OPTIMIZERS, ["ReLU", "Swish", "SReLU", "PReLU", "ELU", "Sigmoid"]),
 }
 PANELS = {
-    "figure2a": (2, 10, 1), "figure2b": (2, 10, 1), "figure2c": (2, 6, 1), "figure2d": (2, 6, 1),
+    "figure2a": (2, 10, 2), "figure2b": (2, 10, 1), "figure2c": (2, 6, 1), "figure2d": (2, 6, 1),
     "figure3": (2, 6, 2), "figure4": (1, 3, 1), "figure5": (1, 3, 2), "figure8": (5, 10, 1),
     "figure9": (5, 10, 1),
     "figure10": (5, 10, 1), "figure11": (5, 6, 1), "figure12": (5, 6, 1), "figure13": (5, 6, 1),
     "figure14": (1, 2, 1),
-    "figure15": (3, 7, 2), "figure16": (5, 5, 2), "figure17": (5, 4, 2), "figure18": (2, 4, 2),
+    "figure15": (3, 7, 3), "figure16": (5, 5, 2), "figure17": (5, 4, 2), "figure18": (2, 4, 2),
     "figure19a": (15, 10, 1), "figure19b": (15, 10, 1), "figure20": (5, 6, 2),
     "figure21": (5, 6, 2),
     "figure22": (5, 6, 2), "figure23": (2, 2, 2), "figure24": (1, 3, 1),
     "mask_methods_by_width": (2, 4, 1),
 }  # fmt: skip
+WITH_DIFFERENCES = {"figure2a", "figure15"}
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +256,10 @@ def test_figures_have_their_panels(name: str, made) -> None:
     assert all(panel.lines for panel in panels)
     artifact = json.loads(GRID.artifact_json(SCALE, name))
     if artifact["kind"] == "plot_by_width":
-        assert all(len(panel.lines) == 2 for panel in panels)  # dense and sparse
+        # dense and sparse, and where their accuracies lie close their difference in a part below
+        differences = rows * columns if name in WITH_DIFFERENCES else 0
+        lines = [len(panel.lines) for panel in panels]
+        assert lines == [2] * (len(panels) - differences) + [4] * differences
         column = artifact["panels"]
         assert [panel.get_title().replace("\n", " ") for panel in panels[:columns]] == [
             labels.label(column, value) for value in artifact["where"][column]

@@ -41,7 +41,8 @@ def test_a_kind_is_a_file_and_a_line(tmp_path: Path) -> None:
     project.make(*files)
     table = pd.read_csv(project.folder / files[0])
     assert (
-        list(table.columns) == ["optimizer", "min", "max"] and (table["min"] <= table["max"]).all()
+        list(table.columns) == ["optimizer", "min", "max", "mixture"]
+        and (table["min"] <= table["max"]).all()
     )
     assert (project.folder / files[1]).stat().st_size > 5_000
     assert "lowest and highest accuracy" in project.make("help").lower()

@@ -350,7 +350,7 @@ def test_an_unknown_target_is_one_sentence(
 @pytest.mark.slow
 def test_finished_jobs_are_seen_and_resources_retrain_nothing(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project", one_job)
-    planned = project.make("-n", "smoke")
+    planned = project.make("-n", "smoke", "--quiet", "host")
     assert "runtime=" in planned and "mem_mb=" in planned
     project.make("smoke")
     (record,) = records(project.results)

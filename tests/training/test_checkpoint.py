@@ -277,18 +277,19 @@ def test_a_log_names_every_device_that_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that is stopped here and goes on elsewhere, there and back again."""
+    cpu = torch.device("cpu")  # whose name can be made up
     job, data = make_job(percents=(50,)), make_data()
     monkeypatch.setattr("gradflow.training.train_job.load_job_data", lambda *_: data)
     monkeypatch.setattr("gradflow.training.train_job.CHECKPOINT_SECONDS", 0.0)
     for name in ("A", "B", "A", "C"):
         monkeypatch.setattr("gradflow.training.made_by.cpu_name", lambda name=name: name)
         if name == "C":
-            train_job(job, tmp_path, DEVICE)
+            train_job(job, tmp_path, cpu)
             continue
         with monkeypatch.context() as patch:
             patch.setattr("gradflow.training.train_job.StopSignals", StopAtOnce)
             with pytest.raises(Stopped):
-                train_job(job, tmp_path, DEVICE)
+                train_job(job, tmp_path, cpu)
     for run in job.runs:
         said = read_log(tmp_path / job.log_path(run)).schema.metadata
         names = [name.split(" ")[0] for name in said[b"device"].decode().split(", then ")]

@@ -146,7 +146,7 @@ def test_bias_corrections_far_into_training() -> None:
     kept["step"].fill_(390_999)
     layer.step.fill_(391_000)
     operations.launch_update_by_product(
-        x, g, layer.weight, layer.state, None, layer.step, "adam", RATE, DECAY, ALPHA, "tf32"
+        x, g, layer.weight, layer.state, None, layer.step, "adam", RATE, DECAY, ALPHA, "float32"
     )
     layer.twin_steps(torch.bmm(x.mT, g))
     layer.assert_agrees()

@@ -172,8 +172,9 @@ def test_a_second_file_is_looked_at_as_closely_as_the_first(
 @pytest.mark.slow
 @pytest.mark.workflow
 def test_numbers_in_a_setting_of_the_command_line_are_numbers(project: Project) -> None:
+    setting = 'scales={"smoke": {"seeds": [3]}}'
     code, output = project.snakemake(
-        "-n", "results/smoke/tables/table4.csv", "--config", 'scales={"smoke": {"seeds": [3]}}'
+        "-n", "results/smoke/tables/table4.csv", "--quiet", "host", "--config", setting
     )
     assert code == 0, output
     assert "seed=3" in output and "seed=0" not in output

@@ -217,7 +217,7 @@ def test_snakemakes_own_account_of_jobs_is_there_on_demand(tmp_path: Path) -> No
     output = project.make(TABLE, "--quiet", "host")
     assert "rule train_mlp:" in output and "3 of 3 steps (100%) done" in output
     assert re.search(
-        r"\n\nFinished in \d+ s: 1 training job, 3 other files\.\n  open "
+        r"\n\nFinished in \d+ s: 1 training job, 2 other files\.\n  open "
         r"+results/smoke/studies/fashion_mnist_low.parquet\n$",
         output,
     )

@@ -289,12 +289,19 @@ def prepare(device: torch.device, job: Job, threads: int) -> None:
         True
     )  # a collapsing network is full of denormals, which cost a CPU a hundred times more
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
+        choose_repeatable_kernels()
     tf32 = job.settings.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
+
+
+def choose_repeatable_kernels() -> None:
+    """Have a GPU's libraries take kernels that give the same bits each time; before their first
+    call.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
 
 
 def keep_freed_memory() -> None:

@@ -3,7 +3,7 @@
 It gets Snakemake's log events from the logger plugin (`snakemake_logger_plugin_gradflow`), and
 obeys Snakemake's own options. With `--quiet rules`, as profiles/default has it, jobs that begin and
 end are a bar on a terminal and a line each in a log; without it Snakemake's blocks stand for them.
-`--quiet progress` leaves out the bar, `--quiet all` everything but failures.
+`--quiet progress` leaves out the bar, `--quiet all` everything but failures and an early end.
 """
 
 from __future__ import annotations
@@ -165,11 +165,15 @@ class Display:
             return
         self._closed = True
         self.stop()
-        failed = self._events.failed or self._events.interrupted
-        if self._planned and (failed or not self.silent):
+        if self._planned and (self._fell_short() or not self.silent):
             lines = self._end()
             if lines:
                 self.say("\n" + "\n".join(lines))
+
+    def _fell_short(self) -> bool:
+        """Whether the run ended before its last job, for whatever reason."""
+        left = self._progress and len(self._events.finished) < len(self._progress.steps)
+        return bool(self._events.failed or self._events.interrupted or left)
 
     def _tell(self) -> None:
         assert self._progress is not None
