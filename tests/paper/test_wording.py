@@ -11,7 +11,7 @@ import pytest
 
 from gradflow.analysis.levels import LEVEL, MARGINS, levels_sentence, significant
 from gradflow.paper.claims.decision import VERDICTS, Verdict
-from gradflow.paper.wording import COLOURS, MARKS, Data, said, word
+from gradflow.paper.wording import COLOURS, MARKS, Data, brief, said, word
 from gradflow.report.reference import read_reference
 from gradflow.study.config_file import read_config
 from gradflow.study.grid import Grid
@@ -33,7 +33,7 @@ REDUCED = {"cifar10": "40 of 1,000 epochs", "fashion_mnist": "6 of 500 epochs"}
         (
             "not decidable",
             Data({"fashion_mnist": "fashion_mnist"}, REDUCED, "4 of 12 columns"),
-            "not decidable (4 of 12 columns; 6 of 500 epochs)",
+            "not decidable, 4 of 12 columns (6 of 500 epochs)",
         ),
         ("true by construction", Data({"cifar10": "digits"}, REDUCED), "true by construction"),
         ("not run", Data({}, REDUCED), "not run"),
@@ -41,6 +41,22 @@ REDUCED = {"cifar10": "40 of 1,000 epochs", "fashion_mnist": "6 of 500 epochs"}
 )  # fmt: skip
 def test_a_verdict_says_what_it_rests_on(verdict: Verdict, data: Data, text: str) -> None:
     assert said(verdict, data) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("reproduced (40 of 1,000 epochs)", "reproduced (scaled down)"),
+        (
+            "not decidable, 4 of 12 columns (6 of 500 epochs)",
+            "not decidable, 4 of 12 columns (scaled down)",
+        ),
+        ("agrees on Digits (not the paper's data)", "agrees on Digits (not the paper's data)"),
+        ("reproduced", "reproduced"),
+    ],
+)
+def test_a_brief_verdict_leaves_the_extent_to_the_page_s_head(text: str, short: str) -> None:
+    assert brief(text) == short
 
 
 def test_no_stand_in_gets_the_paper_s_verdict() -> None:

@@ -35,6 +35,7 @@ MARKS: dict[Target, dict[str, str]] = {
         "not decidable": "?", "true by construction": "=", "not run": r"$\circ$",
     },
 }  # fmt: skip
+NOT_THE_PAPERS = "not the paper's data"
 _ON_STAND_INS = {"reproduced": "agrees", "contradicted": "disagrees"}
 _OF_RUNS = ("reproduced", "contradicted", "inconclusive", "not decidable")
 
@@ -68,8 +69,15 @@ def said(verdict: Verdict, data: Data) -> str:
     if data.stand_ins:
         names = " and ".join(data.stand_ins)
         separate = "" if verdict in _ON_STAND_INS else ","
-        text += f"{separate} on {names} (not the paper's data)"
-    about = [data.part] if data.part else []
-    if not data.stand_ins:
-        about += dict.fromkeys(data.reduced[name] for name in data.used if data.reduced.get(name))
+        text += f"{separate} on {names} ({NOT_THE_PAPERS})"
+    text += f", {data.part}" if data.part else ""
+    if data.stand_ins:
+        return text
+    about = dict.fromkeys(data.reduced[name] for name in data.used if data.reduced.get(name))
     return f"{text} ({'; '.join(about)})" if about else text
+
+
+def brief(said: str) -> str:
+    """A verdict of `said` on a page that tells at its head what was scaled down."""
+    text, _, about = said.partition(" (")
+    return f"{text} (scaled down)" if about and NOT_THE_PAPERS not in about else said

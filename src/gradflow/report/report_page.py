@@ -20,7 +20,7 @@ from gradflow.analysis.levels import levels_sentence
 from gradflow.analysis.runs import RUN_KEY, Artifact, about, extent, read_rows
 from gradflow.pages import write_page
 from gradflow.paper.verdict_rules import FAR, NEAR
-from gradflow.paper.wording import COLOURS, MARKS
+from gradflow.paper.wording import COLOURS, MARKS, brief
 from gradflow.report import captions, main_table
 from gradflow.report.places import Part, places
 from gradflow.report.scorecard import SCALED, STUDY, TABLE, read_scorecard, read_table, title_of
@@ -112,7 +112,7 @@ def write_report(path: Path, plan: ReportPlan, folder: Path) -> None:
         tables=[one for one in shown.values() if one.verdict], main=main,
         main_figure=_main_figure(plan, main), shown=shown, categories=_categories(plan),
         studies=[row | {"label": labels.study_label(row["name"])} for row in parts[STUDY]],
-        scaled=grouped(parts[SCALED]), colours=COLOURS, marks=MARKS["html"],
+        scaled=grouped(parts[SCALED]), colours=COLOURS, marks=MARKS["html"], brief=brief,
         near=f"{100 * NEAR:g}", far=f"{100 * FAR:g}", levels=levels_sentence(),
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from gradflow.analysis.levels import levels_sentence
 from gradflow.pages import write_page
 from gradflow.paper.verdict_rules import FAR, NEAR
-from gradflow.paper.wording import COLOURS, MARKS
+from gradflow.paper.wording import COLOURS, MARKS, brief
 from gradflow.report.scaling import WHOLE_STUDY
 from gradflow.report.scorecard import CLAIM, SCALED, STUDY, TABLE, title_of
 from gradflow.study import labels
@@ -77,5 +77,5 @@ def _verdict_cell(row: dict[str, Any]) -> Markup:
     verdict = row["verdict"]
     decided = " decided" if verdict in ("reproduced", "contradicted") else ""
     return Markup('<td class="verdict{}" style="background-color: {}">{} {}</td>').format(
-        decided, COLOURS[verdict], MARKS["html"][verdict], row["said"]
+        decided, COLOURS[verdict], MARKS["html"][verdict], brief(row["said"])
     )
