@@ -21,6 +21,7 @@ for kind in KINDS.values():
             scale=DRAWN,
             artifact=artifacts_of(kind),
         localrule: True
+        priority: 1 if kind.runs == "none" else 0  # one of these simulates for minutes: not last, on one core
         conda:
             ENVIRONMENT
         params:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from faults import Trainer
     from project import Project
 
+# as in a terminal: under `nohup` or a script's `&` they are ignored, and so by what tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # one thread a process, as jobs have: two threads a test on two cores mostly wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # how long an example takes is up to the machine and its other load

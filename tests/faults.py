@@ -23,6 +23,8 @@ from gradflow.training.run_log import read_log
 from gradflow.training.train_job import KERNELS
 from gradflow.workflow import warm
 
+EPOCHS = 200  # of a job of `job_of` that is met while it trains: a second on a fast machine
+
 # The training script as it is, but for how often it keeps a checkpoint and a moment at which it may
 # be made to die: just before it puts its Nth file in its place.
 TRAINER = textwrap.dedent(

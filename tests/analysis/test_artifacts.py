@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from study_tables import make_table_of_plan, write_study_table
 from test_tables import Cells
 
 from gradflow.analysis import figures
+from gradflow.paper import operating
 from gradflow.paper.published import PUBLISHED
 from gradflow.study import labels
 from gradflow.study.config_checks import load_config
@@ -100,6 +101,10 @@ def made(tmp_path_factory: pytest.TempPathFactory):
         drawn: list[Figure] = []
         save = figures.save_figure
         with pytest.MonkeyPatch.context() as patch:
+            # tests/paper/test_operating.py knows the rates; here it is the page
+            for rows, few in (("operating_rows", {"studies": 20}), ("table_rows", {})):
+                fewer = partial(getattr(operating, rows), looks=(20,), **few)
+                patch.setattr(operating, rows, fewer)
             patch.setattr(
                 figures,
                 "save_figure",

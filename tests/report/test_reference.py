@@ -121,8 +121,10 @@ def test_one_command_draws_every_fashion_mnist_artifact(source: str, tmp_path: P
     if source == "committed":
         if not kept_scales(KEPT.parent):
             pytest.skip("results/reference holds nothing yet")
-        shutil.copytree(KEPT, folder, ignore=shutil.ignore_patterns("tables", "figures", "logs"))
-        folder = folder / "fashion_mnist_reduced"
+        folder = folder / "fashion_mnist_reduced"  # the smallest that is kept
+        shutil.copytree(
+            KEPT / folder.name, folder, ignore=shutil.ignore_patterns("tables", "figures", "logs")
+        )
     else:
         folder = folder / "smoke"
         make_miniature(folder, project)

@@ -79,7 +79,14 @@ def test_installed_into_a_fresh_environment(tmp_path: Path) -> None:
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"
-    install = ["uv", "pip", "install", "--quiet", "--python", str(python)]
+    install = [
+        str(Path(sys.executable).parent / "uv"),
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        str(python),
+    ]
     made = subprocess.run(
         [*install, "--no-deps", ROOT], capture_output=True, text=True, check=False
     )

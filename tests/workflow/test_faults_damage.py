@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from faults import Trainer, job_of, leftovers, rows_of, state_of, with_data
+from faults import EPOCHS, Trainer, job_of, leftovers, rows_of, state_of, with_data
 from plain import DEVICE, make_data, make_job, train_steps
 from project import STUDY, TABLE, Project, copy_of, wait_for
 
@@ -25,7 +25,6 @@ from gradflow.training.train_job import load_job_data
 pytestmark = pytest.mark.workflow
 
 Damage = Callable[[Path], object]
-EPOCHS = 10  # about a second
 CONFIGURATION = "mlp1-relu-adam-lr0.001-NR"
 
 

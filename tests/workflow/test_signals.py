@@ -10,13 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from faults import Trainer, job_of, leftovers, rows_of, with_data
+from faults import EPOCHS, Trainer, job_of, leftovers, rows_of, with_data
 from project import Project, wait_for
 
 from gradflow.training.train_job import StopSignals
 from gradflow.workflow.attempts import STOPS
-
-EPOCHS = 10
 
 
 @pytest.mark.parametrize("number", STOPS)

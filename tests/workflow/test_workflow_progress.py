@@ -21,7 +21,7 @@ from gradflow.workflow.events import Events
 from gradflow.workflow.progress import Progress, Step
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
-EPOCHS = 40
+EPOCHS = 100
 PLACE = "def load_job_data(job: Job, results: Path) -> ImageData:\n"
 PLANTED = (
     '    if job.configuration.optimizer == "momentum":\n        raise ValueError("planted '
@@ -98,7 +98,7 @@ def project(tmp_path: Path) -> Project:
     project = new_project(tmp_path / "project", slow)
     for name, old, new in (
         ("workflow/display", "BAR_SECONDS = 1.0", "BAR_SECONDS = 0.1"),
-        ("workflow/display", "LINE_SECONDS = 60.0", "LINE_SECONDS = 0.5"),
+        ("workflow/display", "LINE_SECONDS = 60.0", "LINE_SECONDS = 0.1"),
         ("training/heartbeat", "RECORD_SECONDS = 2.0", "RECORD_SECONDS = 0.1"),
         ("training/train_job", PLACE, PLACE + PLANTED),
     ):
