@@ -155,18 +155,26 @@ def unpack(arguments: argparse.Namespace) -> None:
     """Write the run logs of what is kept in results/reference, so that those runs are finished
     here.
 
-    Snakemake and `gradflow jobs` then train what is left.
+    Snakemake and `gradflow jobs` then train what is left. Where the results folder keeps nothing,
+    it is the project's own results/reference that is unpacked into it.
     """
-    from gradflow.report.reference import ReferenceError, kept_scales
+    from gradflow.report.reference import NAME, ReferenceError, kept_scales
     from gradflow.report.unpack import unpack_reference
     from gradflow.study.config_file import config_path, read_config
 
-    config, kept = read_config(config_path(), *arguments.configfile), kept_scales(arguments.results)
+    config, source = read_config(config_path(), *arguments.configfile), arguments.results
+    if not kept_scales(source):
+        source = config_path().parent / "results"
+    kept = kept_scales(source)
+    if not kept:
+        raise ReferenceError(f"nothing is kept in {source / NAME}; `gradflow keep` does it")
     for scale in arguments.scales:
         if scale not in kept:
-            raise ReferenceError(f"no scale {scale} is kept{nearest(scale, kept)}")
+            raise ReferenceError(
+                f"no scale {scale} is kept in {source / NAME}{nearest(scale, kept)}"
+            )
     for scale in arguments.scales or kept:
-        counts = unpack_reference(arguments.results, scale, config)
+        counts = unpack_reference(arguments.results, scale, config, source)
         print(
             f"{scale}: {counts.written} logs written, {counts.there} were there, {counts.other} "
             "are of another configuration, data set or engine version"

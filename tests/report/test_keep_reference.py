@@ -7,13 +7,14 @@ import math
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from faults import job_of, one_table
-from project import ROOT, Project, new_project
+from project import GRADFLOW, ROOT, Project, environment, new_project
 
 from gradflow.report import reference
 from gradflow.report.reference import (
@@ -226,3 +227,26 @@ def test_scales_are_kept_side_by_side(project: Project, monkeypatch: pytest.Monk
     monkeypatch.setattr(reference, "MOST_BYTES", size - 1)
     with pytest.raises(ReferenceError, match="with the other scales', more than"):
         keep(project)
+
+
+def test_a_folder_elsewhere_takes_what_the_project_keeps(project: Project, tmp_path: Path) -> None:
+    rewrite(project)
+    keep(project)
+
+    def unpack(*words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [*GRADFLOW, "unpack", *words, "--results", str(tmp_path / "elsewhere")],
+            cwd=project.folder, env=environment(project.folder), capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = unpack("smok")
+    assert code == 1
+    assert said == f"no scale smok is kept in results/{NAME}; did you mean smoke?\n"
+    code, said = unpack("smoke")
+    assert code == 0 and said.startswith("smoke: 10 logs written, 0 were there, 0 are of another")
+    assert len(list((tmp_path / "elsewhere").rglob("*.parquet"))) == 10
+    shutil.rmtree(project.results / NAME)
+    code, said = unpack()
+    assert code == 1 and f"nothing is kept in results/{NAME}; " in said

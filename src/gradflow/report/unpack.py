@@ -41,7 +41,9 @@ class Unpacked:
     other: int = 0  # of another configuration, data set or engine version
 
 
-def unpack_reference(results: Path, scale: str, config: Config) -> Unpacked:
+def unpack_reference(
+    results: Path, scale: str, config: Config, kept: Path | None = None
+) -> Unpacked:
     """Write the logs of a kept scale's runs below the results folder; a log that is there is left
     alone.
 
@@ -50,6 +52,7 @@ def unpack_reference(results: Path, scale: str, config: Config) -> Unpacked:
         scale: the scale's name.
         config: today's. A run that it specifies otherwise is not written: it would be trained again
             at once.
+        kept: the results folder in which the scale is kept; by default the same.
     """
     counts = Unpacked()
     if scale not in config.scales:
@@ -58,7 +61,7 @@ def unpack_reference(results: Path, scale: str, config: Config) -> Unpacked:
         jobs = Grid(config).jobs(scale).values()
         wanted = {job.log_path(run): job.only(run).to_json() for job in jobs for run in job.runs}
     done: set[str] = set()
-    for source, rows in _runs(kept_folder(results, scale)):
+    for source, rows in _runs(kept_folder(kept or results, scale)):
         path = source["log"]
         if path in done:  # studies share runs
             continue
