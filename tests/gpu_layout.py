@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from plain import DEVICE, make_data
+from cohorts import DEVICE, make_data
 
 from gradflow.study.job import Job
 from gradflow.training.cohort import Cohort

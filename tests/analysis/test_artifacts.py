@@ -16,9 +16,9 @@ import pytest
 import yaml
 from browser import needs_browser, visit
 from drawing import draw
+from html_cells import Cells
 from matplotlib.figure import Figure
 from study_tables import make_table_of_plan, write_study_table
-from test_tables import Cells
 
 from gradflow.analysis import figures
 from gradflow.paper import operating

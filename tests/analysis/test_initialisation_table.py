@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import scipy.stats
 from drawing import draw
+from html_cells import Cells
 from study_tables import make_study_table, write_study_table
-from test_tables import Cells
 
 ROOT = Path(__file__).parents[2]
 PLACES = [("adam", 0.001, "NR"), ("adam", 0.001, "BN"), ("momentum", 0.001, "NR"),

@@ -5,17 +5,17 @@ runs.
 from __future__ import annotations
 
 import dataclasses
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from drawing import draw
+from html_cells import Cells
 from study_tables import make_study_table, write_study_table
+from table_artifacts import COLUMNS, PERCENTS, SEEDS, TABLE1, TABLE4
 
 from gradflow.analysis.correlation_table import correlation_cells, correlation_page
-from gradflow.analysis.grid_table import grid_cells, grid_page
 from gradflow.analysis.means_table import mean_cells, mean_page
 from gradflow.analysis.runs import RUN_KEY, Artifact, select, summarise_runs
 from gradflow.analysis.stats import mean_absolute_tau, signed_rank_test
@@ -35,56 +35,6 @@ from gradflow.training.run_log import MEASURES
 
 pytestmark = pytest.mark.filterwarnings("error")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-SEEDS, PERCENTS = (1, 2, 3), (10, 30, 50, 70, 90)
-COLUMNS = ["NR", "L2", "BN", "DA_SC_BN"]
-TABLE4 = Artifact(
-    "table4",
-    "Table 4 <made up>",
-    "paper",
-    where={"regularization": COLUMNS},
-    seeds=SEEDS,
-    percents=PERCENTS,
-)
-TABLE1 = Artifact("table1", "Table 1", "paper", seeds=SEEDS, percents=PERCENTS)
-
-
-class Cells(HTMLParser):
-    """The rows of a page's table, each a list of its cells' text, headings included, and styles by
-    row and column.
-    """
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.styles: dict[tuple[int, int], str] = {}
-        self.scopes: list[str | None] = []
-        self.place = (-1, -1)
-        self.body = False
-        self.inside = False
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.body = self.body or tag == "tbody"
-        if tag == "tr":
-            self.rows.append([])
-            self.place = (self.place[0] + self.body, -1)
-        self.inside = self.inside or tag in ("td", "th")
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        if tag == "th":
-            self.scopes.append(dict(attributes).get("scope"))
-        if tag == "td":
-            self.place = (self.place[0], self.place[1] + 1)
-            if style := dict(attributes).get("style"):
-                self.styles[self.place] = style
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = self.inside and tag not in ("td", "th")
-
-    def handle_data(self, data: str) -> None:
-        if self.inside:
-            self.rows[-1][-1] += data
 
 
 def luminance(code: str) -> float:
@@ -200,115 +150,6 @@ def test_significance_latex(rows: pd.DataFrame, tmp_path: Path) -> None:
     assert f"{{\\cellcolor[HTML]{{{colour(p_value)[1:].upper()}}}}} {p_value:.3f} &" in document
     assert "Adagrad & " in document and r"\toprule" in document and "-- (n=0)" in document
     assert document.count("{") == document.count("}")
-
-
-def test_activations_as_columns() -> None:
-    artifact = Artifact(
-        "table6b", "T", "paper", columns="activation", seeds=SEEDS, percents=PERCENTS
-    )
-    rows = pd.concat(
-        [make_study_table(("adam",), ("DA_SC_BN",), ("swish", "relu", "elu"), advantage=3.0)]
-    )
-    runs = summarise_runs(rows)
-    cells = significance_cells(runs, artifact)
-    assert list(cells["activation"]) == ["relu", "swish", "elu"]
-    assert (cells["p_value"] < 0.001).all()
-    text = significance_page(cells, runs, artifact).texts["html"]
-    assert [*text.columns] == ["ReLU", "Swish", "ELU"]
-
-
-def test_what_a_table_of_activations_is_made_of() -> None:
-    artifact = Artifact(
-        "table3c", "T", "paper", columns="activation", seeds=SEEDS, percents=PERCENTS
-    )
-    rows = [
-        make_study_table(("adam",), ("DA_SC_BN",), ("swish", "relu"), stands_for="cifar100"),
-        make_study_table(("sgd",), ("DA_L2_SC_BN",), ("swish", "relu"), stands_for="cifar100"),
-    ]
-    runs = summarise_runs(pd.concat(rows))
-    cells = significance_cells(runs, dataclasses.replace(artifact, planned_runs={"cifar100": 150}))
-    assert set(cells["stands_for"]) == {"cifar100"} and set(cells["dataset"]) == {"digits"}
-    notes = "\n".join(
-        significance_page(
-            cells, runs, dataclasses.replace(artifact, planned_runs={"cifar100": 150})
-        ).notes
-    )
-    assert "CIFAR-100 (Digits stands in): 120 of 150 planned runs of 5 epochs." in notes
-    assert "Regularization: DA SC BN (Adam); DA L2 SC BN (SGD)." in notes
-
-
-def test_an_artifact_takes_the_runs_of_its_own_studies() -> None:
-    rows = make_study_table(("adam",), ("NR",), study="own")
-    other = make_study_table(("adam",), ("NR", "BN"), study="other")
-    artifact = Artifact("t", "T", "paper", studies=("own",))
-    for order in ((rows, other), (other, rows)):
-        chosen = summarise_runs(select(pd.concat(order, ignore_index=True), artifact))
-        assert len(chosen) == 30 and set(chosen["regularization"]) == {"NR"}
-    both = summarise_runs(
-        select(pd.concat([rows, other]), dataclasses.replace(artifact, studies=("own", "other")))
-    )
-    pd.testing.assert_frame_equal(both, summarise_runs(other))  # what they share is there once
-
-
-def test_a_cell_of_two_data_sets_is_refused() -> None:
-    rows = [
-        make_study_table(("adam",), ("NR",), stands_for=name) for name in ("cifar10", "cifar100")
-    ]
-    runs = summarise_runs(pd.concat(rows))
-    assert len(runs) == 60
-    with pytest.raises(ValueError, match=r"would mix cifar10/digits/.*, cifar100/digits/"):
-        significance_cells(runs, Artifact("t", "T", "paper"))
-    mixed = pd.concat([rows[0], make_study_table(("adam",), ("NR",), dataset="cifar10")])
-    with pytest.raises(ValueError, match="cifar10 would mix digits, cifar10"):
-        correlation_cells(summarise_runs(mixed), TABLE1)
-
-
-def test_table_of_configurations(tmp_path: Path) -> None:
-    def configuration(**other: object) -> dict[str, object]:
-        return {
-            "dataset": "digits", "stands_for": "cifar100", "model": "mlp", "depth": 4,
-            "widen_factor": 0,
-            "activation": "relu", "optimizer": "sgd", "learning_rate": 0.1,
-            "regularization": "DA_BN",
-            "dense_widths": [4, 20], **other,
-        }  # fmt: skip
-
-    configurations = (
-        configuration(),
-        configuration(),  # of another study
-        configuration(optimizer="adamw", regularization="NR", learning_rate=0.001, depth=1),
-        configuration(
-            dataset="fashion_mnist",
-            stands_for="fashion_mnist",
-            activation="swish",
-            dense_widths=[79, 394],
-        ),
-    )
-    artifact = Artifact("table2", "T", "paper", configurations=configurations)
-    cells = grid_cells(artifact)
-    counts = cells.set_index(["property", "value"])["configurations"]
-    assert (
-        counts["regularization", "BN"] == 2
-        and counts["optimizer", "sgd"] == 2
-        and counts["dense_width", 4] == 2
-    )
-    page = grid_page(cells, artifact)
-    write_html(tmp_path / "table2.html", page)
-    write_latex(tmp_path / "table2.tex", page)
-    assert Cells((tmp_path / "table2.html").read_text(encoding="utf-8")).rows == [
-        ["Configuration", "Variants"],
-        ["Optimizers", "SGD and AdamW."],
-        [
-            "Regularization/Normalization",
-            "No regularization (NR), data augmentation (DA) and BatchNorm (BN).",
-        ],
-        ["Number of hidden layers", "1 and 4."],
-        ["Dense width", "79 and 394 (Fashion-MNIST); 4 and 20 (CIFAR-100)."],
-        ["Activation functions", "ReLU and Swish."],
-        ["Learning rate", "0.001 and 0.1."],
-        ["Datasets", "Fashion-MNIST and CIFAR-100 (Digits stands in)."],
-    ]
-    assert "3 configurations" in page.notes[0]
 
 
 def test_table_of_means(rows: pd.DataFrame, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from plain import DEVICE, make_data, make_job
+from cohorts import DEVICE, make_data, make_job
 from project import ROOT, environment
 
 from benchmark.cpu_table import CONTENDERS, KEY, job_of, markdown, random_data

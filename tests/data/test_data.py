@@ -1,8 +1,9 @@
+"""Data sets of any source: checked, stored, and read again as they were."""
+
 import dataclasses
 import gzip
 import hashlib
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -11,48 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from plain import make_job
-from small_cifar import SmallCifar, pickled
+from cohorts import make_job
+from fetching import check_small, fetch, flip, refusal
+from small_cifar import SmallCifar
 
 from gradflow.data import cifar, sources
 from gradflow.data import store as data
-from gradflow.data.store import DataError, ImageData, fetch_dataset, load_dataset
+from gradflow.data.store import DataError, fetch_dataset, load_dataset
 from gradflow.study.datasets import SHAPES
 from gradflow.training.train_job import load_job_data
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fetch_dataset.py"
-
-
-def fetch(dataset: str, out: Path, folder: Path | None = None) -> tuple[Path, dict]:
-    output, manifest = out / f"{dataset}.safetensors", out / f"{dataset}.json"
-    fetch_dataset(dataset, output, manifest, folder)
-    assert sorted(out.iterdir()) == [manifest, output]
-    return output, json.loads(manifest.read_text())
-
-
-def refusal(dataset: str, out: Path, folder: Path | None = None) -> str:
-    """Fetch, which must fail; return the sentence after checking that nothing was left behind."""
-    with pytest.raises(DataError) as caught:
-        fetch_dataset(dataset, out / f"{dataset}.safetensors", out / f"{dataset}.json", folder)
-    message = str(caught.value)
-    assert message and "\n" not in message
-    assert not out.exists() or not list(out.iterdir())
-    return message
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "results" / "data"
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(dataset: str, folder: Path) -> str:
-        (folder / "half-written").write_bytes(b"half")
-        raise DataError("the download from http://example.invalid failed (no route to host)")
-
-    monkeypatch.setattr(data, "download", fail)
 
 
 # --- digits ---------------------------------------------------------------------------------------
@@ -155,12 +125,6 @@ def test_fashion_mnist_uncompressed(
     fetch("fashion_mnist", out, tmp_path)
 
 
-def flip(path: Path, position: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[position] ^= 1
-    path.write_bytes(content)
-
-
 NAME = "t10k-images-idx3-ubyte"
 
 
@@ -208,134 +172,6 @@ def test_a_missing_data_set_names_every_place_tried(
     ):
         assert place in message
     assert "does not exist" in refusal("fashion_mnist", out, tmp_path / "misspelt")
-
-
-# --- CIFAR ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["cifar10", "cifar100"])
-def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SmallCifar:
-    return SmallCifar(request.param, monkeypatch)
-
-
-@pytest.fixture
-def mine(tmp_path: Path) -> Path:
-    return tmp_path / "mine"
-
-
-def check_small(small: SmallCifar, path: Path, manifest: dict) -> None:
-    loaded = load_dataset(path)
-    pixels = np.concatenate([loaded.train_images.numpy(), loaded.test_images.numpy()])
-    images, labels = small.stored
-    assert images.tolist() != small.images.tolist()  # the source has another order
-    assert np.array_equal(pixels.reshape(14, 3072), images)
-    assert loaded.train_labels.tolist() + loaded.test_labels.tolist() == labels
-    assert manifest["arrays_sha256"] == loaded.sha256
-    assert loaded.mean.shape == loaded.std.shape == (3,)
-    assert manifest["class_names"][:2] == ["class 0", "class 1"]
-    assert set(manifest["source_sha256"]) == set(small.batches)
-
-
-def test_cifar_of_an_archive(small: SmallCifar, out: Path, mine: Path) -> None:
-    small.write_archive(mine)
-    check_small(small, *fetch(small.dataset, out, mine))
-    assert [path.name for path in mine.iterdir()] == [small.files.archive]
-
-
-@pytest.mark.parametrize("named", ["the parent", "itself"])
-def test_cifar_of_an_extracted_folder(named: str, small: SmallCifar, out: Path, mine: Path) -> None:
-    small.write_folder(mine / small.files.folder)
-    check_small(
-        small,
-        *fetch(small.dataset, out, mine if named == "the parent" else mine / small.files.folder),
-    )
-
-
-@pytest.mark.parametrize(
-    "change", [lambda path: flip(path, 100), lambda path: path.write_bytes(b"\x1f\x8b")]
-)
-def test_a_damaged_archive_is_a_sentence(change, small: SmallCifar, out: Path, mine: Path) -> None:
-    path = small.write_archive(mine)
-    change(path)
-    message = refusal(small.dataset, out, mine)
-    assert str(path) in message and "has md5" in message and "is expected; replace it" in message
-
-
-def test_a_damaged_or_missing_batch_is_a_sentence(small: SmallCifar, out: Path, mine: Path) -> None:
-    (batch,) = small.files.test_md5
-    small.write_folder(mine / small.files.folder)
-    flip(mine / small.files.folder / batch, 100)
-    assert f"{batch} in" in (message := refusal(small.dataset, out, mine)) and "has md5" in message
-    (mine / small.files.folder / batch).unlink()
-    assert f"lacks {batch}" in refusal(small.dataset, out, mine)
-
-
-def test_members_outside_the_archives_folder_are_never_written(
-    small: SmallCifar, out: Path, mine: Path
-) -> None:
-    small.write_archive(mine, {"../evil": b"evil", f"{mine.parent}/evil": b"evil"})
-    before = set(mine.parent.rglob("*"))
-    fetch(small.dataset, out, mine)
-    assert {
-        path for path in mine.parent.rglob("*") if out.parent not in (path, *path.parents)
-    } == before
-
-    (batch,) = small.files.test_md5
-    small.write_archive(mine, {f"../{batch}": small.batches.pop(batch)})
-    assert f"lacks {batch}" in refusal(small.dataset, out.parent / "again", mine)
-
-
-@pytest.mark.parametrize(
-    "attack", [b"cos\nsystem\n(S'touch %s'\ntR.", b'cbuiltins\nexec\n(S\'open("%s", "w")\'\ntR.']
-)
-def test_a_malicious_pickle_is_refused(
-    attack: bytes, small: SmallCifar, out: Path, mine: Path
-) -> None:
-    target = mine.parent / "owned"
-    (batch,) = small.files.test_md5
-    small.batches[batch] = attack % os.fsencode(target)
-    path = small.write_archive(mine)
-    assert "is refused as a pickle (it asks for" in refusal(small.dataset, out, mine)
-    assert not target.exists()
-
-    flip(path, 100)  # and nothing at all is unpickled when the checksum is wrong
-    small.monkeypatch.setattr(
-        cifar, "_unpickle", lambda *_: pytest.fail("unpickled before verification")
-    )
-    assert "has md5" in refusal(small.dataset, out, mine)
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (
-            lambda small: small.batch(10, 13),
-            "3 test images and 3 labels where 4 of each are expected",
-        ),
-        (lambda small: pickled({b"data": small.images[10:]}), "is not laid out as"),
-        (lambda small: pickled([1, 2]), "is not laid out as"),
-        (
-            lambda small: pickled(
-                {b"data": small.images[10:], small.files.labels_key: [0, 1, 2, 200]}
-            ),
-            "label 200",
-        ),
-        (
-            lambda small: pickled(
-                {b"data": small.images[10:], small.files.labels_key: [0, 1, 2, 300]}
-            ),
-            "not laid out",
-        ),
-        (lambda small: small.batch(10, 14)[:-20], "is refused as a pickle"),
-    ],
-)
-def test_batches_of_other_content_are_a_sentence(
-    content, said: str, small: SmallCifar, out: Path, mine: Path
-) -> None:
-    (batch,) = small.files.test_md5
-    small.batches[batch] = content(small)
-    small.write_archive(mine)
-    assert said in refusal(small.dataset, out, mine)
 
 
 # --- download -------------------------------------------------------------------------------------
@@ -466,98 +302,6 @@ def test_fetching_needs_no_torch() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
     )
-
-
-# --- a subset -------------------------------------------------------------------------------------
-
-
-def test_a_subset_has_each_classs_share_and_the_data_sets_statistics(out: Path) -> None:
-    out = out.with_name("digits.safetensors")
-    fetch_dataset("digits", out, out.with_suffix(".json"))
-    whole = load_dataset(out)
-    some, more = whole.subset(400), whole.subset(1000)
-    assert len(some.train_images) == len(some.train_labels) == 400
-    shares = torch.bincount(whole.train_labels) * 400 / len(whole.train_labels)
-    assert (torch.bincount(some.train_labels, minlength=10) - shares).abs().max() <= 1
-    # images with their labels, in their order, each once, and the smaller within the larger
-    keys = rows(whole)
-    places = [keys.index(row) for row in rows(some)]
-    assert places == sorted(set(places))
-    assert set(rows(some)) <= set(rows(more))
-    assert places != list(range(400))
-    assert rows(whole.subset(400)) == rows(some) and rows(whole.subset(1437)) == keys
-    for name in ("test_images", "test_labels", "mean", "std"):
-        assert getattr(some, name) is getattr(whole, name)
-    with pytest.raises(
-        ValueError, match="train_images is 1438, but digits has 1437 training images"
-    ):
-        whole.subset(1438)
-
-
-def rows(data: ImageData) -> list[tuple[bytes, int]]:
-    """The training images with their labels."""
-    return [
-        (image.numpy().tobytes(), int(label))
-        for image, label in zip(data.train_images, data.train_labels, strict=True)
-    ]
-
-
-def test_a_balanced_data_set_has_balanced_subsets(out: Path) -> None:
-    labels = torch.arange(600) % 10
-    images = torch.arange(600).to(torch.uint8).view(-1, 1, 1, 1)
-    data = ImageData(
-        "fashion_mnist", 10, images, labels, images, labels, torch.zeros(1), torch.ones(1)
-    )
-    assert torch.bincount(data.subset(100).train_labels).tolist() == [10] * 10
-
-
-# --- smaller images -------------------------------------------------------------------------------
-
-
-def random_images(side: int, channels: int = 3) -> ImageData:
-    generator = torch.Generator().manual_seed(0)
-    train, test = (
-        torch.randint(0, 256, (count, channels, side, side), dtype=torch.uint8, generator=generator)
-        for count in (1030, 5)
-    )
-    labels = torch.zeros(len(train), dtype=torch.int64)
-    nothing = torch.zeros(channels, dtype=torch.float64)
-    return ImageData("mine", 1, train, labels, test, labels[:5], nothing, nothing, "abc")
-
-
-@pytest.mark.parametrize(
-    ("side", "smaller"), [(28, 14), (32, 8), (32, 16), (8, 8), (28, 8), (32, 5)]
-)
-def test_images_are_averaged_down(side: int, smaller: int) -> None:
-    whole = random_images(side)
-    small = whole.averaged(smaller)
-    for before, after in (
-        (whole.train_images, small.train_images),
-        (whole.test_images, small.test_images),
-    ):
-        assert after.dtype == torch.uint8
-        assert after.shape == (len(before), 3, smaller, smaller)
-        # every pixel as smaller x smaller points, of which each averaged pixel takes side x side
-        some = [*range(5), *range(1020, len(before))]  # images are averaged 1,024 at a time
-        points = before[some].double().repeat_interleave(smaller, -1)
-        exact = F.avg_pool2d(points.repeat_interleave(smaller, -2), side)
-        assert (after[some] - exact).abs().max() <= 0.5 + 1e-9
-    pixels = small.train_images.double()
-    torch.testing.assert_close(small.mean, pixels.mean((0, 2, 3)), rtol=1e-12, atol=0)
-    torch.testing.assert_close(small.std, pixels.std((0, 2, 3), correction=0), rtol=1e-9, atol=0)
-    assert (small.name, small.sha256, small.train_labels) == ("mine", "abc", whole.train_labels)
-
-
-def test_halves_are_rounded_up() -> None:
-    whole = random_images(2, channels=1)
-    whole.train_images[0, 0] = torch.tensor([[1, 2], [2, 1]])
-    whole.train_images[1, 0] = torch.tensor([[255, 255], [254, 254]])
-    whole.train_images[2, 0] = torch.tensor([[1, 1], [1, 2]])
-    assert whole.averaged(1).train_images[:3].flatten().tolist() == [2, 255, 1]
-    with pytest.raises(
-        ValueError, match="image_side is 3, but mine has images of 2x2 pixels of type uint8"
-    ):
-        whole.averaged(3)
 
 
 def test_other_data_do_not_pass_for_the_named(tmp_path: Path) -> None:

@@ -7,18 +7,17 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from plain import (
+from cohorts import (
     DEVICE,
     MEASURES,
-    as_torch_weight,
     assert_close,
     layer_masks,
     make_data,
     make_job,
     make_wide_resnet_job,
-    plain_network,
     probe_batches,
 )
+from plain_networks import as_torch_weight, plain_network
 from torch import Tensor, nn
 
 from gradflow.flow import GradientFlow, gradient_flow, measure_gradient_flow, norm, norm_by_rows

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from plain import ACTIVATION_MODULES
+from plain_networks import ACTIVATION_MODULES
 from torch import Tensor, nn
 
 from gradflow.networks.activations import ACTIVATION_FUNCTIONS, make_activation

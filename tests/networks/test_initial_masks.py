@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from plain import DEVICE, find_run, layer_masks, make_data, make_job, make_wide_resnet_job
+from cohorts import DEVICE, find_run, layer_masks, make_data, make_job, make_wide_resnet_job
 from torch import Tensor
 
 from gradflow.networks import initial_masks

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from plain import make_data, make_job, make_wide_resnet_job
+from cohorts import make_data, make_job, make_wide_resnet_job
 from torch import Tensor
 
 from gradflow.networks.build import build_networks

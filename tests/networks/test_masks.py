@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from plain import make_data, make_job, make_wide_resnet_job
+from cohorts import make_data, make_job, make_wide_resnet_job
 from torch import Tensor
 
 from gradflow.networks.build import active_at, build_networks, mlp_shapes

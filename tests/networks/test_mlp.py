@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from plain import assert_close, make_data, make_job, plain_network
+from cohorts import assert_close, make_data, make_job
+from plain_networks import plain_network
 from torch import Tensor, nn
 
 from gradflow.networks.mlp import StackedBatchNorm, StackedMLP, skip_connections

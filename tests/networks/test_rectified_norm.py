@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from plain import DEVICE
+from cohorts import DEVICE
 from torch import Tensor, nn
 
 from gradflow.networks.mlp import StackedBatchNorm

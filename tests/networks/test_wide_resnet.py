@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from plain import (
-    DEVICE,
-    PlainWideResNet,
-    assert_close,
-    load_network,
-    make_data,
-    make_wide_resnet_job,
-    other_parameters,
-    plain_network,
-)
+from cohorts import DEVICE, assert_close, make_data, make_wide_resnet_job
+from plain_networks import PlainWideResNet, load_network, other_parameters, plain_network
 from torch import nn
 
 from gradflow.networks.wide_resnet import WideResNet

@@ -7,7 +7,14 @@ from project import ROOT
 MOST_LINES = 400
 CODE = sorted(
     path
-    for pattern in ("src/**/*.py", "scripts/*.py", "benchmark/*.py", "rules/*.smk", "Snakefile")
+    for pattern in (
+        "src/**/*.py",
+        "scripts/*.py",
+        "benchmark/*.py",
+        "tests/**/*.py",
+        "rules/*.smk",
+        "Snakefile",
+    )
     for path in ROOT.glob(pattern)
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plain import make_data, make_job, make_wide_resnet_job, train_cohort
+from cohorts import make_data, make_job, make_wide_resnet_job, train_cohort
 from project import GRADFLOW, ROOT, environment, new_project
 
 from gradflow.study import shapes, work

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cohorts import DEVICE, make_data, make_job
+from configurations import MLP, SHIPPED, WIDE, changed, grid_of, refusal
 from hypothesis import given
 from hypothesis import strategies as st
-from plain import DEVICE, make_data, make_job
-from test_config import MLP, SHIPPED, WIDE, changed, grid_of, refusal
 
 from gradflow.study.choices import (
     MOST,

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 import torchvision.transforms.functional as V
-from plain import DEVICE, make_data, make_job, probe_batches, training_batch
+from cohorts import DEVICE, make_data, make_job, probe_batches, training_batch
 from torch import Tensor
 
 from gradflow.data.store import ImageData

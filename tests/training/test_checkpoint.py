@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain import (
+from cohorts import (
     DEVICE,
     assert_masked_weights_zero,
     assert_same_bits,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from plain import DEVICE, make_data, make_job, train_cohort, train_steps
+from cohorts import DEVICE, make_data, make_job, train_cohort, train_steps
 
 from gradflow.networks.activations import make_activation
 from gradflow.networks.contracts import ContractError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain import make_job
+from cohorts import make_job
 from safetensors.torch import save_file
 
 from gradflow.study.job import Job, superseded_path

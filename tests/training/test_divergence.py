@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain import DEVICE, make_data, make_job
+from cohorts import DEVICE, make_data, make_job
 
 from gradflow.study.job import Run
 from gradflow.training.cohort import Cohort

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from plain import (
+from cohorts import (
     DEVICE,
-    as_torch_weight,
     assert_same_bits,
     find_run,
     layer_masks,
@@ -22,6 +21,7 @@ from plain import (
     train_steps,
     training_batch,
 )
+from plain_networks import as_torch_weight
 
 from gradflow.networks.dropout import Dropout
 from gradflow.study.job import Run

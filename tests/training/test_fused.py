@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from gpu_layout import as_on_a_gpu
-from plain import (
+from cohorts import (
     DEVICE,
     assert_masked_weights_zero,
     assert_rows_agree,
     make_data,
     make_job,
-    make_optimizer,
     make_wide_resnet_job,
     train_cohort,
 )
+from gpu_layout import as_on_a_gpu
+from plain_training import make_optimizer
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 

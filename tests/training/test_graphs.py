@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from gpu_layout import as_on_a_gpu
-from plain import (
+from cohorts import (
     DEVICE,
     assert_same_bits,
     make_data,
@@ -23,6 +22,7 @@ from plain import (
     train_cohort,
     train_steps,
 )
+from gpu_layout import as_on_a_gpu
 
 from gradflow.study.job import OPTIMIZERS, Job
 from gradflow.training.checkpoint import read_progress, restore_checkpoint, save_checkpoint

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from plain import (
+from cohorts import (
     DEVICE,
     assert_masked_weights_zero,
     assert_same_bits,

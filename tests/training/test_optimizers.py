@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from plain import make_optimizer
+from plain_training import make_optimizer
 from torch import Tensor, nn
 
 from gradflow.study.job import OPTIMIZERS, PAPER_OPTIMIZERS, Settings

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from plain import DEVICE, make_job
+from cohorts import DEVICE, make_job
 
 from gradflow.data.store import DataError, fetch_dataset, load_dataset
 from gradflow.networks.activations import make_activation

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from plain import (
+from cohorts import (
     DEVICE,
     assert_masked_weights_zero,
     layer_masks,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from plain import DEVICE, make_data, make_job
+from cohorts import DEVICE, make_data, make_job
 
 from gradflow.study.job import Job, Run
 from gradflow.study.memory import gpu_memory_mb

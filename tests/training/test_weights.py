@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain import DEVICE, make_data, make_job, make_wide_resnet_job, train_cohort
+from cohorts import DEVICE, make_data, make_job, make_wide_resnet_job, train_cohort
 from safetensors import safe_open
 from safetensors.torch import load_file
 

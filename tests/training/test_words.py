@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from plain import (
+from cohorts import (
     DEVICE,
     LEARNING_RATES,
-    as_torch_weight,
     find_run,
     layer_masks,
     layer_weights,
@@ -20,6 +19,7 @@ from plain import (
     make_job,
     training_batch,
 )
+from plain_networks import as_torch_weight
 from torch import Tensor, nn
 
 from gradflow.study.job import Job, Run

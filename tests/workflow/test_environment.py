@@ -159,7 +159,7 @@ def test_folders_of_killed_servers_are_removed(
     ],
 )  # fmt: skip
 def test_a_bad_line_of_costs_is_passed_over(tmp_path: Path, line: bytes) -> None:
-    from plain import make_job
+    from cohorts import make_job
 
     job = make_job()
     spec = job.to_json()

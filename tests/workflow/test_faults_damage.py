@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from cohorts import DEVICE, make_data, make_job, train_steps
 from faults import EPOCHS, Trainer, job_of, leftovers, rows_of, state_of, with_data
-from plain import DEVICE, make_data, make_job, train_steps
 from project import STUDY, TABLE, Project, copy_of, wait_for
 
 from gradflow.analysis.runs import StudyTableError, read_rows

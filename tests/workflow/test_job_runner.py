@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from cohorts import make_job, make_wide_resnet_job
 from faults import share_kernels
-from plain import make_job, make_wide_resnet_job
 from project import GRADFLOW, ROOT, Project, environment, new_project, tiny, wait_for
 
 from gradflow.data.store import fetch_dataset

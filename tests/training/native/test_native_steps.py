@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plain import assert_same_bits, make_data, make_job
+from cohorts import assert_same_bits, make_data, make_job
 
 from gradflow.networks.activations import functions_at_start
 from gradflow.study.job import PAPER_ACTIVATIONS, PAPER_OPTIMIZERS, Job, Run, Settings
