@@ -20,8 +20,8 @@ for kind in KINDS.values():
         wildcard_constraints:
             scale=DRAWN,
             artifact=artifacts_of(kind),
-        localrule: True
         priority: 1 if kind.runs == "none" else 0  # one of these simulates for minutes: not last, on one core
+        localrule: True
         conda:
             ENVIRONMENT
         params:
