@@ -160,7 +160,7 @@ def test_slots_of_the_gpu_profile_reach_the_trainer_and_bound_the_jobs(tmp_path:
 def test_any_scheduler_that_takes_a_script_makes_everything(tmp_path: Path) -> None:
     project = new_project(tmp_path / "a project", tiny)
     code, output = project.snakemake(
-        "smoke", "--profile", "profiles/cluster-generic", "--latency-wait", "10",
+        "smoke", "--profile", "profiles/cluster-generic", "--latency-wait", "10", "--quiet", "host",
         "--cluster-generic-submit-cmd",
             f"{BACKGROUND} -l "
             "mem={resources.mem_mb}mb,walltime={resources.runtime}",
