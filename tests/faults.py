@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,25 @@ def leftovers(results: Path) -> list[str]:
         for name in files
         if not name.endswith((".lock", "costs.jsonl")) and ("/." in name or "/state/" in name)
     ]
+
+
+def trainers(project: Project) -> list[int]:
+    """The processes that train for a project, which lies in their command line or working
+    folder.
+    """
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and (folder / "cwd").readlink() == project.folder:
+                command = (folder / "cmdline").read_bytes()
+                if b"train_mlp.py" in command or b"gradflow.workflow.warm" in command:
+                    found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def signal_all(processes: list[int], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)

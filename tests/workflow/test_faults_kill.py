@@ -4,7 +4,6 @@ bits.
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import shutil
@@ -24,7 +23,9 @@ from faults import (
     one_table,
     rows_of,
     share_kernels,
+    signal_all,
     state_of,
+    trainers,
     waiting,
     with_data,
 )
@@ -222,30 +223,6 @@ def test_never_two_trainers_on_one_cohort(
     assert len((results / "smoke" / "state" / "costs.jsonl").read_text().splitlines()) == 1
 
 
-def trainers(project: Project) -> list[int]:
-    """The processes that train for a project, which lies in their command line or working
-    folder.
-    """
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdigit() and (folder / "cwd").readlink() == project.folder:
-                command = (folder / "cmdline").read_bytes()
-                if b"train_mlp.py" in command or b"gradflow.workflow.warm" in command:
-                    found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
-def kill(processes: list[int]) -> None:
-    for process in processes:
-        try:
-            os.kill(process, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project of two jobs of some seconds, with checkpoints all the time, of which everything is
@@ -283,7 +260,7 @@ def test_snakemake_killed_with_and_without_its_trainers(finished: Project, tmp_p
         ended = process.wait()
         killed += ended == -signal.SIGKILL
         if attempt % 2:
-            kill(trainers(project))
+            signal_all(trainers(project), signal.SIGKILL)
         text = said.read_text()
         assert not re.search("Another snakemake|LockException|unlock|Traceback", text), text
         assert (
@@ -313,7 +290,7 @@ def test_killed_while_data_were_fetched(finished: Project, tmp_path: Path) -> No
 
 
 def begin_anew(project: Project, finished: Project) -> None:
-    kill(trainers(project))
+    signal_all(trainers(project), signal.SIGKILL)
     shutil.rmtree(project.results)
     project.results.mkdir()
     share_kernels(finished.results, project.results)

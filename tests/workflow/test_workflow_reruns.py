@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from faults import share_kernels
+from faults import share_kernels, signal_all, trainers
 from project import ROOT, STUDY, TABLE, Project, copy_of, environment, new_project, tiny, wait_for
 
 from gradflow.study.config_checks import load_config
@@ -259,6 +259,8 @@ def test_one_snakemake_at_a_time_and_a_killed_one_locks_nobody_out(project: Proj
     state = project.results / "smoke" / "state" / "paper" / "digits" / ADAM / "seed1.lock"
     with project.running(TABLE) as first:
         wait_for(state.exists)
+        frozen = trainers(project)  # so that the job outlasts what follows, however fast it is
+        signal_all(frozen, signal.SIGSTOP)
         code, output = project.snakemake(TABLE)
         assert code == 1
         [line] = [
@@ -271,6 +273,7 @@ def test_one_snakemake_at_a_time_and_a_killed_one_locks_nobody_out(project: Proj
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
         assert list((project.folder / ".snakemake" / "locks").iterdir())
+        signal_all(frozen, signal.SIGCONT)
 
         output = project.make(
             TABLE
