@@ -84,6 +84,7 @@ ELSEWHERE = {
     "python3 bootstrap.py snakemake quick": ".ci/run",
     "python3 bootstrap.py": ".ci/run",  # before any of the others
     "python3 bootstrap.py pytest": ".ci/run",
+    "gradflow unpack overnight": "tests/report/test_keep_reference.py",
     "gradflow jobs --jobs jobs.jsonl": "tests/workflow/test_job_runner.py",  # half a day
     "snakemake results/data/cifar100.safetensors": "tests/data/test_encoded_images.py",
     "python3 bootstrap.py uv pip install --require-hashes -r envs/slurm.txt": ".ci/run",

@@ -91,6 +91,22 @@ def test_a_scale_makes_the_artifacts_of_which_it_has_a_study(shipped: Grid) -> N
     assert shipped.studies("quick", "table1") == [MLP]
 
 
+@pytest.mark.parametrize("scale", ["paper", "overnight", "smoke"])
+def test_pairs_are_counted_by_dense_widths_beside_wide_resnets_too(
+    shipped: Grid, scale: str
+) -> None:
+    """A study of densities makes no more pairs of a configuration of MLPs."""
+    planned = {
+        name: json.loads(shipped.artifact_json(scale, name)) for name in ("claims", "table4")
+    }
+    widths, seeds = (shipped.plan(scale, "fashion_mnist_low").percents, [0, 1, 2])
+    for artifact in planned.values():
+        assert artifact["percents"] == sorted(widths)
+        assert artifact["seeds"] == (seeds if scale != "smoke" else [0])
+    densities = json.loads(shipped.artifact_json(scale, "figure5"))["percents"]
+    assert densities == sorted(shipped.plan(scale, "wide_resnet_cifar100").percents) != widths
+
+
 def test_stand_ins_take_their_own_width_and_padding(shipped: Grid) -> None:
     plan = shipped.plan("quick", MLP)
     assert (plan.max_width, plan.crop_padding, plan.flip) == (256, 1, False)

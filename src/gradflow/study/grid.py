@@ -111,6 +111,9 @@ class Grid:
         kind = KINDS[artifact.kind]
         plans = [self.plan(scale, study) for study in self.studies(scale, name)]
         configurations = [configuration for plan in plans for configuration in plan.configurations]
+        # of MLPs, if there are any: a Wide ResNet's percents are densities
+        counted = [plan for plan in plans if any(one.model == "mlp" for one in plan.configurations)]
+        counted = counted or plans
         where: dict[str, object] = {
             "stands_for": list(dict.fromkeys(plan.stands_for for plan in plans))
         }
@@ -148,8 +151,8 @@ class Grid:
                 **({} if kind.runs == "none" else {"reduced": self._reduced(scale, studies)}),
                 **({"layout": self.config.figures} if kind.shape == "figure" else {}),
                 "planned_runs": _planned_runs(plans, artifact),
-                "seeds": sorted({seed for plan in plans for seed in plan.seeds}),
-                "percents": sorted({percent for plan in plans for percent in plan.percents}),
+                "seeds": sorted({seed for plan in counted for seed in plan.seeds}),
+                "percents": sorted({percent for plan in counted for percent in plan.percents}),
                 "configurations": _grid(plans) if kind.takes_configurations else [],
             },
             sort_keys=True,
