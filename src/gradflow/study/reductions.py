@@ -64,6 +64,8 @@ def in_words(plan: Plan, full: Plan) -> str:
         if what in here and here[what] != there.get(what):
             value = here[what]
             value = f"{int(value):,}" if value.isdecimal() else value
+            if what == "seeds" and int(here[what]) > int(there[what]):  # more than the full study
+                words = "{here} seeds"
             parts.append(words.format(here=value, full=there.get(what, "")))
     return ", ".join(parts)
 
