@@ -1,6 +1,4 @@
-"""The benchmark: its baselines against a loop by hand, its floor, its accounts, and a small run of
-the real script.
-"""
+"""What the benchmark says and draws of its measurements, and a small run of the real script."""
 
 from __future__ import annotations
 
