@@ -1,6 +1,4 @@
-"""The model of config.yaml and the grid that follows from it; each mistake is one line that names
-its key.
-"""
+"""The grid that follows from config.yaml, its image sides and widths, and a job's identity."""
 
 from __future__ import annotations
 
