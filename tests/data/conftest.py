@@ -1,4 +1,4 @@
-"""Where tests of data sets put them; none asks the network."""
+"""Folders of a test, CIFAR made small, and no network."""
 
 from pathlib import Path
 
@@ -21,9 +21,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise DataError("the download from http://example.invalid failed (no route to host)")
 
     monkeypatch.setattr(data, "download", fail)
-
-
-# --- CIFAR ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["cifar10", "cifar100"])

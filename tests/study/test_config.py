@@ -94,15 +94,12 @@ def test_pairs_are_counted_by_dense_widths_beside_wide_resnets_too(
     shipped: Grid, scale: str
 ) -> None:
     """A study of densities makes no more pairs of a configuration of MLPs."""
-    planned = {
-        name: json.loads(shipped.artifact_json(scale, name)) for name in ("claims", "table4")
-    }
-    widths, seeds = (shipped.plan(scale, "fashion_mnist_low").percents, [0, 1, 2])
-    for artifact in planned.values():
-        assert artifact["percents"] == sorted(widths)
-        assert artifact["seeds"] == (seeds if scale != "smoke" else [0])
-    densities = json.loads(shipped.artifact_json(scale, "figure5"))["percents"]
-    assert densities == sorted(shipped.plan(scale, "wide_resnet_cifar100").percents) != widths
+    mlps, wide = (shipped.plan(scale, study) for study in (MLP, WIDE))
+    for name, plan in {"claims": mlps, "table4": mlps, "figure5": wide}.items():
+        artifact = json.loads(shipped.artifact_json(scale, name))
+        assert artifact["percents"] == sorted(plan.percents)
+        assert artifact["seeds"] == sorted(plan.seeds)
+    assert set(mlps.percents) != set(wide.percents)
 
 
 def test_stand_ins_take_their_own_width_and_padding(shipped: Grid) -> None:

@@ -111,9 +111,9 @@ class Grid:
         kind = KINDS[artifact.kind]
         plans = [self.plan(scale, study) for study in self.studies(scale, name)]
         configurations = [configuration for plan in plans for configuration in plan.configurations]
-        # of MLPs, if there are any: a Wide ResNet's percents are densities
-        counted = [plan for plan in plans if any(one.model == "mlp" for one in plan.configurations)]
-        counted = counted or plans
+        # pairs are counted by dense widths, where there are any: a Wide ResNet has densities
+        of_mlps = [plan for plan in plans if plan.configurations[0].model == "mlp"]
+        counted = of_mlps or plans
         where: dict[str, object] = {
             "stands_for": list(dict.fromkeys(plan.stands_for for plan in plans))
         }

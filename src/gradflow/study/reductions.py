@@ -61,11 +61,10 @@ def in_words(plan: Plan, full: Plan) -> str:
     here, there = facts(plan), facts(full)
     parts = []
     for what, words in _WORDS.items():
-        if what in here and here[what] != there.get(what):
+        more = what == "seeds" and len(plan.seeds) > len(full.seeds)  # which leaves nothing out
+        if what in here and here[what] != there.get(what) and not more:
             value = here[what]
             value = f"{int(value):,}" if value.isdecimal() else value
-            if what == "seeds" and int(here[what]) > int(there[what]):  # more than the full study
-                words = "{here} seeds"
             parts.append(words.format(here=value, full=there.get(what, "")))
     return ", ".join(parts)
 
