@@ -20,6 +20,7 @@ if not CONFIG.partial:
 include: "rules/collect.smk"
 include: "rules/captions.smk"
 include: "rules/report.smk"
+include: "rules/archive.smk"
 include: "rules/artifacts.smk"
 include: "rules/benchmark.smk"
 include: "rules/run.smk"

@@ -14,7 +14,7 @@ from gradflow.study.cost import CostModel, planned_device
 from gradflow.study.memory import memory_mb
 from gradflow.study.datasets import SHAPES
 from gradflow.study.kinds import KINDS
-from gradflow.study.names import archive_target, artifact_groups, report_target
+from gradflow.study.names import bundle_target, artifact_groups, report_target
 from gradflow.workflow import slurm_watch, warm
 from gradflow.workflow.commands import load_scripts_and_kernels
 from gradflow.workflow.draw import load_libraries
@@ -284,10 +284,10 @@ def artifact_files(folder):
 
 def scale_pages(folder):
     """What is made of a scale as a whole, beside its artifacts."""
-    return [*archived_pages(folder), f"results/{folder}/report.html"]
+    return [*bundled_pages(folder), f"results/{folder}/report.html"]
 
 
-def archived_pages(folder):
+def bundled_pages(folder):
     """Those of them that Snakemake's report has."""
     return [
         f"results/{folder}/{name}"

@@ -1,4 +1,4 @@
-# The pages of a scale: its report, which stands alone, and the archive of all its files, which Snakemake writes. The
+# The pages of a scale: its report, which stands alone, and the bundle of all its files, which Snakemake writes. The
 # latter's assets are in snakemake's own package: nothing is downloaded.
 
 
@@ -91,19 +91,19 @@ rule write_report:
 
 
 # `snakemake SCALE --report FILE` on what is finished by now; this snakemake holds the results folder for it
-rule write_archive:
+rule write_bundle:
     input:
         artifacts=lambda wildcards: artifact_files(wildcards.scale),
-        pages=lambda wildcards: archived_pages(wildcards.scale),
+        pages=lambda wildcards: bundled_pages(wildcards.scale),
         captions=templates(
             "first_page.rst", "artifact.rst", "scorecard.rst", "provenance.rst"
         ),
         modules=imported_files(FOLDERS, "gradflow.report.captions"),
-        style=templates("archive.css"),
+        style=templates("bundle.css"),
     output:
-        html="results/{scale}/archive.html",
+        html="results/{scale}/bundle.html",
     log:
-        "results/{scale}/logs/archive.log",
+        "results/{scale}/logs/bundle.log",
     wildcard_constraints:
         scale=DRAWN,
     localrule: True
@@ -126,9 +126,9 @@ for scale in CONFIG.scales:
 
     rule:
         name:
-            archive_target(scale)
+            bundle_target(scale)
         input:
-            f"results/{scale}/archive.html",
+            f"results/{scale}/bundle.html",
 
 
 # of every scale that is kept
@@ -141,6 +141,6 @@ rule:
 
 rule:
     name:
-        archive_target(REFERENCE)
+        bundle_target(REFERENCE)
     input:
-        [f"results/{folder}/archive.html" for folder in KEPT.values()],
+        [f"results/{folder}/bundle.html" for folder in KEPT.values()],

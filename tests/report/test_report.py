@@ -1,4 +1,4 @@
-"""The archive and the report: made by the real snakemake, opened in a browser, its numbers held
+"""The bundle and the report: made by the real snakemake, opened in a browser, its numbers held
 against the tables they come from.
 """
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from study_tables import make_table_of_plan
 
 from gradflow.report import captions
 from gradflow.report.provenance import planned_rows
+from gradflow.report.reference import kept_data
 from gradflow.study.config_checks import load_config
 from gradflow.study.grid import Grid
 from gradflow.training.run_log import PROVENANCE_SCHEMA, STUDY_SCHEMA
@@ -97,8 +99,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with the report of made-up runs."""
     project = new_project(tmp_path_factory.mktemp("report") / "project", some_artifacts)
     keep_made_up(project)
-    code, output = project.snakemake("archive_reference", "report_reference")
-    log = project.results / "reference" / "smoke" / "logs" / "archive.log"
+    code, output = project.snakemake("bundle_reference", "report_reference")
+    log = project.results / "reference" / "smoke" / "logs" / "bundle.log"
     assert code == 0, output + (log.read_text() if log.exists() else "")
     return project
 
@@ -154,8 +156,8 @@ def test_the_scorecard_holds_the_numbers_of_the_tables(reported: Project) -> Non
 
 
 @needs_browser
-def test_the_archive_in_a_browser(reported: Project, tmp_path: Path) -> None:
-    found = visit(reported.results / "reference" / "smoke" / "archive.html", WALK, tmp_path)
+def test_the_bundle_in_a_browser(reported: Project, tmp_path: Path) -> None:
+    found = visit(reported.results / "reference" / "smoke" / "bundle.html", WALK, tmp_path)
     assert found.problems == []
     assert found.asked == set()
     said, parts = found.told, scorecard(reported)
@@ -220,13 +222,13 @@ def test_the_report_has_all_that_the_scale_has(reported: Project) -> None:
     assert reported.plan("report_reference").jobs == []
 
 
-def test_captions_change_the_archive_alone_and_nothing_is_missing_twice(reported: Project) -> None:
-    assert not reported.plan("archive_reference").jobs
+def test_captions_change_the_bundle_alone_and_nothing_is_missing_twice(reported: Project) -> None:
+    assert not reported.plan("bundle_reference").jobs
     template = reported.folder / "src/gradflow/report/templates/artifact.rst"
     whole = template.read_text()
     template.write_text(whole + "\nMore to say.\n")
     try:
-        assert reported.plan("archive_reference").rules == {"write_archive", "archive_reference"}
+        assert reported.plan("bundle_reference").rules == {"write_bundle", "bundle_reference"}
         assert not reported.plan("reference").jobs
     finally:
         template.write_text(whole)
@@ -234,8 +236,24 @@ def test_captions_change_the_archive_alone_and_nothing_is_missing_twice(reported
 
 def test_the_report_of_a_partial_study(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project", tiny)
-    project.make("report_smoke", "archive_smoke", "--config", "partial=true")
-    for name in ("report", "archive"):
+    project.make("report_smoke", "bundle_smoke", "--config", "partial=true")
+    for name in ("report", "bundle"):
         page = (project.results / "smoke" / f"{name}.html").read_text()
         assert "0 of 10 planned runs are finished" in page, name
     assert not (project.results / "smoke" / "runs").exists()
+
+
+def test_the_archive_has_what_is_kept_and_drawn_and_the_project(reported: Project) -> None:
+    reported.make("archive")
+    (target,) = reported.results.glob("gradflow-*.zip")
+    with zipfile.ZipFile(target) as packed:
+        names = {name.partition("/")[2] for name in packed.namelist()}
+    kept = reported.results / "reference" / "smoke"
+    pages = [kept / "report.html", kept / "scorecard.csv", kept / "tables" / "table4.csv"]
+    expected = [*pages, kept / "figures" / "figure15.pdf", *kept_data(reported.results, "smoke")]
+    expected += reported.files("config.yaml", "envs/*.txt", "rules/*.smk", "src/gradflow/*.py")
+    assert {path.relative_to(reported.folder).as_posix() for path in expected} <= names
+    assert not [name for name in names if "/logs/" in name or "__pycache__" in name]
+    assert not reported.plan("archive").jobs
+    (reported.folder / "CHANGELOG.md").write_text("# Changes")
+    assert reported.plan("archive").rules == {"archive"}

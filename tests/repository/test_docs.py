@@ -39,8 +39,8 @@ RUN = (
     "snakemake report_quick",
     "snakemake quick --config partial=true",
     "snakemake report_quick --config partial=true",
-    "snakemake archive_quick",
-    "snakemake quick --report archive.html --report-stylesheet src/gradflow/report/templates/archive.css",
+    "snakemake bundle_quick",
+    "snakemake quick --report bundle.html --report-stylesheet src/gradflow/report/templates/bundle.css",
     "snakemake quick --config figures=double_column",
     "gradflow provenance results/quick/tables/table4.csv --where optimizer=adam regularization=BN",
     "gradflow status",
@@ -55,7 +55,8 @@ RUN = (
     "gradflow unpack",
     "snakemake reference",
     "snakemake report_reference",
-    "snakemake archive_reference",
+    "snakemake archive",
+    "snakemake bundle_reference",
     "python -m benchmark --help",
     "gradflow status paper",
 )
@@ -101,7 +102,7 @@ ELSEWHERE = {
         f"python examples/{name}.py": "tests/repository/test_examples.py"
         for name in ("masks", "gradient_flow", "comparison")
     },
-    "snakemake quick results/quick/figures/flow_over_training/... --report archive.html": "tests/report/test_report.py",
+    "snakemake quick results/quick/figures/flow_over_training/... --report bundle.html": "tests/report/test_report.py",
 }
 
 
@@ -174,8 +175,8 @@ def test_they_work_one_after_another(project: Project) -> None:
         if command.startswith("gradflow jobs"):  # README: logs are dropped back
             shutil.copytree(project.folder / "elsewhere", project.results, dirs_exist_ok=True)
     for file in (
-        "archive.html",
-        "results/quick/archive.html",
+        "bundle.html",
+        "results/quick/bundle.html",
         "results/quick/report.html",
         "results/reference/fashion_mnist_reduced/report.html",
     ):

@@ -26,7 +26,7 @@ from project import environment
 from gradflow.study.config import ConfigError
 from gradflow.study.config_checks import load_config
 from gradflow.study.kinds import KINDS
-from gradflow.study.names import archive_target, artifact_groups, report_target
+from gradflow.study.names import artifact_groups, bundle_target, report_target
 
 # what is written where, and the one line it gives
 WRONG = {
@@ -326,9 +326,9 @@ CLASHES = {
     "effect_table": "a rule of the workflow has this name",
     "train_mlp": "a rule of the workflow has this name",
     "benchmark": "a rule of the workflow has this name",
-    "report_quick": "the report or archive of a scale has this name",
-    "report_reference": "the report or archive of a scale has this name",
-    "archive_quick": "the report or archive of a scale has this name",
+    "report_quick": "the report or bundle of a scale has this name",
+    "report_reference": "the report or bundle of a scale has this name",
+    "bundle_quick": "the report or bundle of a scale has this name",
     "figure2": "this stands for figure2a and figure2b and figure2c and figure2d together",
     "logs": "the name is taken by a folder or target",
     "tables": "the name is taken by a folder or target",
@@ -358,7 +358,7 @@ def test_every_rule_that_is_written_out_is_found() -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
     listed = set(done.stdout.split())
     of_names = {*KINDS, *SHIPPED["scales"], *SHIPPED["artifacts"]}
-    for named in (report_target, archive_target):
+    for named in (report_target, bundle_target):
         of_names |= {named(scale) for scale in [*SHIPPED["scales"], "reference"]}
     of_names |= {
         f"reference_{path.parent.name}" for path in ROOT.glob("results/reference/*/studies")

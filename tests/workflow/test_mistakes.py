@@ -32,7 +32,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "target": ((*SNAKE, "tabel4"), "There is no target tabel4; did you mean table4?"),
     "report of nothing": (
         (*SNAKE, "quick", "--report", "report.html"),
-        "results/quick/tables/table1.csv is not made yet; snakemake archive_quick makes what is "
+        "results/quick/tables/table1.csv is not made yet; snakemake bundle_quick makes what is "
         "missing and then that report",
     ),
     "cores": (

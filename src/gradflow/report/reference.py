@@ -61,6 +61,13 @@ def kept_folder(results: Path, scale: str) -> Path:
     return results / NAME / scale
 
 
+def kept_data(results: Path, scale: str) -> list[Path]:
+    """The files of a kept scale that everything is drawn from: configuration, provenance, runs."""
+    folder = kept_folder(results, scale)
+    tables = (path for kind in (STUDIES, SOURCES) for path in folder.glob(f"{kind}/[!.]*"))
+    return sorted([folder / CONFIG, folder / PROVENANCE, *tables])
+
+
 def folder_before(results: Path, scale: str) -> Path:
     """What was kept of a scale, while another takes its place."""
     return results / f".{NAME}-before.{scale}"

@@ -13,8 +13,8 @@ from gradflow.study.kinds import ENDINGS, KINDS
 # of results/, and of a scale there
 FOLDERS = {"data", "runs", "studies", "provenance", "state", "logs", "reference", *ENDINGS}
 # that a scale has, beside its tables and figures
-PAGES = ("scorecard.csv", "scorecard.html", "provenance.html", "report.html", "archive.html")
-TARGETS = {"all", "help", "report", "archive"}
+PAGES = ("scorecard.csv", "scorecard.html", "provenance.html", "report.html", "bundle.html")
+TARGETS = {"all", "help", "report", "bundle", "archive"}
 
 
 def report_target(scale: str) -> str:
@@ -22,9 +22,9 @@ def report_target(scale: str) -> str:
     return "report" if scale == "paper" else f"report_{scale}"
 
 
-def archive_target(scale: str) -> str:
-    """The target that makes a scale's archive: all its files in one, by Snakemake."""
-    return "archive" if scale == "paper" else f"archive_{scale}"
+def bundle_target(scale: str) -> str:
+    """The target that makes a scale's bundle: all its files in one page, by Snakemake."""
+    return "bundle" if scale == "paper" else f"bundle_{scale}"
 
 
 def artifact_groups(artifacts: Iterable[str]) -> dict[str, list[str]]:
@@ -48,7 +48,7 @@ def name_mistakes(names: Mapping[str, Collection[str]], rules: Collection[str]) 
     scales, artifacts = names["scales"], names["artifacts"]
     groups = artifact_groups(artifacts)
     of_scales = [*scales, "reference"]
-    reports = {named(scale) for named in (report_target, archive_target) for scale in of_scales}
+    reports = {named(scale) for named in (report_target, bundle_target) for scale in of_scales}
     for section, of_section in names.items():
         for name in of_section:
             if name in FOLDERS | TARGETS:
@@ -57,7 +57,7 @@ def name_mistakes(names: Mapping[str, Collection[str]], rules: Collection[str]) 
                 yield f"{section}.{name}: a rule of the workflow has this name; choose another"
             elif section in ("scales", "artifacts") and name in reports:
                 yield (
-                    f"{section}.{name}: the report or archive of a scale has this name; choose "
+                    f"{section}.{name}: the report or bundle of a scale has this name; choose "
                     "another"
                 )
             elif section in ("scales", "artifacts") and name in groups:

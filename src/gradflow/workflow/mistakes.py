@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gradflow.report.reference import NAME as REFERENCE
 from gradflow.study.grid import Grid
-from gradflow.study.names import archive_target
+from gradflow.study.names import bundle_target
 from gradflow.training.device_name import check_device_here, device_name
 from gradflow.workflow.target_names import wrong_target
 
@@ -99,8 +99,7 @@ class Answers:
 
 
 def _not_made(found: re.Match[str]) -> str:
-    archive = archive_target(found[2])
+    bundle = bundle_target(found[2])
     return (
-        f"{found[1]} is not made yet; snakemake {archive} makes what is missing and then that "
-        "report"
+        f"{found[1]} is not made yet; snakemake {bundle} makes what is missing and then that report"
     )

@@ -94,9 +94,9 @@ def resolve(grid: Grid, target: str, scale: str) -> Need:
         TargetError: there is no such target; the message names the nearest one.
     """
     config = grid.config
-    if target in ("all", "report", "archive"):
+    if target in ("all", "report", "bundle"):
         target = "paper"
-    if (of := re.sub("^(report|archive)_", "", target)) in config.scales:
+    if (of := re.sub("^(report|bundle)_", "", target)) in config.scales:
         target = of
     if target in config.scales:
         return Need(target, _drawn(grid, target, grid.artifacts(target)))

@@ -43,14 +43,15 @@ def target_list(grid: Grid, results: Path, device: DeviceType) -> str:
         )
         lines += _entry(name, what, total.hours[device])
     lines += _entry(REFERENCE, "the results that are kept in the repository, drawn anew", 0.0)
+    lines += _entry("archive", "the project and these results as one zip file, with checksums", 0.0)
     lines += ["", "A scale's report, and all of its files as one, to read offline"]
     lines += _entry("report", f"results/{_FULL}/report.html; the whole scale first", None)
     lines += _entry(
         "report_quick", "results/quick/report.html; likewise report_SCALE for any scale", None
     )
     lines += _entry(
-        "archive_quick",
-        "results/quick/archive.html, with each CSV and PDF; likewise any scale",
+        "bundle_quick",
+        "results/quick/bundle.html, with each CSV and PDF; likewise any scale",
         None,
     )
     paper = [kind for kind in KINDS.values() if kind.part == "paper"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gradflow.study.grid import Grid
 from gradflow.study.kinds import ENDINGS, KINDS
-from gradflow.study.names import PAGES, archive_target, artifact_groups, report_target
+from gradflow.study.names import PAGES, artifact_groups, bundle_target, report_target
 from gradflow.text import listed, nearest_name
 
 FLOW = "figures/flow_over_training"
@@ -37,8 +37,18 @@ def target_names(grid: Grid, reference: str) -> list[str]:
     scales, artifacts = list(grid.config.scales), list(grid.config.artifacts)
     groups = artifact_groups(artifacts)
     homes = dict.fromkeys(["paper", *scales, reference])
-    reports = [named(scale) for named in (report_target, archive_target) for scale in homes]
-    return ["all", *scales, reference, *artifacts, *sorted(groups), *reports, "benchmark", "help"]
+    reports = [named(scale) for named in (report_target, bundle_target) for scale in homes]
+    return [
+        "all",
+        *scales,
+        reference,
+        *artifacts,
+        *sorted(groups),
+        *reports,
+        "archive",
+        "benchmark",
+        "help",
+    ]
 
 
 def result_files(grid: Grid, scale: str) -> Iterator[str]:
