@@ -4,6 +4,8 @@ program.
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,10 @@ import pytest
 import scipy.stats
 from drawing import draw
 from study_tables import make_study_table, write_study_table
+
+from gradflow.analysis.bridge_table import bridge_cells, live_shares
+from gradflow.analysis.figure_of_width_and_length import figure_of_width_and_length
+from gradflow.analysis.runs import Artifact, read_rows, summarise_runs
 
 PERCENTS = [10, 30, 50, 70, 90]
 ARTIFACT = {
@@ -101,3 +107,44 @@ def test_without_runs_there_is_an_empty_table(rows: pd.DataFrame, tmp_path: Path
     )
     assert len(pd.read_csv(files["csv"])) == 0
     assert "No finished runs; 240 are planned." in files["html"].read_text()
+
+
+def test_the_figure_has_a_line_a_width_and_tells_what_shows(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    artifact = {**ARTIFACT, "name": "differences_over_training"}
+    study = write_study_table(tmp_path / "s", rows)
+    assert draw("plot_width_and_length", artifact, [study], tmp_path / "f")["png"].exists()
+    request = Artifact.from_json(json.dumps(artifact))
+    read = read_rows([study])
+    cells = bridge_cells(read, live_shares([study]), request)
+    figure = figure_of_width_and_length(cells, summarise_runs(read), request)
+    assert len(figure.axes) == 4
+    figure.savefig(io.BytesIO())
+    (legend,), (part,) = figure.legends, figure.subfigs
+    assert legend.get_window_extent().y1 < part._supxlabel.get_window_extent().y0
+    for panel in figure.axes:
+        zero, *lines = panel.lines
+        widths = [lines[index : index + 3] for index in (0, 3)]  # the line, what shows, what not
+        for (line, shown, silent), max_width in zip(widths, (196, 392), strict=True):
+            regularization, optimizer = panel.get_title().split(", ")
+            own = cells[
+                (cells["max_width"] == max_width)
+                & (cells["regularization"] == regularization)
+                & (cells["optimizer"] == {"Adam": "adam", "Mom (0.9)": "momentum"}[optimizer])
+            ]
+            assert list(line.get_ydata()) == list(own["median_difference"])
+            p_values = own["p_value"]
+            certain = (p_values <= 0.05) | (p_values >= 0.95)
+            assert list(shown.get_xdata()) == list(own["epoch"][certain])
+            assert list(silent.get_xdata()) == list(own["epoch"][~certain])
+        assert list(zero.get_ydata()) == [0, 0]
+
+
+def test_without_runs_the_figure_says_so(tmp_path: Path, rows: pd.DataFrame) -> None:
+    study = write_study_table(tmp_path / "s", rows[:0])
+    request = Artifact.from_json(json.dumps(ARTIFACT))
+    read = read_rows([study])
+    cells = bridge_cells(read, live_shares([study]), request)
+    figure = figure_of_width_and_length(cells, summarise_runs(read), request)
+    assert "no finished runs" in [text.get_text() for text in figure.texts]

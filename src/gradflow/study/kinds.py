@@ -121,6 +121,10 @@ _KINDS = (
     ),
     Kind("bridge_table", "analysis.bridge_table", "table", "open", runs="every variant"),
     Kind(
+        "plot_width_and_length", "analysis.figure_of_width_and_length", "figure", "open",
+        runs="every variant",
+    ),
+    Kind(
         "precision_table", "analysis.precision_table", "table", "open",
         runs="every variant", takes_configurations=True,
     ),
