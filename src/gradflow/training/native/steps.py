@@ -183,7 +183,7 @@ class _NativeStack:
         In a step that measures, the losses and the flow are added to the stack's sums.
         """
         shared, measure = self.shared, steps[0].measure
-        numbers = [self._numbers_of(step.learning_rate) for step in steps]
+        numbers = self._numbers_of([step.learning_rate for step in steps])
         shared.totals.fill(0.0)
         for network, own in zip(self.networks(), minibatches, strict=True):
             for (layers, others), minibatch in zip(numbers, own, strict=True):
@@ -192,17 +192,20 @@ class _NativeStack:
         if measure:  # one step, then
             self.stack.minibatch += torch.from_numpy(shared.totals.T)
 
-    def _numbers_of(self, learning_rate: float) -> tuple[np.ndarray, np.ndarray]:
-        """The next step's numbers, which its updates of layers and of other parameters take."""
-        groups, count = self.stack.optimizer.groups, 0
+    def _numbers_of(self, learning_rates: Sequence[float]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The next steps' numbers, which their updates of layers and of other parameters take."""
+        groups, done = self.stack.optimizer.groups, 0
         if self.numbers.name in ("adam", "adamw"):  # the others do not use the count
+            done = int(groups[0].steps[0])
             for group in groups:
-                torch._foreach_add_(group.steps, 1)
-            count = int(groups[0].steps[0])
-        found = np.zeros_like(self.shared.layer_numbers), np.zeros_like(self.shared.other_numbers)
-        for filled, group in zip(found, (groups[0], groups[-1]), strict=True):
-            self.numbers.fill(filled, learning_rate, group.weight_decay, count)
-        return found
+                torch._foreach_add_(group.steps, len(learning_rates))
+        shared, made = self.shared, []
+        for count, learning_rate in enumerate(learning_rates, done + 1):
+            found = np.zeros_like(shared.layer_numbers), np.zeros_like(shared.other_numbers)
+            for filled, group in zip(found, (groups[0], groups[-1]), strict=True):
+                self.numbers.fill(filled, learning_rate, group.weight_decay, count)
+            made.append(found)
+        return made
 
     def probe(self, minibatch: Minibatch, share: float) -> None:
         """Add to the stack's probe loss and to every `.grad`."""
