@@ -216,3 +216,15 @@ def wait_for(condition: Callable[[], object], seconds: float = 600) -> None:
     while not condition():
         assert time.monotonic() < end, f"waited {seconds} s in vain"
         time.sleep(0.05)
+
+
+def plant_failure(project: Project) -> Callable[[], object]:
+    """Make every job of momentum fail when it loads its data; the function that is returned mends
+    it.
+    """
+    source = project.folder / "src" / "gradflow" / "training" / "train_job.py"
+    whole, place = source.read_text(), "def load_job_data(job: Job, results: Path) -> ImageData:\n"
+    assert place in whole
+    planted = 'if job.configuration.optimizer == "momentum": raise ValueError("planted failure")'
+    source.write_text(whole.replace(place, f"{place}    {planted}\n"))
+    return lambda: source.write_text(whole)

@@ -337,6 +337,8 @@ class Detached(nn.Module):
         (old_weight_norm, {"layers": ["0.weight"]}, "neither torch.nn.utils.prune's"),
         (Detached, {}, "does not depend on any layer"),
         (nn.ReLU, {}, "the module has no layer"),
+        (lambda: torch.jit.script(plain()), {}, "give the module itself"),
+        (lambda: torch.jit.trace(plain(), X), {}, "give the module itself"),
         (plain, {"batches": [(X * float("nan"), Y)]}, "the inputs hold values that are not finite"),
     ],
 )
@@ -346,6 +348,16 @@ def test_what_cannot_be_measured_is_a_sentence(
     arguments = {"batches": BATCHES, **arguments}
     with pytest.raises(ValueError, match=sentence):
         measure_gradient_flow(build(), F.cross_entropy, **arguments)
+
+
+def test_an_unknown_layer_is_named_beside_the_known_ones() -> None:
+    with pytest.raises(KeyError, match=r"7\.weight is not a layer .* parameters are 0\.weight"):
+        measure_gradient_flow(plain(), F.cross_entropy, BATCHES, layers=["7.weight"])
+
+
+def test_a_cache_of_old_weights_is_refused() -> None:
+    with parametrize.cached(), pytest.raises(ValueError, match=r"outside of parametrize\.cached"):
+        measure(plain())
 
 
 @pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])

@@ -13,7 +13,17 @@ import time
 from pathlib import Path
 
 import pytest
-from project import GRADFLOW, ROOT, STUDY, Project, environment, new_project, tiny, wait_for
+from project import (
+    GRADFLOW,
+    ROOT,
+    STUDY,
+    Project,
+    environment,
+    new_project,
+    plant_failure,
+    tiny,
+    wait_for,
+)
 
 from gradflow.files import is_locked, lock
 from gradflow.study.config_file import read_config
@@ -30,11 +40,6 @@ from gradflow.workflow.warm import TRAINER
 
 LONG = "cifar10_low"
 FOLDER = "paper/digits/mlp1-relu-{}-lr0.001-NR/seed0"
-PLACE = "def load_job_data(job: Job, results: Path) -> ImageData:\n"
-PLANTED = (
-    '    if job.configuration.optimizer == "momentum":\n        raise ValueError("planted '
-    'failure")\n'
-)
 
 
 def status(project: Project, *arguments: str) -> tuple[int, str]:
@@ -74,10 +79,7 @@ def two_studies(raw) -> None:
 @pytest.mark.slow
 def test_a_study_killed_midway(tmp_path):
     project = new_project(tmp_path / "project", two_studies)
-    source = project.folder / "src" / "gradflow" / "training" / "train_job.py"
-    whole = source.read_text()
-    assert PLACE in whole
-    source.write_text(whole.replace(PLACE, PLACE + PLANTED))
+    plant_failure(project)
     code, text = status(project)
     assert code == 1 and "holds nothing of any scale yet" in text
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from project import STUDY, Project, new_project, tiny, wait_for
+from project import STUDY, Project, new_project, plant_failure, tiny, wait_for
 from snakemake.cli import get_argument_parser, parse_config
 
 from gradflow.study.config_file import typed
@@ -24,12 +24,6 @@ from gradflow.workflow.events import Events
 from gradflow.workflow.internals import Asked
 
 pytestmark = pytest.mark.workflow
-
-PLACE = "def load_job_data(job: Job, results: Path) -> ImageData:\n"
-PLANTED = (
-    '    if job.configuration.optimizer == "momentum":\n        raise ValueError("planted '
-    'failure")\n'
-)
 
 
 def two_configurations(raw) -> None:
@@ -45,10 +39,7 @@ def pairs(project: Project) -> dict[str, int]:
 @pytest.mark.slow
 def test_partial_artifacts_after_a_failure_and_the_rest_after_the_fix(tmp_path):
     project = new_project(tmp_path / "project", two_configurations)
-    source = project.folder / "src" / "gradflow" / "training" / "train_job.py"
-    whole = source.read_text()
-    assert PLACE in whole
-    source.write_text(whole.replace(PLACE, PLACE + PLANTED))
+    mend = plant_failure(project)
 
     code, output = project.snakemake("smoke")
     assert code != 0
@@ -61,7 +52,7 @@ def test_partial_artifacts_after_a_failure_and_the_rest_after_the_fix(tmp_path):
     assert pairs(project) == {"adam": 5, "momentum": 0}
     assert (project.results / "smoke" / "figures" / "figure15.png").stat().st_size > 1000
 
-    source.write_text(whole)
+    mend()
     planned = project.plan()
     assert planned.counts["train_mlp"] == 1
     assert planned.of("train_mlp")[0]["configuration"] == "mlp1-relu-momentum-lr0.001-NR"
@@ -120,8 +111,7 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
 
 
 def failing(project: Project) -> None:
-    source = project.folder / "src" / "gradflow" / "training" / "train_job.py"
-    source.write_text(source.read_text().replace(PLACE, PLACE + PLANTED))
+    plant_failure(project)
 
 
 @pytest.mark.slow

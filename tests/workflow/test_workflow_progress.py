@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from project import ROOT, SNAKEMAKE, STUDY, TABLE, Project, environment, new_project, tiny
+from project import (
+    ROOT,
+    SNAKEMAKE,
+    STUDY,
+    TABLE,
+    Project,
+    environment,
+    new_project,
+    plant_failure,
+    tiny,
+)
 
 from gradflow.study.config_file import read_config
 from gradflow.study.grid import Grid
@@ -22,11 +32,6 @@ from gradflow.workflow.progress import Progress, Step
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 EPOCHS = 100
-PLACE = "def load_job_data(job: Job, results: Path) -> ImageData:\n"
-PLANTED = (
-    '    if job.configuration.optimizer == "momentum":\n        raise ValueError("planted '
-    'failure")\n'
-)
 
 
 def event(name: str, **said: object) -> logging.LogRecord:
@@ -96,11 +101,11 @@ def slow(raw: dict[str, Any]) -> None:
 def project(tmp_path: Path) -> Project:
     """Two jobs of some seconds, of which one fails, with progress told more often."""
     project = new_project(tmp_path / "project", slow)
+    plant_failure(project)
     for name, old, new in (
         ("workflow/display", "BAR_SECONDS = 1.0", "BAR_SECONDS = 0.1"),
         ("workflow/display", "LINE_SECONDS = 60.0", "LINE_SECONDS = 0.1"),
         ("training/heartbeat", "RECORD_SECONDS = 2.0", "RECORD_SECONDS = 0.1"),
-        ("training/train_job", PLACE, PLACE + PLANTED),
     ):
         source = project.folder / "src" / "gradflow" / f"{name}.py"
         assert old in source.read_text()
