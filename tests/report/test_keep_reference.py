@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -134,6 +135,18 @@ def test_a_folder_of_study_tables_is_read_as_one(project: Project) -> None:
     folder = kept_folder(project.results, "smoke") / "studies"
     assert len(list(folder.glob("_*.sha256"))) == 1
     assert len(pd.read_parquet(folder)) == 10
+
+
+def test_a_study_without_a_run_leaves_no_trace(project: Project) -> None:
+    def another(raw: dict[str, Any]) -> None:
+        studies = raw["scales"]["smoke"]["studies"]
+        studies["fashion_mnist_initialisation"] = {"epochs": 2}
+
+    project.edit_config(another)
+    keep(project)
+    folder = kept_folder(project.results, "smoke")
+    names = {path.name for kind in ("studies", "provenance") for path in (folder / kind).iterdir()}
+    assert names == {"fashion_mnist_low.parquet", "_fashion_mnist_low.parquet.sha256"}
 
 
 def test_a_checksum_of_the_first_version_still_counts(project: Project) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from gradflow.files import lock, remove_asides
+from gradflow.files import checksum_path, lock, remove_asides
 from gradflow.study.config import Config, ConfigError
 from gradflow.study.config_checks import load_config
 from gradflow.study.grid import Grid
@@ -176,8 +176,8 @@ def _keep(
                 logs |= found
                 compact_table(table)
             else:
-                table.unlink()
-                sources.unlink()
+                for path in (table, checksum_path(table), sources):
+                    path.unlink()
         if not plans:
             raise ReferenceError(f"no run of scale {scale} is finished in {results}")
         size = sum(path.stat().st_size for path in aside.glob("*/*.parquet"))
