@@ -75,7 +75,7 @@ PANELS = {
     "figure19a": (15, 10, 1), "figure19b": (15, 10, 1), "figure20": (5, 6, 2),
     "figure21": (5, 6, 2),
     "figure22": (5, 6, 2), "figure23": (2, 2, 2), "figure24": (1, 3, 1),
-    "mask_methods_by_width": (2, 4, 1),
+    "mask_methods_by_width": (2, 4, 1), "differences_over_training": (2, 1, 1),
 }  # fmt: skip
 WITH_DIFFERENCES = {"figure2a", "figure15"}
 
