@@ -110,10 +110,6 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
         wait_for(lambda: job_log.exists() and "resumed at epoch" in job_log.read_text())
 
 
-def failing(project: Project) -> None:
-    plant_failure(project)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
@@ -132,7 +128,7 @@ def test_the_last_lines_are_true_for_any_command_line(tmp_path, line):
 
     project = new_project(tmp_path / "project", one_table)
     (project.folder / "more.yaml").write_text("artifacts: {table4: {title: Of a second file}}\n")
-    failing(project)
+    plant_failure(project)
     code, output = project.snakemake(*line)
     assert code != 0 and "Traceback" not in output, output
     last = output[output.index("Some jobs failed") :]

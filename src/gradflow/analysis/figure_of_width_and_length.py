@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
@@ -95,7 +96,7 @@ def figure_of_width_and_length(
     return figure
 
 
-def _draw(panel: Any, line: pd.DataFrame, look: dict[str, Any]) -> None:
+def _draw(panel: Axes, line: pd.DataFrame, look: dict[str, Any]) -> None:
     """A line through all lengths of training, and at each a marker that tells whether it shows."""
     epochs, medians = (line[name].to_numpy(float) for name in ("epoch", "median_difference"))
     panel.plot(epochs, medians, color=look["color"], linestyle=look["linestyle"])

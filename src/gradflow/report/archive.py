@@ -40,7 +40,6 @@ def write_archive(target: Path, project: Path, files: Iterable[Path]) -> None:
         files: what to pack.
     """
     contents = {_name(path, project): path for path in files}
-    generated = {ENVIRONMENT: _environment()}
     sums: dict[str, str] = {}
     with replacing(target) as aside:
         with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as zipped:
@@ -54,8 +53,7 @@ def write_archive(target: Path, project: Path, files: Iterable[Path]) -> None:
             for name in sorted(contents):
                 path = contents[name]
                 add(name, path.read_bytes(), _PROGRAM if path.stat().st_mode & 0o100 else _READABLE)
-            for name, text in generated.items():
-                add(name, text.encode())
+            add(ENVIRONMENT, _environment().encode())
             add(CHECKSUMS, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode())
         digest = hashlib.sha256(aside.read_bytes()).hexdigest()
     with replacing(target.with_name(f"{target.name}.sha256")) as aside:
