@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from gradflow.analysis.runs import Artifact
 from gradflow.paper.claims.correlations import (
     TABLE_1,
 )
+from gradflow.paper.claims.design import design_of
 from gradflow.paper.claims.evidence import (
     ALL_OPTIMIZERS,
     HIGH,
@@ -26,7 +28,7 @@ from gradflow.study.job import PAPER_ACTIVATIONS, Configuration
 from gradflow.training.run_log import MEASURES
 
 PERCENTS, SEEDS = (10, 30, 50, 70, 90), (0, 1, 2)
-ARTIFACT = Artifact("claims", "The paper's claims", "paper", seeds=SEEDS, percents=PERCENTS)
+DENSITIES = (1, 5, 10, 20, 50, 100)
 
 World = Callable[[pd.DataFrame], pd.DataFrame]  # changes runs
 
@@ -59,6 +61,24 @@ def configurations() -> Iterable[tuple[str, str, str, float, str, str]]:
         yield "cifar100", "wide_resnet", optimizer, HIGH, name, "relu"
     for optimizer in ("adagrad", "adam", "momentum", "adamw"):
         yield "cifar100", "wide_resnet", optimizer, HIGH, "DA_L2_SC_BN", "swish"
+
+
+def plan(
+    stands_for: str, model: str, optimizer: str, rate: float, name: str, activation: str
+) -> dict[str, Any]:
+    """One of `configurations` as an artifact has it, with three seeds."""
+    return {
+        "model": model, "depth": 4 if model == "mlp" else 28, "stands_for": stands_for,
+        "optimizer": optimizer, "learning_rate": rate, "regularization": name,
+        "activation": activation, "seeds": SEEDS,
+        "percents": PERCENTS if model == "mlp" else DENSITIES, "second_look": False,
+    }  # fmt: skip
+
+
+PLANNED = tuple(plan(*one) for one in configurations())
+ARTIFACT = Artifact(
+    "claims", "The paper's claims", "paper", seeds=SEEDS, percents=PERCENTS, configurations=PLANNED
+)
 
 
 @cache
@@ -129,7 +149,7 @@ def changed(*changes: World) -> pd.DataFrame:
 
 
 def made(*changes: World) -> RunEvidence:
-    return RunEvidence(changed(*changes), ARTIFACT.planned)
+    return RunEvidence(changed(*changes), design_of(PLANNED))
 
 
 def where(runs: pd.DataFrame, **wanted: object) -> pd.Series:

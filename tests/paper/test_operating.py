@@ -14,15 +14,15 @@ import scipy.stats
 
 from gradflow.analysis.runs import Artifact
 from gradflow.analysis.tables import write_html, write_latex
+from gradflow.paper.claims.design import Design, design_of
 from gradflow.paper.claims.evidence import ACCURACY, LOW, mlp
-from gradflow.paper.claims.simulation import Design, SimulatedEvidence
+from gradflow.paper.claims.simulation import SimulatedEvidence
 from gradflow.paper.claims.verdicts import CHECKS
 from gradflow.paper.claims.worlds import WORLDS, World
 from gradflow.paper.operating import (
     CONSTRUCTED,
     HEAVY,
     SMALL,
-    design_of,
     operating_page,
     operating_rows,
     rates,
@@ -31,7 +31,7 @@ from gradflow.paper.operating_tables import table_rows
 from gradflow.paper.published import distinct_p_values, load_p_values
 from gradflow.paper.simulated_rates import (
     LEVEL,
-    LOOKS,
+    STAGES,
     Rates,
     beyond_level,
     known_well,
@@ -57,14 +57,20 @@ def paper(wide_resnet_seeds: int = 3) -> Design:
             seeds = range(wide_resnet_seeds) if one.model == "wide_resnet" else plan.seeds
             plain = dataclasses.asdict(one)
             configurations.append(
-                {**plain, "stands_for": plan.stands_for, "seeds": seeds, "percents": plan.percents}
+                {
+                    **plain,
+                    "stands_for": plan.stands_for,
+                    "seeds": seeds,
+                    "percents": plan.percents,
+                    "second_look": False,
+                }
             )
     return design_of(configurations)
 
 
 def test_every_claim_has_its_worlds() -> None:
     assert {*WORLDS, *CONSTRUCTED} == set(CHECKS)
-    assert paper().planned == 15
+    assert len(paper().units("mlp")) == 15
 
 
 def no_more_often(claim: str, studies: int) -> None:
@@ -104,9 +110,9 @@ def test_studies_are_added_until_a_rate_is_known() -> None:
         return Rates(count, 0, round(share * count), False)
 
     few, many, never = (
-        known_well(partial(simulate, share), LOOKS) for share in (0.02, 0.047, LEVEL)
+        known_well(partial(simulate, share), STAGES) for share in (0.02, 0.047, LEVEL)
     )
-    assert few.studies == LOOKS[0] and LOOKS[0] < many.studies <= LOOKS[-1] == never.studies
+    assert few.studies == STAGES[0] and STAGES[0] < many.studies <= STAGES[-1] == never.studies
     assert upper_bound(many.contradicted, many.studies) <= LEVEL
     assert upper_bound(never.contradicted, never.studies) > LEVEL
     assert upper_bound(0, 400) == pytest.approx(1 - 0.0125 ** (1 / 400)) and upper_bound(3, 3) == 1
@@ -144,7 +150,7 @@ def test_the_runs_correlate_as_they_say() -> None:
 
 def test_tables_that_have_nothing_to_do_with_the_published_ones() -> None:
     cells = [cell for cell in distinct_p_values(load_p_values()) if "4" in cell.tables]  # fmt: skip
-    rows = table_rows(paper(), cells, looks=[60]).set_index("id")
+    rows = table_rows(paper(), cells, stages=[60]).set_index("id")
     for name in ("Table 4", "means"):
         for column in ("false_reproduced", "false_contradicted"):
             assert not beyond_level(round(60 * rows.loc[name, column]), 60), (name, column)
@@ -154,9 +160,9 @@ def test_tables_that_have_nothing_to_do_with_the_published_ones() -> None:
 def test_the_table_says_what_a_scale_has_no_runs_for(tmp_path: Path) -> None:
     """Fashion-MNIST alone: every claim about CIFAR is not run; the page has a line for each."""
     whole = paper()
-    places = frozenset(place for place in whole.places if place.stands_for == "fashion_mnist")
-    design = Design({"mlp": whole.units["mlp"]}, places)
-    rows = operating_rows(design, studies=5, looks=[5])
+    planned = whole.planned.items()
+    design = Design({p: units for p, units in planned if p.stands_for == "fashion_mnist"})
+    rows = operating_rows(design, studies=5, stages=[5])
     states = rows.set_index("id")["state"]
     assert states["only-swish-negative-gradient"] == "true by construction"
     assert set(states.drop("only-swish-negative-gradient")) == {"not run"}

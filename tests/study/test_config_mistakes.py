@@ -107,6 +107,14 @@ WRONG = {
     "seed": ("scales.quick.seeds", [0, 1, 1],
              "scales.quick.seeds: 1 stands there twice; name it once"),
     "negative "
+    "seed of both looks": (
+        "scales.overnight.studies.cifar100_low_second_look", {"epochs": 40, "seeds": [2, 3]},
+        "scales.overnight.studies.cifar100_low_second_look.seeds: seed 2 is the scale's own; a "
+        "second look needs other seeds than the first"),
+    "seeds of both looks": (
+        "scales.overnight.studies.cifar100_low_second_look", {"epochs": 40},
+        "scales.overnight.studies.cifar100_low_second_look.seeds: seed 0 is the scale's own; a "
+        "second look needs other seeds than the first"),
     "seed": ("scales.quick.seeds", [-1],
         "scales.quick.seeds[0]: -1 is out of range; it must be at "
         "least 0"),

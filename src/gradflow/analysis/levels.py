@@ -44,19 +44,25 @@ MARGINS = {
 
 
 @overload
-def significant(p_value: float) -> bool: ...
+def significant(p_value: float, level: float = ...) -> bool: ...
 @overload
-def significant(p_value: NDArray[np.floating[Any]]) -> NDArray[np.bool_]: ...
-def significant(p_value: Any) -> Any:
-    """Whether a p-value, or each of an array, is at or below the level; NaN is not."""
-    return p_value <= LEVEL
+def significant(p_value: NDArray[np.floating[Any]], level: float = ...) -> NDArray[np.bool_]: ...
+def significant(p_value: Any, level: float = LEVEL) -> Any:
+    """Whether a p-value, or each of an array, is at or below a level; NaN is not."""
+    return p_value <= level
 
 
-def levels_sentence() -> str:
-    """The level and the margins, for the foot of a page."""
+def levels_sentence(looks: int = 1) -> str:
+    """The level and the margins, for the foot of a page; `looks` at its claims are planned."""
     margins = "; ".join(f"{margin.value:g}: {margin.about}" for margin in MARGINS.values())
+    where = (
+        "everywhere"
+        if looks == 1
+        else f"and of a claim at or below {LEVEL / looks:g}, for this scale plans {looks} looks at "
+        "them, the later with more seeds"
+    )
     return (
-        f"Significant: p at or below {LEVEL:g}, everywhere. A test needs {MIN_PAIRS} pairs and "
+        f"Significant: p at or below {LEVEL:g}, {where}. A test needs {MIN_PAIRS} pairs and "
         f"{NEEDED:.0%} of the planned ones, a test over seeds {MIN_SEEDS} seeds. Margins: "
         f"{margins}."
     )

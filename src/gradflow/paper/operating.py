@@ -11,7 +11,7 @@ time with diverged runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -23,14 +23,15 @@ from gradflow.analysis.request import Request
 from gradflow.analysis.runs import Artifact
 from gradflow.analysis.tables import Page
 from gradflow.paper.claims.decision import VERDICTS
-from gradflow.paper.claims.evidence import PLACE_COLUMNS, Place
-from gradflow.paper.claims.simulation import Design, SimulatedEvidence
+from gradflow.paper.claims.design import Design, design_of
+from gradflow.paper.claims.looks import look_at
+from gradflow.paper.claims.simulation import SimulatedEvidence
 from gradflow.paper.claims.verdicts import CHECKS
 from gradflow.paper.claims.worlds import WORLDS, World
 from gradflow.paper.long_pages import long_page
 from gradflow.paper.operating_tables import table_rows
 from gradflow.paper.published import distinct_p_values, load_p_values
-from gradflow.paper.simulated_rates import LOOKS, NONE, Rates, false_rates, known_well
+from gradflow.paper.simulated_rates import NONE, STAGES, Rates, false_rates, known_well
 
 STUDIES = 400  # of which a power is a share
 BATCH = 400  # studies simulated at once
@@ -51,25 +52,6 @@ COLUMNS = [
 CONSTRUCTED = ("only-swish-negative-gradient",)  # of no runs
 
 
-def design_of(configurations: Iterable[Mapping[str, Any]]) -> Design:
-    """The design of a scale's configurations.
-
-    Args:
-        configurations: each with its model, depth, stands_for, optimizer, learning_rate,
-            regularization, activation, `seeds` and `percents` (dense widths, or densities).
-    """
-    places: set[Any] = set()
-    units: dict[Any, Any] = {}
-    for one in configurations:
-        if one["model"] == "mlp" and one["depth"] != 4:
-            continue
-        places.add(Place(*(one[column] for column in PLACE_COLUMNS)))
-        found = units.setdefault(one["model"], set())
-        found |= {(percent, seed) for percent in one["percents"] for seed in one["seeds"]}
-    arrays = {model: np.array(sorted(found), dtype=int) for model, found in units.items()}
-    return Design(arrays, frozenset(places))
-
-
 def rates(
     design: Design, claim: str, world: World, size: float, studies: int, seed: int = 0
 ) -> Rates:
@@ -88,7 +70,7 @@ def rates(
     while found.studies < studies:
         count = min(at_once, studies - found.studies)
         evidence = SimulatedEvidence(design, world, size, count, (seed, found.studies))
-        verdicts = CHECKS[claim](evidence).verdicts
+        verdicts = look_at(CHECKS[claim], evidence).verdicts
         found += Rates(
             count,
             int((verdicts == VERDICTS.index("reproduced")).sum()),
@@ -99,14 +81,14 @@ def rates(
 
 
 def operating_rows(
-    design: Design, studies: int = STUDIES, looks: Sequence[int] = LOOKS
+    design: Design, studies: int = STUDIES, stages: Sequence[int] = STAGES
 ) -> pd.DataFrame:
     """The operating characteristics of every claim.
 
     Args:
         design: of the scale.
         studies: simulated for each power.
-        looks: for each false rate, see `known_well`; of claims in HEAVY not as far.
+        stages: for each false rate, see `known_well`; of claims in HEAVY not as far.
 
     Returns:
         A row per claim: `false_reproduced` and `false_contradicted`, the largest over the worlds
@@ -124,8 +106,8 @@ def operating_rows(
             continue
         worlds = WORLDS[claim]
         assert worlds.contrary is not None
-        most = HEAVY.get(claim, (looks[-1], BATCH))[0]
-        own = sorted({min(look, most) for look in looks})
+        most = HEAVY.get(claim, (stages[-1], BATCH))[0]
+        own = sorted({min(stage, most) for stage in stages})
         nulls = [
             known_well(partial(_rates_of, design, claim, world, 1.0), own)
             for _, world in worlds.all_nulls
@@ -159,7 +141,10 @@ def operating_table(request: Request) -> tuple[pd.DataFrame, Page]:
     """Simulate the scale's design; some minutes, without any runs."""
     design = design_of(request.artifact.configurations)
     rows = pd.concat(
-        [operating_rows(design), table_rows(design, distinct_p_values(load_p_values()))],
+        [
+            operating_rows(design),
+            table_rows(design.first_look or design, distinct_p_values(load_p_values())),
+        ],
         ignore_index=True,
     )
     return rows, operating_page(rows, design, request.artifact)
@@ -183,14 +168,10 @@ def operating_page(rows: pd.DataFrame, design: Design, artifact: Artifact) -> Pa
                     f"{size:g}": _rate(row[f"contradicted_{size:g}"]) for size in SIZES},
             }
         )  # fmt: skip
-    units = design.units
-    seeds = {model: len(np.unique(units[model][:, 1])) for model in units}
-    sizes = "; ".join(
-        f"{'MLPs' if model == 'mlp' else 'Wide ResNets'}: {len(np.unique(units[model][:, 0]))} "
-        f"{'widths' if model == 'mlp' else 'densities'} and {seeds[model]} "
-        f"seed{'s' * (seeds[model] > 1)}"
-        for model in sorted(units)
-    )
+    first = design.first_look or design
+    sizes = _sizes_of(first)
+    if design.looks > 1:
+        sizes += f". With the second look's seeds, for some configurations: {_sizes_of(design)}"
     columns = ["false_reproduced", "false_contradicted"]
     worst = rows[columns].max()
     bounds = rows[[f"{column}_bound" for column in columns]].max(axis=1)
@@ -200,7 +181,7 @@ def operating_page(rows: pd.DataFrame, design: Design, artifact: Artifact) -> Pa
         "False: where the claim is just not true, the share of studies that is called reproduced, "
         f"or contradicted; the largest are {_rate(worst.iloc[0])} and {_rate(worst.iloc[1])}. In "
         f"brackets its upper bound: the simulation goes on until that is at most {LEVEL:g}, or "
-        f"until {LOOKS[-1]:,} studies. "
+        f"until {STAGES[-1]:,} studies. "
         + (f"Not known to be at most {LEVEL:g}: {', '.join(above)}." if len(above) else ""),
         "Each of these worlds is tried a second time with diverged runs: all runs of one "
         "optimizer in ten at a learning rate, and every second run of two more.",
@@ -210,12 +191,23 @@ def operating_page(rows: pd.DataFrame, design: Design, artifact: Artifact) -> Pa
         "A run leans as the others of its width and seed do: sparse minus dense correlates by "
         "0.29 between configurations, and a change of regularization by 0.38 between twins (in "
         "the kept results 0.12 and 0.30).",
-        levels_sentence(),
+        levels_sentence(design.looks),
     )
     index = pd.MultiIndex.from_tuples(
         [("claim" if name in CHECKS else "table", name) for name in rows["id"]]
     )
     return long_page(artifact.title, index, lines, [{}] * len(lines), notes, scale=False)
+
+
+def _sizes_of(design: Design) -> str:
+    sizes = []
+    for model in design.models:
+        percents, seeds = (len(np.unique(column)) for column in design.units(model).T)
+        sizes.append(
+            f"{'MLPs' if model == 'mlp' else 'Wide ResNets'}: {percents} "
+            f"{'widths' if model == 'mlp' else 'densities'} and {seeds} seed{'s' * (seeds > 1)}"
+        )
+    return "; ".join(sizes)
 
 
 def _rate(share: float, bound: float = math.nan) -> str:

@@ -20,15 +20,16 @@ import scipy.stats
 from gradflow.analysis.levels import MARGINS, significant
 from gradflow.analysis.signed_ranks import tails_of_rows
 from gradflow.paper.agreement import kappa_of, permuted_agreement
-from gradflow.paper.claims.evidence import ACCURACY, Place
+from gradflow.paper.claims.design import Design, Place
+from gradflow.paper.claims.evidence import ACCURACY
 from gradflow.paper.claims.parts import Floats
-from gradflow.paper.claims.simulation import Design, SimulatedEvidence
+from gradflow.paper.claims.simulation import SimulatedEvidence
 from gradflow.paper.claims.worlds import World
 from gradflow.paper.published import BEST, PAIRS, PublishedPValue
 from gradflow.paper.simulated_rates import Rates, false_rates, known_well, upper_bound
 from gradflow.paper.verdict_rules import agreement_verdict, means_verdict
 
-LOOKS = (400, 1600, 6400)  # fewer than of the claims: each takes longer
+STAGES = (400, 1600, 6400)  # fewer than of the claims: each takes longer
 RESAMPLES = 60  # of each study's pairs, for the ceiling
 MEANS = 48  # published
 NOTHING, DIVERGED, OWN = "no effect", "diverged runs", "rows and columns with effects of their own"
@@ -37,7 +38,7 @@ TRUE = "as published"
 
 
 def table_rows(
-    design: Design, published: Sequence[PublishedPValue], looks: Sequence[int] = LOOKS
+    design: Design, published: Sequence[PublishedPValue], stages: Sequence[int] = STAGES
 ) -> pd.DataFrame:
     """The operating characteristics of each table of p-values that the design has, and of the
     means.
@@ -45,7 +46,7 @@ def table_rows(
     Args:
         design: of the scale.
         published: the distinct cells.
-        looks: see `simulated_rates.known_well`.
+        stages: see `simulated_rates.known_well`.
 
     Returns:
         Rows as of `operating.operating_rows`; of a table that is true, the effects are the ones
@@ -59,8 +60,8 @@ def table_rows(
             rows.append({**row, "state": "not run"})
             continue
         simulate = partial(_rates, design, cells)
-        nulls = [known_well(partial(simulate, world), looks) for world in NULLS]
-        true = known_well(partial(simulate, TRUE), looks, contradicted_alone=True)
+        nulls = [known_well(partial(simulate, world), stages) for world in NULLS]
+        true = known_well(partial(simulate, TRUE), stages, contradicted_alone=True)
         rows.append(
             {
                 **row,
@@ -70,7 +71,7 @@ def table_rows(
                 "reproduced_1": true.reproduced / true.studies,
             }
         )
-    return pd.DataFrame([*rows, _means_row(design, looks[-1])])
+    return pd.DataFrame([*rows, _means_row(design, stages[-1])])
 
 
 def _place(evidence: SimulatedEvidence, cell: PublishedPValue) -> Place | None:
@@ -148,7 +149,7 @@ def _means_row(design: Design, studies: int) -> dict[str, Any]:
     published one.
     """
     generator = np.random.default_rng(4)
-    n = design.planned
+    n = len(design.units("mlp"))
     if not n:
         return {"id": "means", "state": "not run"}
     error = np.sqrt(

@@ -15,10 +15,10 @@ import scipy.stats
 
 from gradflow.analysis.levels import LEVEL
 
-# Studies after which a false rate may be known well enough. Not fewer to begin with: a look that
+# Studies after which a false rate may be known well enough. Not fewer to begin with: a stage that
 # ends it is a lucky one, and the rate that it gives too low.
-LOOKS = (1600, 6400, 25_600, 102_400)
-SURE = 1 - LEVEL / len(LOOKS)  # of each bound, so that all looks together are right 95 times of 100
+STAGES = (1600, 6400, 25_600, 102_400)
+SURE = 1 - LEVEL / len(STAGES)  # of each bound, so that all of them are right 95 of 100 times
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ def upper_bound(count: int, studies: int) -> float:
 
 
 def known_well(
-    simulate: Callable[[int, int], Rates], looks: Sequence[int], contradicted_alone: bool = False
+    simulate: Callable[[int, int], Rates], stages: Sequence[int], contradicted_alone: bool = False
 ) -> Rates:
     """As many studies as it takes to know the false rates.
 
     Args:
         simulate: takes a number of studies and a seed.
-        looks: after how many to look whether the bounds are at most the level.
+        stages: after how many to see whether the bounds are at most the level.
         contradicted_alone: where "reproduced" is not wrong.
     """
     found = NONE
-    for number, look in enumerate(looks):
-        found += simulate(look - found.studies, number)
+    for number, stage in enumerate(stages):
+        found += simulate(stage - found.studies, number)
         counts = [found.contradicted, *([] if contradicted_alone else [found.reproduced])]
         if found.not_run or upper_bound(max(counts), found.studies) <= LEVEL:
             break

@@ -185,6 +185,12 @@ def _scale_mistakes(config: Config, scale: Scale, place: str) -> Iterable[str]:
             yield str(error)
             continue
         yield from repeats(f"{place}.studies.{name}.seeds", here.seeds or [])
+        shared = sorted(set(here.seeds or scale.seeds) & set(scale.seeds))
+        if study.second_look and shared:
+            yield (
+                f"{place}.studies.{name}.seeds: seed {shared[0]} is the scale's own; a second look "
+                "needs other seeds than the first"
+            )
         yield from _variant_mistakes(
             config, here.variants or [], f"{place}.studies.{name}.variants"
         )

@@ -52,9 +52,9 @@ def _image_sides(plans: Sequence[Plan]) -> dict[str, list[int]]:
     return {dataset: sorted(sides) for dataset, sides in found.items()}
 
 
-def _grid(plans: Sequence[Plan]) -> list[dict[str, object]]:
-    """Every configuration of some plans, with the data set that it is about, its dense widths and
-    its seeds.
+def _grid(plans: Sequence[Plan], config: Config) -> list[dict[str, object]]:
+    """Every configuration of some plans, with the data set that it is about, its dense widths, its
+    seeds and whether these are of a second look.
     """
     return [
         {
@@ -63,6 +63,7 @@ def _grid(plans: Sequence[Plan]) -> list[dict[str, object]]:
             "dense_widths": [dense_width(plan.max_width, percent) for percent in plan.percents],
             "percents": plan.percents,
             "seeds": plan.seeds,
+            "second_look": config.studies[plan.study].second_look,
         }
         for plan in plans
         for configuration in plan.configurations
@@ -112,8 +113,10 @@ class Grid:
         plans = [self.plan(scale, study) for study in self.studies(scale, name)]
         configurations = [configuration for plan in plans for configuration in plan.configurations]
         # pairs are counted by dense widths, where there are any: a Wide ResNet has densities
-        of_mlps = [plan for plan in plans if plan.configurations[0].model == "mlp"]
-        counted = of_mlps or plans
+        # and by the seeds that every configuration has
+        first = [plan for plan in plans if not self.config.studies[plan.study].second_look]
+        of_mlps = [plan for plan in first if plan.configurations[0].model == "mlp"]
+        counted = of_mlps or first
         where: dict[str, object] = {
             "stands_for": list(dict.fromkeys(plan.stands_for for plan in plans))
         }
@@ -153,7 +156,7 @@ class Grid:
                 "planned_runs": _planned_runs(plans, artifact),
                 "seeds": sorted({seed for plan in counted for seed in plan.seeds}),
                 "percents": sorted({percent for plan in counted for percent in plan.percents}),
-                "configurations": _grid(plans) if kind.takes_configurations else [],
+                "configurations": _grid(plans, self.config) if kind.takes_configurations else [],
             },
             sort_keys=True,
         )

@@ -103,7 +103,7 @@ _KINDS = (
     ),
     Kind(
         "check_claims", "paper.claims.verdicts", "table", "comparison",
-        (*_PUBLISHED, "paper/claims/claims.yaml"), model="any",
+        (*_PUBLISHED, "paper/claims/claims.yaml"), model="any", takes_configurations=True,
     ),
     Kind(
         "operating_table", "paper.operating", "table", "comparison",

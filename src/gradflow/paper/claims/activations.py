@@ -10,17 +10,8 @@ from typing import Any
 import numpy as np
 
 from gradflow.paper.claims.decision import Decision
-from gradflow.paper.claims.evidence import (
-    ACCURACY,
-    ADAPTIVE,
-    EGF,
-    HIGH,
-    LOW,
-    Evidence,
-    Place,
-    effect_of,
-    mlp,
-)
+from gradflow.paper.claims.design import Place, mlp
+from gradflow.paper.claims.evidence import ACCURACY, ADAPTIVE, EGF, HIGH, LOW, Evidence, effect_of
 from gradflow.paper.claims.parts import Direction, Part, identity, missing, signed_rank_part
 from gradflow.study.job import PAPER_ACTIVATIONS
 
@@ -138,7 +129,7 @@ def _above_median(evidence: Evidence, name: str, places: dict[str, Place], activ
     lacking = [
         other
         for other, found in values.items()
-        if not evidence.complete(int((~np.isnan(found[0])).sum()))
+        if not evidence.complete(int((~np.isnan(found[0])).sum()), places[other])
     ]
     if lacking:
         return missing(f"{name} {activation}", lacking=lacking)

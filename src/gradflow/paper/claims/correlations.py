@@ -17,6 +17,7 @@ from gradflow.analysis.levels import MARGINS
 from gradflow.analysis.width_margin import Margin, favourite, margin_of
 from gradflow.analysis.width_null import scaled_signs
 from gradflow.paper.claims.decision import Decision
+from gradflow.paper.claims.design import mlp
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     ARCHITECTURES,
@@ -28,7 +29,6 @@ from gradflow.paper.claims.evidence import (
     WITH_BN,
     WITHOUT_BN,
     Evidence,
-    mlp,
 )
 from gradflow.paper.claims.parts import Floats, Part, bounded, identity, missing
 from gradflow.paper.published import load_correlations
@@ -231,7 +231,7 @@ def _signs(
         axis=1,
     )  # [B, configurations, columns, units]
     there = ~np.isnan(values[0]).any(axis=(0, 1))
-    if not evidence.complete(int(there.sum())):
+    if not evidence.complete(int(there.sum()), *places):
         return None
     signs = scaled_signs(values[..., there])
     return signs[:, :, : len(MEASURES)], signs[:, :, len(MEASURES) :], evidence.units("mlp")[there]

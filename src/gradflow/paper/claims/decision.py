@@ -49,6 +49,7 @@ class Decision:
 
     parts: tuple[Part, ...]
     remark: str = ""  # a sentence to add to the explanation
+    level: float = LEVEL  # of this look at the claim (`looks`)
 
     @property
     def verdicts(self) -> NDArray[np.int_]:
@@ -59,7 +60,7 @@ class Decision:
             return np.full(studies, VERDICTS.index("not run"))
         if not tested:
             return np.full(studies, VERDICTS.index("true by construction"))
-        held = np.array([part.held for part in tested])
+        held = np.array([part.held_at(self.level) for part in tested])
         explained = np.array([part.is_explained for part in tested])
         # Holm rejects something exactly where the smallest p-value times their number is
         # significant
@@ -69,7 +70,7 @@ class Decision:
         verdicts[(held | explained).all(axis=0) & explained.any(axis=0)] = VERDICTS.index(
             "not decidable"
         )
-        verdicts[np.asarray(significant(opposite))] = VERDICTS.index("contradicted")
+        verdicts[np.asarray(significant(opposite, self.level))] = VERDICTS.index("contradicted")
         verdicts[held.all(axis=0)] = VERDICTS.index("reproduced")
         return verdicts
 
@@ -81,7 +82,7 @@ class Decision:
             "opposite": [part for part in self.parts if self._opposite(part)],
             "explained away": [part for part in self.parts if part.is_explained[0]],
             "undecided": [part for part in self.parts if self._open(part)],
-            "holds": [part for part in self.parts if part.state == "tested" and part.held[0]],
+            "holds": [part for part in self.parts if self._holds(part)],
             "true by construction": [part for part in self.parts if part.state == "identity"],
         }
         statistic = f"{len(groups['holds'])} of {len(self.parts)} hold"
@@ -101,10 +102,13 @@ class Decision:
         if verdict == "not decidable":
             explanation += f" Explained by {' and '.join(reasons)}."
         elif verdict == "inconclusive":
-            explanation += f" {needed(groups['undecided'])}"
+            explanation += f" {needed(groups['undecided'], self.level)}"
         total = sum(part.n for part in self.parts)
         text = f"{explanation.strip()} {self.remark}".strip()
         return Finding(verdict, statistic, _effects(self.parts), total, text)
+
+    def _holds(self, part: Part) -> bool:
+        return part.state == "tested" and bool(part.held_at(self.level)[0])
 
     def _opposite(self, part: Part) -> bool:
         if part.state != "tested" or part.is_explained[0]:
@@ -116,22 +120,24 @@ class Decision:
         """The parts that are opposite in the first study after Holm's correction, by id."""
         tested = [part for part in self.parts if part.state == "tested"]
         values = [float(part.opposite[0]) for part in tested]
-        rejected = multipletests(values, alpha=LEVEL, method="holm")[0] if tested else []
+        rejected = multipletests(values, alpha=self.level, method="holm")[0] if tested else []
         return {id(part) for part, is_opposite in zip(tested, rejected, strict=True) if is_opposite}
 
     def _open(self, part: Part) -> bool:
-        settled = part.state != "tested" or part.held[0] or part.is_explained[0]
+        settled = part.state != "tested" or self._holds(part) or part.is_explained[0]
         return not settled and not self._opposite(part)
 
 
-def needed(parts: Sequence[Part]) -> str:
-    """The n that would decide the undecided parts, if the effects are as large as they look."""
+def needed(parts: Sequence[Part], level: float = LEVEL) -> str:
+    """The n that would decide the undecided parts at a level, if the effects are as large as they
+    look.
+    """
     leaves = [leaf for part in parts for leaf in (part.parts or (part,))]
-    waiting = [leaf for leaf in leaves if leaf.state == "tested" and not leaf.held[0]]
+    waiting = [leaf for leaf in leaves if leaf.state == "tested" and not leaf.held_at(level)[0]]
     wanted = {
-        leaf.name: _times(leaf) * (leaf.pairs or leaf.n)
+        leaf.name: _times(leaf, level) * (leaf.pairs or leaf.n)
         for leaf in waiting
-        if not math.isnan(_times(leaf))
+        if not math.isnan(_times(leaf, level))
     }
     if not wanted:
         return ""
@@ -144,7 +150,7 @@ def needed(parts: Sequence[Part]) -> str:
     )
 
 
-def _times(part: Part) -> float:
+def _times(part: Part, level: float) -> float:
     """How many times as large n must be for the power promised, with the standard score growing as
     its root.
     """
@@ -152,7 +158,7 @@ def _times(part: Part) -> float:
     if math.isnan(p_value):
         return math.nan
     score = scipy.stats.norm.isf(min(max(p_value, 1e-9), 0.5))
-    wanted = scipy.stats.norm.isf(LEVEL) + scipy.stats.norm.ppf(POWER)
+    wanted = scipy.stats.norm.isf(level) + scipy.stats.norm.ppf(POWER)
     return math.inf if score <= 0 else max(1.0, float((wanted / score) ** 2))
 
 

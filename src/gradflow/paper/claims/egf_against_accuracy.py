@@ -11,6 +11,7 @@ import scipy.stats
 
 from gradflow.analysis.levels import MARGINS
 from gradflow.paper.claims.decision import Decision
+from gradflow.paper.claims.design import mlp
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     EGF,
@@ -21,7 +22,6 @@ from gradflow.paper.claims.evidence import (
     WITH_BN,
     WITHOUT_BN,
     Evidence,
-    mlp,
 )
 from gradflow.paper.claims.parts import Floats, Part, missing
 
@@ -58,7 +58,7 @@ def ewma_high_egf_is_bad(evidence: Evidence) -> Decision:
                 f"{place.optimizer} {place.regularization} at {rate:g}"
                 for row, of_row in zip(places, counts, strict=True)
                 for place, count in zip(row, of_row, strict=True)
-                if not evidence.complete(int(count))
+                if not evidence.complete(int(count), place)
             ]
             # the units that have every regularization
             whole = there.all(axis=1)

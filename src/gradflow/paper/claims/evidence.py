@@ -1,8 +1,8 @@
 """What a check of a claim looks at: runs by configuration, as arrays over the units that repeat
 them.
 
-A unit is a dense width and a seed: the pair of twins there shares data and minibatches, and
-different units share nothing. Twins of one unit lean the same way (from one regularization to
+A unit is a dense width and a seed (`design`): the pair of twins there shares data and minibatches,
+and different units share nothing. Twins of one unit lean the same way (from one regularization to
 another their changes correlate by 0.3 in the kept results), so that a comparison of configurations
 takes the mean of both as one value. A study has one value a run; simulated studies have B at once.
 """
@@ -10,7 +10,7 @@ takes the mean of both as one value. A study has one value a run; simulated stud
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gradflow.analysis.levels import MIN_PAIRS, NEEDED
 from gradflow.analysis.runs import FINAL, MEANS, RUN_KEY, SHARED, summarise_runs
 from gradflow.analysis.signed_ranks import tails_of_rows
+from gradflow.paper.claims.design import PLACE_COLUMNS, Design, Place, mlp
 from gradflow.paper.claims.parts import Direction, Floats, Part, finite, missing, signed_rank_part
 
 LOW, HIGH = 0.001, 0.1
@@ -41,40 +42,12 @@ UNITS = {
 }  # fmt: skip
 
 
-class Place(NamedTuple):
-    """A configuration: of MLPs the one with four hidden layers."""
-
-    model: str
-    stands_for: str
-    optimizer: str
-    rate: float
-    regularization: str
-    activation: str = "relu"
-
-
-# of a run, in the order of a place's fields
-PLACE_COLUMNS = [
-    "model", "stands_for", "optimizer", "learning_rate", "regularization", "activation",
-]  # fmt: skip
-
-
-def mlp(
-    optimizer: str,
-    rate: float,
-    regularization: str,
-    activation: str = "relu",
-    stands_for: str = "cifar100",
-) -> Place:
-    """An MLP's configuration."""
-    return Place("mlp", stands_for, optimizer, rate, regularization, activation)
-
-
 class Evidence:
     """Runs by configuration. A subclass says which there are and what they came to."""
 
-    def __init__(self, planned: int, studies: int = 1) -> None:
-        """Args: `planned`: units of an MLP's configuration, dense widths x seeds; `studies`: B."""
-        self.planned = self.pairs = planned
+    def __init__(self, design: Design, studies: int = 1) -> None:
+        """Args: `design`: what is planned; `studies`: B."""
+        self.design = design
         self.studies = studies
         self.used: set[Place] = set()  # what has been asked for
         self._tails: dict[Place, tuple[Floats, Floats] | None] = {}
@@ -150,24 +123,28 @@ class Evidence:
         if place not in self._tails:
             gaps = self.twins(place)
             self._tails[place] = (
-                tails_of_rows(finite(gaps)) if self.complete(gaps.shape[1]) else None
+                tails_of_rows(finite(gaps)) if self.complete(gaps.shape[1], place) else None
             )
         self.used.add(place)
         return self._tails[place]
 
-    def complete(self, n: int, share: float = 1.0) -> bool:
-        """Whether enough of the planned units of one MLP configuration are there; `share`: of its
-        widths.
+    def pairs(self, place: Place) -> int:
+        """The pairs that are planned of a configuration."""
+        return self.design.count([place])
+
+    def complete(self, n: int, *places: Place, percents: Sequence[int] | None = None) -> bool:
+        """Whether n are enough of the units that are planned of all these MLPs' configurations; of
+        some dense widths, if given.
         """
-        return n >= max(MIN_PAIRS, NEEDED * self.planned * share)
+        return n >= max(MIN_PAIRS, NEEDED * self.design.count(places, percents))
 
 
 class RunEvidence(Evidence):
     """The runs of a study, one row each (`summarise_with_probes`)."""
 
-    def __init__(self, runs: pd.DataFrame, planned: int) -> None:
-        """Args: `runs`; `planned`: runs of one configuration of an MLP and one architecture."""
-        super().__init__(planned)
+    def __init__(self, runs: pd.DataFrame, design: Design) -> None:
+        """Args: `runs`; `design`: what was planned."""
+        super().__init__(design)
         used = runs[(runs["model"] == "wide_resnet") | (runs["hidden_layers"] == 4)].copy()
         used["percent"] = used["width_percent"].fillna(used["density_percent"])
         self._groups: dict[Place, pd.DataFrame] = (
@@ -270,14 +247,8 @@ def effect_of(
         percents: the dense widths that are meant; all unless given.
     """
     gaps = evidence.contrast(base, changed, column, architectures, percents)
-    all_percents = np.unique(evidence.units(base.model)[:, 0])
-    share = (
-        1.0
-        if percents is None
-        else np.isin(all_percents, percents).sum() / max(1, len(all_percents))
-    )
-    planned = round(evidence.planned * share)
-    if not evidence.complete(gaps.shape[1], share):
+    planned = evidence.design.count([base, changed], percents)
+    if not evidence.complete(gaps.shape[1], base, changed, percents=percents):
         return missing(
             f"{name} {direction}", gaps.shape[1], planned if gaps.shape[1] < planned else 0
         )
@@ -290,13 +261,11 @@ def twin_interaction(
     """(S_BN - S_NR) - (D_BN - D_NR) in accuracy, a value a unit, [B, n]; empty if too few are
     complete.
     """
-    plain, norm = (
-        evidence.values(mlp(optimizer, rate, name, "relu", stands_for), ACCURACY)
-        for name in ("NR", "BN")
-    )
+    places = [mlp(optimizer, rate, name, "relu", stands_for) for name in ("NR", "BN")]
+    plain, norm = (evidence.values(place, ACCURACY) for place in places)
     gained = norm - plain
     gaps = _there(gained[:, 1] - gained[:, 0])
-    return gaps if evidence.complete(gaps.shape[1]) else gaps[:, :0]
+    return gaps if evidence.complete(gaps.shape[1], *places) else gaps[:, :0]
 
 
 def _there(gaps: Floats) -> Floats:

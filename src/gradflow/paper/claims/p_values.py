@@ -11,6 +11,7 @@ import scipy.stats
 
 from gradflow.analysis.levels import significant
 from gradflow.paper.claims.decision import Decision
+from gradflow.paper.claims.design import Place, mlp
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     EWMA,
@@ -21,9 +22,7 @@ from gradflow.paper.claims.evidence import (
     WITH_BN,
     WITHOUT_BN,
     Evidence,
-    Place,
     effect_of,
-    mlp,
     twin_interaction,
 )
 from gradflow.paper.claims.parts import (
@@ -43,7 +42,8 @@ PRINTED = 0.0005  # half of the last of three decimals: what a printed 0.000 may
 class PValues(Protocol):
     """A table of p-values."""
 
-    pairs: int  # of each test
+    def pairs(self, place: Place) -> int:
+        """Of a configuration's test."""
 
     def tails(self, place: Place) -> tuple[Floats, Floats] | None:
         """P of sparse > dense, and of dense > sparse, shape [B] each; None where there is none."""
@@ -58,7 +58,10 @@ class PublishedPValues:
     def __init__(self, p_values: dict[Place, float]) -> None:
         """Args: `p_values`, by configuration."""
         self._p_values = p_values
-        self.pairs = PAIRS
+
+    def pairs(self, place: Place) -> int:
+        """The paper's, of every test."""
+        return PAIRS
 
     def tails(self, place: Place) -> tuple[Floats, Floats] | None:
         """Of the one study; the other direction is 1 - p, to within ties and the printed
@@ -209,7 +212,7 @@ def favours_sparse(name: str, table: PValues, place: Place) -> Part:
     tails = table.tails(place)
     if tails is None:
         return missing(name)
-    return _cell(name, table, *tails)
+    return _cell(name, table.pairs(place), *tails)
 
 
 def most_favour_sparse(name: str, table: PValues, places: Sequence[Place]) -> Part:
@@ -283,13 +286,12 @@ def _advantage_lost(stands_for: str, optimizers: Iterable[str], table: PValues) 
     """
     parts = []
     for optimizer in optimizers:
-        plain, norm = (
-            table.tails(mlp(optimizer, LOW, name, "relu", stands_for)) for name in ("NR", "BN")
+        before_bn, with_bn = (
+            mlp(optimizer, LOW, name, "relu", stands_for) for name in ("NR", "BN")
         )
+        parts.append(favours_sparse(f"{optimizer} NR", table, before_bn))
         name = f"{optimizer} BN no longer"
-        parts.append(
-            missing(f"{optimizer} NR") if plain is None else _cell(f"{optimizer} NR", table, *plain)
-        )
+        plain, norm = table.tails(before_bn), table.tails(with_bn)
         if plain is None or norm is None:
             parts.append(missing(name))
             continue
@@ -306,21 +308,21 @@ def _advantage_lost(stands_for: str, optimizers: Iterable[str], table: PValues) 
                 norm[0],
                 before - after,
                 n=1,
-                pairs=table.pairs,
+                pairs=table.pairs(with_bn),
                 text=text,
             )
         )
     return parts
 
 
-def _cell(name: str, table: PValues, greater: Floats, less: Floats) -> Part:
+def _cell(name: str, pairs: int, greater: Floats, less: Floats) -> Part:
     return Part(
         name,
         greater,
         less,
         np.full(len(greater), np.nan),
         n=1,
-        pairs=table.pairs,
+        pairs=pairs,
         text=f"p {greater[0]:.3f}",
     )
 

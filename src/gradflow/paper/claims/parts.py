@@ -16,7 +16,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
-from gradflow.analysis.levels import MIN_PAIRS, MIN_SEEDS, significant
+from gradflow.analysis.levels import LEVEL, MIN_PAIRS, MIN_SEEDS, significant
 from gradflow.analysis.signed_ranks import tails_of_rows
 
 Direction = Literal["rises", "falls"]
@@ -63,8 +63,12 @@ class Part:
 
     @property
     def held(self) -> Flags:
-        """Whether it holds, by study."""
-        seen = np.asarray(significant(self.holds)) if self.counts is None else self.counts
+        """Whether it holds at the level of one test, by study: what the paper calls a cell."""
+        return self.held_at(LEVEL)
+
+    def held_at(self, level: float) -> Flags:
+        """Whether it holds at a level, by study. A count keeps the level of what it counts."""
+        seen = np.asarray(significant(self.holds, level)) if self.counts is None else self.counts
         return seen & ~self.is_explained
 
     @property
@@ -189,7 +193,7 @@ def counted(name: str, parts: Sequence[Part], what: str = "hold") -> Part:
 
 
 def grouped(name: str, parts: Sequence[Part]) -> Part:
-    """Several parts as one that holds if all of them do, and is opposite if one is after
+    """Several tested parts as one that holds if all of them do, and is opposite if one is after
     Bonferroni's correction.
     """
     lacking = [part for part in parts if part.state == "missing"]
@@ -199,10 +203,9 @@ def grouped(name: str, parts: Sequence[Part]) -> Part:
     opposite = np.minimum(np.array([part.opposite for part in parts]).min(axis=0) * len(parts), 1)
     text = f"{held[:, 0].sum()} of {len(parts)} hold"
     return Part(
-        name, np.full(len(opposite), math.nan), opposite,
+        name, np.max([part.holds for part in parts], axis=0), opposite,
         np.median([part.effect for part in parts], axis=0),
-        parts[0].unit, _total(parts), text=text, counts=np.asarray(held.all(axis=0)),
-        parts=tuple(parts),
+        parts[0].unit, _total(parts), text=text, parts=tuple(parts),
     )  # fmt: skip
 
 

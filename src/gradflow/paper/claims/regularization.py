@@ -12,6 +12,7 @@ import scipy.stats
 
 from gradflow.analysis.levels import MARGINS
 from gradflow.paper.claims.decision import Decision
+from gradflow.paper.claims.design import mlp
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     ADAPTIVE,
@@ -26,7 +27,6 @@ from gradflow.paper.claims.evidence import (
     UNITS,
     Evidence,
     effect_of,
-    mlp,
 )
 from gradflow.paper.claims.parts import Direction, Floats, Part, amount, bounded, counted, missing
 
@@ -48,12 +48,13 @@ def ewma_bn_twins_alike(evidence: Evidence) -> Decision:
     for optimizer in EWMA:
         for rate in (LOW, HIGH):
             for column, margin in margins.items():
-                gaps = evidence.twins(mlp(optimizer, rate, "BN"), column)
+                place = mlp(optimizer, rate, "BN")
+                gaps = evidence.twins(place, column)
                 name = f"{optimizer} at {rate:g} {_quantity(column)}"
                 parts.append(
                     bounded(name, gaps, -margin, margin, UNITS[column])
-                    if evidence.complete(gaps.shape[1])
-                    else missing(name, gaps.shape[1], evidence.planned)
+                    if evidence.complete(gaps.shape[1], place)
+                    else missing(name, gaps.shape[1], evidence.pairs(place))
                 )
     return Decision(tuple(parts))
 
@@ -74,8 +75,8 @@ def bn_over_skip(evidence: Evidence) -> Decision:
             gains = evidence.contrast(norm, both, ACCURACY)
             no_gain.append(
                 bounded(name, gains, -np.inf, MARGINS["no better"].value, "points")
-                if evidence.complete(gains.shape[1])
-                else missing(f"{name} SC_BN", gains.shape[1], evidence.planned)
+                if evidence.complete(gains.shape[1], norm, both)
+                else missing(f"{name} SC_BN", gains.shape[1], evidence.design.count([norm, both]))
             )
     return Decision((counted("SC to BN", better), counted("BN to SC_BN gains nothing", no_gain)))
 

@@ -13,13 +13,12 @@ flow. Whether it does depends on its optimizer, rate and own luck, and not on wh
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
+from gradflow.paper.claims.design import Design, Place
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     ARCHITECTURES,
@@ -28,7 +27,6 @@ from gradflow.paper.claims.evidence import (
     LOWEST,
     SPREAD,
     Evidence,
-    Place,
 )
 from gradflow.paper.claims.parts import Floats
 from gradflow.paper.claims.worlds import World
@@ -45,19 +43,6 @@ CHANCE = -20.0  # points of accuracy below the others
 ALL_DIVERGE = 1 / 3  # of the optimizers that diverge; of the others' runs every second one
 
 
-@dataclass(frozen=True)
-class Design:
-    """What a scale plans: the configurations of each model and the units of each."""
-
-    units: Mapping[str, NDArray[np.int_]]  # percent and seed, by model
-    places: frozenset[Place]
-
-    @property
-    def planned(self) -> int:
-        """Units of an MLP's configuration."""
-        return len(self.units.get("mlp", ()))
-
-
 class SimulatedEvidence(Evidence):
     """Studies of a design in a world; each number depends on `seed` and its own place alone."""
 
@@ -70,22 +55,24 @@ class SimulatedEvidence(Evidence):
         seed: int | tuple[int, ...] = 0,
     ):
         """Args: `size`: of the world's effects, in standard deviations; `studies`: B."""
-        super().__init__(design.planned, studies)
-        self._design, self._world, self._size = design, world, size
+        super().__init__(design, studies)
+        self._world, self._size = world, size
         self._seed = (seed,) if isinstance(seed, int) else seed
         self._noise: dict[tuple[object, ...], Floats] = {}
+        self._own: dict[Place, NDArray[np.bool_]] = {}
 
     def places(self) -> set[Place]:
         """All that are planned."""
-        return set(self._design.places)
+        return set(self.design.places)
 
     def units(self, model: str) -> NDArray[np.int_]:
         """All that are planned."""
-        return self._design.units.get(model, np.empty((0, 2), dtype=int))
+        return self.design.units(model)
 
     def runs_of(self, place: Place, column: str) -> Floats:
         """Drawn at random; a measure of gradient flow as 10 to the power of what is drawn."""
-        units = self.units(place.model)
+        planned = self._has(place)
+        units = self.units(place.model)[planned]
         percents = units[:, 0] / 100
         world, size = self._world, self._size
         measure = column.removeprefix("mean_")
@@ -128,7 +115,17 @@ class SimulatedEvidence(Evidence):
         if world.diverging:
             worst = CHANCE if column == ACCURACY else np.inf
             values = np.where(self._diverged(place) & ~np.isnan(values), worst, values)
-        return values
+        if planned.all():
+            return values
+        among_all = np.full((*values.shape[:2], len(planned)), np.nan)
+        among_all[..., planned] = values
+        return among_all
+
+    def _has(self, place: Place) -> NDArray[np.bool_]:
+        """Which units of its model a configuration has."""
+        if place not in self._own:
+            self._own[place] = self.design.shared([place], self.units(place.model))
+        return self._own[place]
 
     def _diverged(self, place: Place) -> NDArray[np.bool_]:
         """Which runs do: [B, architectures, units]."""
@@ -168,12 +165,15 @@ class SimulatedEvidence(Evidence):
         return same + apart * self._of_run(place, "apart")[:, 0]
 
     def _of_run(self, place: Place, column: str) -> Floats:
-        """A run's deviation, of variance RUN squared: [B, architectures, units]."""
-        count = len(self.units(place.model))
-        shape = (self.studies, len(ARCHITECTURES), count)
-        shared = self._draw((place.model, place.stands_for, column), shape)
+        """A run's deviation, of variance RUN squared: [B, architectures, the place's units]."""
+        planned = self._has(place)
+        count = int(planned.sum())
+        of_all = (self.studies, len(ARCHITECTURES), len(planned))
+        shared = self._draw((place.model, place.stands_for, column), of_all)
+        if not planned.all():
+            shared = shared[..., planned]
         of_twins = self._draw((*place, column, "twins"), (self.studies, 1, count))
-        own = self._draw((*place, column), shape)
+        own = self._draw((*place, column), (self.studies, len(ARCHITECTURES), count))
         return RUN * (
             np.sqrt(SHARED) * shared + np.sqrt(OF_TWINS) * of_twins
             + np.sqrt(1 - SHARED - OF_TWINS) * own

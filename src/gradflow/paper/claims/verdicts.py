@@ -28,7 +28,9 @@ from gradflow.paper.claims import (
     wide_resnet,
 )
 from gradflow.paper.claims.decision import Decision, Finding
+from gradflow.paper.claims.design import design_of
 from gradflow.paper.claims.evidence import Evidence, RunEvidence, summarise_with_probes
+from gradflow.paper.claims.looks import look_at
 from gradflow.paper.published import PUBLISHED
 from gradflow.paper.wording import COLOURS, MARKS, Data, said, word
 
@@ -155,19 +157,19 @@ def claim_cells(
     Args:
         claims: which, in the table's order.
         runs: the artifact's, by `summarise_with_probes`; a claim whose runs are missing is not run.
-        artifact: for the planned number of runs, and what its scale leaves out.
+        artifact: for the configurations that are planned, and what its scale leaves out.
         published: as `check_published` gives them.
 
     Returns:
         One row a claim, with COLUMNS.
     """
-    evidence = RunEvidence(runs, artifact.planned)
+    evidence = RunEvidence(runs, design_of(artifact.configurations))
     datasets = evidence.datasets()
     cells = []
     for claim in claims:
-        evidence.used.clear()
-        finding, numbers = CHECKS[claim.id](evidence).finding(), published.get(claim.id)
-        names = sorted({place.stands_for for place in evidence.used} & datasets.keys())
+        looks = look_at(CHECKS[claim.id], evidence)
+        finding, numbers = looks.finding(), published.get(claim.id)
+        names = sorted({place.stands_for for place in looks.used} & datasets.keys())
         data = Data({name: datasets[name] for name in names}, artifact.reduced)
         cells.append(
             (claim.id, claim.claim, claim.where, word(finding.verdict, data),
@@ -225,7 +227,7 @@ def claims_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
         "are missing. The table operating_characteristics says how often each rule errs. EGF x "
         "0.5 means halved. Published: the same check of the paper's own numbers. Paper: what "
         "these are.",
-        levels_sentence(),
+        levels_sentence(design_of(artifact.configurations).looks),
     )
     return Page(artifact.title, texts, styles, notes, scale=False, long=True)
 

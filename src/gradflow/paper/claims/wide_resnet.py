@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gradflow.analysis.levels import NEEDED
 from gradflow.paper.claims.decision import Decision
+from gradflow.paper.claims.design import Place
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     ARCHITECTURES,
@@ -25,7 +26,6 @@ from gradflow.paper.claims.evidence import (
     TWINS,
     UNITS,
     Evidence,
-    Place,
     change,
 )
 from gradflow.paper.claims.parts import Direction, Floats, Part, missing, seeds_part
@@ -88,21 +88,25 @@ def magnitude_vanishing(evidence: Evidence) -> Decision:
     One test of the mean over configurations and densities of each seed, of three optimizers and
     four regularizations. In the second half both are sparse.
     """
+    places = [
+        evidence.wide_resnet(optimizer, regularization)
+        for optimizer in OPTIMIZERS
+        for regularization in REGULARIZATIONS
+    ]
     ratios, lacking = [], []
     broken: NDArray[np.bool_] = np.zeros(evidence.studies, bool)
-    for optimizer in OPTIMIZERS:
-        for regularization in REGULARIZATIONS:
-            runs = evidence.values(evidence.wide_resnet(optimizer, regularization), LOWEST)
-            sparse, magnitude = (
-                runs[:, ARCHITECTURES.index(name)] for name in ("sparse", "magnitude")
-            )
-            of_seeds = _by_seed(evidence, change(sparse, magnitude, LOWEST)[:, None])
-            broken = broken | np.isinf([sparse, magnitude]).any(axis=(0, 2))
-            pairs, planned = _counts(sparse, magnitude)
-            if of_seeds.shape[1] and pairs >= NEEDED * planned:
-                ratios.append(of_seeds)
-            else:
-                lacking.append(f"{optimizer} {regularization}")
+    for place in places:
+        runs, units = _shared(evidence, [place], LOWEST, places)
+        sparse, magnitude = (
+            runs[0][:, ARCHITECTURES.index(name)] for name in ("sparse", "magnitude")
+        )
+        of_seeds = _by_seed(units, change(sparse, magnitude, LOWEST)[:, None])
+        broken = broken | np.isinf([sparse, magnitude]).any(axis=(0, 2))
+        pairs, planned = _counts(sparse, magnitude)
+        if of_seeds.shape[1] and pairs >= NEEDED * planned:
+            ratios.append(of_seeds)
+        else:
+            lacking.append(f"{place.optimizer} {place.regularization}")
     if lacking:
         return Decision((missing("random to magnitude", lacking=lacking),))
     name = "random to magnitude, lowest EGF falls"
@@ -120,17 +124,19 @@ def _effect(
     architectures: Sequence[str] = TWINS,
 ) -> Part:
     chosen = [ARCHITECTURES.index(architecture) for architecture in architectures]
-    before, after = (evidence.values(place, column)[:, chosen] for place in (base, changed))
+    places = [base, changed]
+    runs, units = _shared(evidence, places, column, places)
+    before, after = (one[:, chosen] for one in runs)
     words = f"{name} {direction}"
     pairs, planned = _counts(before, after)
     if pairs < NEEDED * planned:
         return missing(words, pairs, planned)
-    of_seeds = _by_seed(evidence, change(before, after, column))
+    of_seeds = _by_seed(units, change(before, after, column))
     if not of_seeds.shape[1]:
         return missing(words)
     # a diverged run has an infinite gradient flow, and no other mark
-    flow = [evidence.values(place, EGF)[:, chosen] for place in (base, changed)]
-    broken = np.isinf(flow).any(axis=(0, 2, 3))
+    flow, _ = _shared(evidence, places, EGF, places)
+    broken = np.isinf([one[:, chosen] for one in flow]).any(axis=(0, 2, 3))
     return seeds_part(words, of_seeds, UNITS[column], direction, broken)
 
 
@@ -140,15 +146,24 @@ def _counts(one: Floats, other: Floats) -> tuple[int, int]:
     return int((first & second).sum()), int(max(first.sum(), second.sum()))
 
 
-def _by_seed(evidence: Evidence, gaps: Floats) -> Floats:
+def _shared(
+    evidence: Evidence, places: Sequence[Place], column: str, all_places: Sequence[Place]
+) -> tuple[list[Floats], NDArray[np.int_]]:
+    """A column of some configurations' runs, at the units that are planned of all of some."""
+    units = evidence.units("wide_resnet")
+    kept = evidence.design.shared(all_places, units)
+    return [evidence.values(place, column)[..., kept] for place in places], units[kept]
+
+
+def _by_seed(units: NDArray[np.int_], gaps: Floats) -> Floats:
     """The mean over densities and architectures of each seed that has all that any seed has: [B,
     seeds].
 
     Args:
-        evidence: for the units.
+        units: density and seed, shape [units, 2].
         gaps: shape [B, architectures, units], NaN where there is none.
     """
-    seeds = evidence.units("wide_resnet")[:, 1] if gaps.shape[2] else np.empty(0, dtype=int)
+    seeds = units[:, 1]
     there = ~np.isnan(gaps[0])
     counts = {seed: int(there[:, seeds == seed].sum()) for seed in np.unique(seeds)}
     whole = [seed for seed, count in counts.items() if count and count == max(counts.values())]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gradflow.analysis.levels import MARGINS
+from gradflow.paper.claims.design import Place
 from gradflow.paper.claims.evidence import (
     ACCURACY,
     ADAPTIVE,
@@ -25,7 +26,6 @@ from gradflow.paper.claims.evidence import (
     SPREAD,
     WITH_BN,
     WITHOUT_BN,
-    Place,
 )
 
 DIVERGING = 0.3
