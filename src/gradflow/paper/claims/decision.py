@@ -3,6 +3,8 @@
 - A claim is reproduced if all its parts hold: if one is false, that happens with at most the
   level's probability. It is contradicted if a part is opposite after Holm's correction over all.
 - A part without (nearly) all its runs is missing, and the claim is then not run.
+- It is not decidable if what does not hold is explained by something else, or rests on all there
+  is to compare.
 - What arithmetic makes true decides nothing.
 """
 
@@ -66,8 +68,9 @@ class Decision:
         # significant
         opposite = np.array([part.opposite for part in tested]).min(axis=0) * len(tested)
         verdicts = np.full(studies, VERDICTS.index("inconclusive"))
-        # all that is not explained away holds, or the only opposite parts are
-        verdicts[(held | explained).all(axis=0) & explained.any(axis=0)] = VERDICTS.index(
+        # all holds but what is explained away, or rests on all there is
+        for_good = explained | ~held & np.array([[bool(part.whole)] for part in tested])
+        verdicts[(held | for_good).all(axis=0) & for_good.any(axis=0)] = VERDICTS.index(
             "not decidable"
         )
         verdicts[np.asarray(significant(opposite, self.level))] = VERDICTS.index("contradicted")
@@ -100,7 +103,11 @@ class Decision:
             explanation = explanation[0].upper() + explanation[1:] + "."
         reasons = dict.fromkeys(part.by for part in groups["explained away"] if part.by)
         if verdict == "not decidable":
-            explanation += f" Explained by {' and '.join(reasons)}."
+            explanation += f" Explained by {' and '.join(reasons)}." if reasons else ""
+            wholes = dict.fromkeys(part.whole for part in groups["undecided"])
+            if wholes:
+                explanation += f" {needed(groups['undecided'], self.level)}"
+                explanation += f" There are no more {' and '.join(wholes)}, and seeds do not help."
         elif verdict == "inconclusive":
             explanation += f" {needed(groups['undecided'], self.level)}"
         total = sum(part.n for part in self.parts)

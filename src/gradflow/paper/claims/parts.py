@@ -54,6 +54,8 @@ class Part:
     counts: Flags | None = None
     explained: Flags | None = None
     by: str = ""  # what explains it, or what its few runs cannot separate
+    # what it compares where that is all there is, so that no more seeds would decide it
+    whole: str = ""
     parts: tuple[Part, ...] = field(default=(), repr=False)
 
     @property

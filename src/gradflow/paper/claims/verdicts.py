@@ -223,10 +223,10 @@ def claims_page(cells: pd.DataFrame, runs: pd.DataFrame, artifact: Artifact) -> 
         + f" of {len(cells)} claims.",
         "Reproduced: every part of the claim is significant. Contradicted: some part is "
         "significantly the other way, after Holm's correction. Inconclusive: neither, with the n "
-        "that would decide. Not decidable: something else explains what is seen. Not run: runs "
-        "are missing. The table operating_characteristics says how often each rule errs. EGF x "
-        "0.5 means halved. Published: the same check of the paper's own numbers. Paper: what "
-        "these are.",
+        "that would decide. Not decidable: something else explains what is seen, or no seeds "
+        "would help. Not run: runs are missing. The table operating_characteristics says how "
+        "often each rule errs. EGF x 0.5 means halved. Published: the same check of the paper's "
+        "own numbers. Paper: what these are.",
         levels_sentence(design_of(artifact.configurations).looks),
     )
     return Page(artifact.title, texts, styles, notes, scale=False, long=True)
