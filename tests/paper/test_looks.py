@@ -12,6 +12,8 @@ import pytest
 from made_claims import ARTIFACT, PLANNED, SEEDS, better, changed
 
 from gradflow.analysis.levels import LEVEL
+from gradflow.analysis.width_margin import SIMULATED
+from gradflow.analysis.width_null import PERMUTATIONS
 from gradflow.paper.claims.decision import VERDICTS, Decision
 from gradflow.paper.claims.design import Design, Place, design_of, mlp
 from gradflow.paper.claims.evidence import ACCURACY, HIGH, LOW, NON_EWMA, Evidence, RunEvidence
@@ -62,7 +64,8 @@ def test_the_units_of_a_configuration_are_its_own() -> None:
     assert DESIGN.count([seldom]) == DESIGN.count([often, seldom]) == 5 * len(SEEDS)
     assert DESIGN.count([often], percents=[10, 30]) == 2 * (len(SEEDS) + len(MORE))
     assert DESIGN.count([often, mlp("sgd", LOW, "none such")]) == 0
-    assert DESIGN.looks_again_at([seldom, often]) and not DESIGN.looks_again_at([seldom])
+    assert DESIGN.looks_again_at([[seldom], [often]])
+    assert not DESIGN.looks_again_at([[seldom], [seldom, often]])
     evidence = RunEvidence(with_more_seeds(changed()), DESIGN)
     first = FirstLook(evidence)
     assert evidence.twins(often).shape[1] == 60 and evidence.twins(seldom).shape[1] == 15
@@ -109,7 +112,7 @@ def test_each_of_two_looks_has_half_the_level() -> None:
 
     def check(evidence: Evidence) -> Decision:
         asked.append(mlp("sgd", LOW, "BN"))
-        evidence.used.add(asked[-1])
+        evidence.compared.add(frozenset(asked[-1:]))
         return Decision((part,))
 
     found = {
@@ -124,8 +127,11 @@ def test_each_of_two_looks_has_half_the_level() -> None:
 
 
 def test_what_has_no_more_seeds_is_looked_at_once() -> None:
-    looks = look_at(CHECKS["da-bn-high-lr"], RunEvidence(with_more_seeds(changed()), DESIGN))
-    assert len(looks.decisions) == 1 and looks.decisions[0].level == LEVEL / 2
+    evidence = RunEvidence(with_more_seeds(changed()), DESIGN)
+    # the latter two compare configurations with more seeds, with others that have none
+    for claim in ("da-bn-high-lr", "egf-correlates-best", "ewma-high-egf-is-bad"):
+        looks = look_at(CHECKS[claim], evidence)
+        assert len(looks.decisions) == 1 and looks.decisions[0].level == LEVEL / 2
     assert looks.finding().explanation.startswith("At the first of 2 looks: ")
     built = look_at(CHECKS["only-swish-negative-gradient"], RunEvidence(changed(), DESIGN))
     assert " looks: " not in built.finding().explanation
@@ -140,6 +146,12 @@ def test_two_looks_err_no_more_often_than_one(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("gradflow.paper.claims.looks.LEVEL", 2 * LEVEL)
     careless = rates(DESIGN, CLAIM, null, 1.0, count)
     assert beyond_level(careless.contradicted, count)
+
+
+def test_permutations_are_enough_to_contradict_at_a_look() -> None:
+    parts = CHECKS["egf-correlates-best"](RunEvidence(changed(), DESIGN)).parts
+    for permutations in (SIMULATED, PERMUTATIONS):
+        assert len(parts) / (1 + permutations) <= LEVEL / DESIGN.looks
 
 
 def test_more_seeds_are_more_power() -> None:

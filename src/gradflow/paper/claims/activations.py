@@ -123,7 +123,7 @@ def _extreme(
 
 def _above_median(evidence: Evidence, name: str, places: dict[str, Place], activation: str) -> Part:
     values = {
-        other: evidence.values(place, ACCURACY)[:, :2].mean(axis=1)
+        other: evidence.values(place, ACCURACY, places.values())[:, :2].mean(axis=1)
         for other, place in places.items()
     }
     lacking = [

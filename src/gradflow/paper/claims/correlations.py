@@ -225,7 +225,9 @@ def _signs(
     columns = [*(f"mean_{measure}" for measure in MEASURES), *TARGETS]
     values = np.stack(
         [
-            np.stack([evidence.values(place, column)[:, chosen] for column in columns], axis=1)
+            np.stack(
+                [evidence.values(place, column, places)[:, chosen] for column in columns], axis=1
+            )
             for place in places
         ],
         axis=1,

@@ -95,10 +95,10 @@ class Design:
     def _in_common(self, places: Iterable[Place]) -> frozenset[Unit]:
         return frozenset.intersection(*(self.planned.get(place, frozenset()) for place in places))
 
-    def looks_again_at(self, places: Iterable[Place]) -> bool:
-        """Whether the second look has units of one of these that the first has not."""
-        first = self.first_look.planned if self.first_look else self.planned
-        return any(self.planned.get(place) != first.get(place) for place in places)
+    def looks_again_at(self, compared: Iterable[Collection[Place]]) -> bool:
+        """Whether the second look has more units in common of any of these that are compared."""
+        first = self.first_look or self
+        return any(self.count(places) > first.count(places) for places in compared)
 
 
 def design_of(configurations: Iterable[Mapping[str, Any]]) -> Design:

@@ -50,7 +50,10 @@ def ewma_high_egf_is_bad(evidence: Evidence) -> Decision:
             ]
             flow, accuracy = (
                 np.array(
-                    [[evidence.values(place, column)[:, :2] for place in row] for row in places]
+                    [
+                        [evidence.values(place, column, row)[:, :2] for place in row]
+                        for row in places
+                    ]
                 )
                 for column in (EGF, ACCURACY)
             )  # [optimizers, regularizations, B, twins, units]

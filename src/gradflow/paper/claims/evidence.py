@@ -9,7 +9,7 @@ takes the mean of both as one value. A study has one value a run; simulated stud
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Evidence:
         """Args: `design`: what is planned; `studies`: B."""
         self.design = design
         self.studies = studies
-        self.used: set[Place] = set()  # what has been asked for
+        self.compared: set[frozenset[Place]] = set()  # what has been asked for together
         self._tails: dict[Place, tuple[Floats, Floats] | None] = {}
 
     def places(self) -> set[Place]:
@@ -66,9 +66,9 @@ class Evidence:
         """
         raise NotImplementedError
 
-    def values(self, place: Place, column: str) -> Floats:
-        """`runs_of`, taking down what is asked for."""
-        self.used.add(place)
+    def values(self, place: Place, column: str, beside: Iterable[Place] = ()) -> Floats:
+        """`runs_of`, taking down what is asked for and what it is compared with, unit by unit."""
+        self.compared.add(frozenset({place, *beside}))
         if place not in self.places():
             return np.full((self.studies, 3, len(self.units(place.model))), np.nan)
         return self.runs_of(place, column)
@@ -109,7 +109,8 @@ class Evidence:
         architectures; [B, n].
         """
         chosen = [ARCHITECTURES.index(name) for name in architectures]
-        before, after = (self.values(place, column)[:, chosen] for place in (base, changed))
+        places = (base, changed)
+        before, after = (self.values(place, column, places)[:, chosen] for place in places)
         gaps = change(before, after, column)
         if percents is not None:
             gaps = gaps[..., np.isin(self.units(base.model)[:, 0], percents)]
@@ -125,7 +126,7 @@ class Evidence:
             self._tails[place] = (
                 tails_of_rows(finite(gaps)) if self.complete(gaps.shape[1], place) else None
             )
-        self.used.add(place)
+        self.compared.add(frozenset({place}))
         return self._tails[place]
 
     def pairs(self, place: Place) -> int:
@@ -262,7 +263,7 @@ def twin_interaction(
     complete.
     """
     places = [mlp(optimizer, rate, name, "relu", stands_for) for name in ("NR", "BN")]
-    plain, norm = (evidence.values(place, ACCURACY) for place in places)
+    plain, norm = (evidence.values(place, ACCURACY, places) for place in places)
     gained = norm - plain
     gaps = _there(gained[:, 1] - gained[:, 0])
     return gaps if evidence.complete(gaps.shape[1], *places) else gaps[:, :0]

@@ -58,7 +58,7 @@ class Looks:
 
     decisions: tuple[Decision, ...]
     planned: int  # looks of the design
-    used: frozenset[Place]  # what the check asked for
+    used: frozenset[Place]  # by the check
 
     @property
     def verdicts(self) -> NDArray[np.int_]:
@@ -88,16 +88,15 @@ class Looks:
 def look_at(check: Check, evidence: Evidence) -> Looks:
     """Check a claim at each look that the evidence's design plans for it.
 
-    Where the second look has no more runs of what the check uses, the first is the only one.
+    Where the second look has no more units of what the check compares, the first is the only one.
     """
     design = evidence.design
     views = [evidence] if design.looks == 1 else [FirstLook(evidence), evidence]
     decisions: list[Decision] = []
-    used: frozenset[Place] = frozenset()
     for view in views:
-        if decisions and not design.looks_again_at(used):
+        if decisions and not design.looks_again_at(views[0].compared):
             break
-        view.used.clear()
+        view.compared.clear()
         decisions.append(replace(check(view), level=LEVEL / design.looks))
-        used = frozenset(view.used)
+    used = frozenset[Place]().union(*views[0].compared)
     return Looks(tuple(decisions), design.looks, used)

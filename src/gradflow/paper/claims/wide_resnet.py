@@ -152,7 +152,8 @@ def _shared(
     """A column of some configurations' runs, at the units that are planned of all of some."""
     units = evidence.units("wide_resnet")
     kept = evidence.design.shared(all_places, units)
-    return [evidence.values(place, column)[..., kept] for place in places], units[kept]
+    values = [evidence.values(place, column, all_places)[..., kept] for place in places]
+    return values, units[kept]
 
 
 def _by_seed(units: NDArray[np.int_], gaps: Floats) -> Floats:
