@@ -103,6 +103,24 @@ def test_pairs_are_counted_by_dense_widths_beside_wide_resnets_too(
     assert set(mlps.percents) != set(wide.percents)
 
 
+def test_a_wide_resnet_need_not_be_pruned_by_magnitude(shipped: Grid) -> None:
+    plan = shipped.plan("overnight", "wide_resnet_second_look")
+    assert {job.architectures for job in plan.jobs()} == {("dense",), ("sparse",)}
+    assert len(list(plan.jobs())) == 4 * 9 * 6
+    assert Plan.from_json(plan.to_json()) == plan
+    assert "magnitude" not in json.loads(shipped.plan("overnight", WIDE).to_json())
+
+
+def test_a_second_look_is_told_from_the_first(shipped: Grid) -> None:
+    """Its seeds are no part of the pairs that every configuration has."""
+    artifact = json.loads(shipped.artifact_json("overnight", "claims"))
+    again = [one for one in artifact["configurations"] if one["second_look"]]
+    assert len(again) == 10 + 4 + 4 and artifact["seeds"] == [0, 1, 2]
+    assert not {seed for one in again for seed in one["seeds"]} & {0, 1, 2}
+    paper = json.loads(shipped.artifact_json("paper", "claims"))
+    assert not any(one["second_look"] for one in paper["configurations"])
+
+
 def test_stand_ins_take_their_own_width_and_padding(shipped: Grid) -> None:
     plan = shipped.plan("quick", MLP)
     assert (plan.max_width, plan.crop_padding, plan.flip) == (256, 1, False)

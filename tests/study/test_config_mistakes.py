@@ -107,6 +107,9 @@ WRONG = {
     "seed": ("scales.quick.seeds", [0, 1, 1],
              "scales.quick.seeds: 1 stands there twice; name it once"),
     "negative "
+    "MLPs that are pruned": ("studies.cifar100_low.magnitude", False,
+        "studies.cifar100_low.magnitude: an MLP is never pruned by magnitude as it trains; leave "
+        "it out"),
     "seed of both looks": (
         "scales.overnight.studies.cifar100_low_second_look", {"epochs": 40, "seeds": [2, 3]},
         "scales.overnight.studies.cifar100_low_second_look.seeds: seed 2 is the scale's own; a "

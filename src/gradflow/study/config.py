@@ -71,6 +71,7 @@ class Study(Strict):
     blocks: Annotated[list[Block], Field(min_length=1)]
     densities: Annotated[list[Percent], Field(min_length=1)] | None = None  # of Wide ResNets only
     variants: Annotated[list[Name], Field(min_length=1)] = ["paper"]
+    magnitude: bool = True  # of Wide ResNets only: whether they are pruned by magnitude too
     second_look: bool = False  # more seeds for claims that those of other studies left open
 
 

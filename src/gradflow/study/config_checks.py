@@ -121,6 +121,8 @@ def _study_mistakes(config: Config, study: Study, place: str) -> Iterable[str]:
         )
     yield from _variant_mistakes(config, study.variants, f"{place}.variants")
     yield from _block_mistakes(study, study.blocks, study.densities, place)
+    if study.model != "wide_resnet" and not study.magnitude:
+        yield f"{place}.magnitude: an MLP is never pruned by magnitude as it trains; leave it out"
 
 
 def _variant_mistakes(config: Config, variants: list[str], place: str) -> Iterable[str]:

@@ -41,6 +41,7 @@ class Plan:
     # the user's own files of all its jobs, each with its `own.fingerprint`
     own: tuple[tuple[str, str], ...] = ()
     data: str = ""  # of a user's own data set, as it was fetched; see `study.content`
+    magnitude: bool = True  # whether Wide ResNets are pruned by magnitude too
 
     def jobs(self) -> Iterator[Job]:
         """The training jobs: for an MLP one a configuration and seed, for a Wide ResNet one a
@@ -76,6 +77,7 @@ class Plan:
                             base, architectures=(architecture,), percents=(percent,)
                         )
                         for architecture in architectures_at(percent)
+                        if self.magnitude or architecture != "magnitude"
                     )
 
     @cached_property
@@ -116,12 +118,10 @@ class Plan:
                 yield job, run
 
     def to_json(self) -> str:
-        """Canonical JSON: the same plan, the same text; without `own` and `data` where there are
-        none.
-        """
+        """Canonical JSON: the same plan, the same text; without what is as it is unless said."""
         plain = dataclasses.asdict(self)
-        for name in ("own", "data"):
-            if not plain[name]:
+        for name, usual in (("own", ()), ("data", ""), ("magnitude", True)):
+            if plain[name] == usual:
                 del plain[name]
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 

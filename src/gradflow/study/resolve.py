@@ -52,6 +52,7 @@ def plan_study(config: Config, scale_name: str, study_name: str) -> Plan:
         ),
         crop_padding=use.crop_padding,
         flip=use.flip,
+        magnitude=study.magnitude,
         own=_own_files(configurations.values(), [settings for _, settings in variants]),
     ).as_fetched(RESULTS)
 

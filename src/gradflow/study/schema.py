@@ -62,6 +62,8 @@ SENTENCES = {
         "blocks": "The configurations, each block a product of its lists.",
         "densities": "Densities of the sparse Wide ResNets, in percent of the weights.",
         "variants": "The variants that are trained, by name.",
+        "magnitude": "Whether Wide ResNets are pruned by magnitude too, beside random masks "
+        "(section 4.3).",
         "second_look": "Whether these are more seeds of other studies' configurations, trained "
         "after the verdicts on those were read; each of two looks at a claim is then made at half "
         "the level.",
