@@ -20,6 +20,7 @@ from gradflow.study.config_checks import load_config
 from gradflow.study.grid import Grid
 
 STUDIES = (STUDY, "fashion_mnist_initialisation")
+AGAIN = "fashion_mnist_second_look"
 KEPT = ROOT / "results" / "reference"
 # what drawing needs none of
 MAKING = {
@@ -54,7 +55,9 @@ def small(raw: dict[str, Any]) -> None:
         "blocks": [{**block, "regularizations": ["NR"]}],
         "variants": ["paper", "active_fan_in"],
     }
-    raw["scales"]["smoke"]["studies"] = {STUDY: low, STUDIES[1]: other}
+    raw["studies"][AGAIN] = {**raw["studies"][STUDY], "second_look": True}
+    again = {**low, "blocks": other["blocks"], "seeds": [1]}
+    raw["scales"]["smoke"]["studies"] = {STUDY: low, STUDIES[1]: other, AGAIN: again}
     raw["artifacts"] = {
         name: raw["artifacts"][name] for name in ("table1", "table4", "initialisations")
     }
@@ -70,6 +73,8 @@ def test_finished_runs_are_kept_and_give_the_same_tables(tmp_path: Path) -> None
     tables = sorted((project.results / "smoke" / "tables").iterdir())
     assert len(tables) == 9
     next(project.results.glob("smoke/runs/active_fan_in/**/sparse-w10.parquet")).unlink()
+    for log in project.results.glob("smoke/runs/**/seed1/*.parquet"):
+        log.unlink()
     done = keep(project, "smoke", STUDY)
     assert done.returncode == 0, done.stderr
     folder = project.results / "reference" / "smoke"
@@ -82,12 +87,14 @@ def test_finished_runs_are_kept_and_give_the_same_tables(tmp_path: Path) -> None
     assert "incomplete: active_fan_in/mlp1-relu-adam-lr0.001-NR: 4 of 5 pairs" in done.stdout
     assert (folder / "config.yaml").read_bytes() == (project.folder / "config.yaml").read_bytes()
     kept = json.loads((folder / "provenance.json").read_text())
-    # two configurations in `paper`, one of them shared, and one in `active_fan_in`, of ten runs
-    # each
+    # two configurations in `paper`, one of them shared, one in `active_fan_in`, and one of the
+    # second look, of ten runs each
     assert [
         kept[name] for name in ("planned_runs", "finished_runs", "planned_jobs", "finished_jobs")
-    ] == [30, 29, 3, 2]
-    assert [study["finished_runs"] for study in kept["studies"].values()] == [20, 19]
+    ] == [40, 29, 4, 2]
+    # a second look is known of before any of its networks is trained
+    assert [study["finished_runs"] for study in kept["studies"].values()] == [20, 19, 0]
+    assert (folder / "studies" / f"{AGAIN}.parquet").exists()
     assert sum(device["finished_runs"] for device in kept["devices"].values()) == 29
     assert kept["job_hours"] > 0 and kept["studies"][STUDY]["incomplete_cells"] == []
     ours = {

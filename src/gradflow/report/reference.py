@@ -127,7 +127,7 @@ def keep_reference(
             left out.
         results: the results folder.
         scale: the scale's name.
-        studies: of the scale; None: all that have a finished run.
+        studies: of the scale; None: all that have a finished run, and second looks.
 
     Returns:
         The provenance, as it is written.
@@ -160,25 +160,26 @@ def _keep(
     restore_reference(results, scale)
     remove_asides(results, NAME)  # of one that was killed
     folder, before = kept_folder(results, scale), folder_before(results, scale)
+    config = grid.config
     others = [path for path in (results / NAME).glob("*/*/*.parquet") if folder not in path.parents]
     aside = results / f".{NAME}.{socket.gethostname()}.{os.getpid()}"
     aside.mkdir()
     try:
         plans: list[Plan] = []
         logs: dict[str, Log] = {}
-        for plan in (
-            grid.plan(scale, study) for study in studies or grid.config.scales[scale].studies
-        ):
+        for plan in (grid.plan(scale, study) for study in studies or config.scales[scale].studies):
             table, sources = (aside / kind / f"{plan.study}.parquet" for kind in (STUDIES, SOURCES))
             collect_runs(plan, results, table, sources, partial=True)
-            if found := dict(_finished(plan, results)):
+            found = dict(_finished(plan, results))
+            # a second look that is planned divides the level of the first, trained or not
+            if found or (studies is None and config.studies[plan.study].second_look):
                 plans.append(plan)
                 logs |= found
                 compact_table(table)
             else:
                 for path in (table, checksum_path(table), sources):
                     path.unlink()
-        if not plans:
+        if not logs:
             raise ReferenceError(f"no run of scale {scale} is finished in {results}")
         size = sum(path.stat().st_size for path in aside.glob("*/*.parquet"))
         total = size + sum(path.stat().st_size for path in others)
