@@ -37,7 +37,7 @@ STUDIES = 400  # of which a power is a share
 BATCH = 400  # studies simulated at once
 # Claims whose tests take long: the most studies, and those at once, for the memory that they take.
 HEAVY = {
-    "egf-correlates-best": (400, 40),
+    "egf-correlates-best": (200, 40),
     "dense-measures-alike": (1600, 100),
     "ewma-high-egf-is-bad": (6400, 400),
 }
