@@ -118,7 +118,7 @@ class Plan:
                 yield job, run
 
     def to_json(self) -> str:
-        """Canonical JSON: the same plan, the same text; without what is as it is unless said."""
+        """Canonical JSON: the same plan, the same text; usual values are left out."""
         plain = dataclasses.asdict(self)
         for name, usual in (("own", ()), ("data", ""), ("magnitude", True)):
             if plain[name] == usual:
