@@ -103,7 +103,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
         with pytest.MonkeyPatch.context() as patch:
             # tests/paper/test_operating.py knows the rates; here it is the page
             for rows, few in (("operating_rows", {"studies": 20}), ("table_rows", {})):
-                fewer = partial(getattr(operating, rows), looks=(20,), **few)
+                fewer = partial(getattr(operating, rows), stages=(20,), **few)
                 patch.setattr(operating, rows, fewer)
             patch.setattr(
                 figures,
