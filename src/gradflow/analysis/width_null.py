@@ -83,18 +83,18 @@ def null_of_width(measures: Floats, targets: Floats, orders: NDArray[np.int_]) -
     first, second = np.triu_indices(n, k=1)
     couple = np.zeros((n, n), dtype=int)
     couple[first, second] = couple[second, first] = np.arange(len(first))
-    left, right = orders[:, first], orders[:, second]
-    places, turned = couple[left, right], np.where(left < right, 1, -1).astype(np.float32)
+    left, right = orders[:, first].T, orders[:, second].T  # [couples, permutations]
+    # a couple that a permutation turns round is found among the negated ones, behind the others
+    places = np.where(left < right, 0, len(first)) + couple[left, right]
     total: Floats = np.zeros(())
     count: Floats = np.zeros(())
     for configuration in range(measures.shape[1]):
-        permuted = targets[:, configuration][..., places] * turned  # [B, b, permutations, couples]
-        shape = permuted.shape
-        flat = permuted.reshape(shape[0], shape[1] * shape[2], shape[3])
-        taus = np.abs(measures[:, configuration] @ np.swapaxes(flat, -1, -2))
+        signs = targets[:, configuration]
+        both = np.concatenate([signs, -signs], axis=-1)
+        permuted = np.take(both, places, axis=-1)  # [B, b, couples, permutations]
+        taus = np.abs(measures[:, None, configuration] @ permuted)
         there = ~np.isnan(taus)
         total, count = total + np.where(there, taus, 0), count + there
     with np.errstate(invalid="ignore"):
-        mean = total / count  # [B, a, b * permutations]
-    split = mean.reshape(*mean.shape[:2], targets.shape[2], len(orders))
-    return np.moveaxis(split, -1, 0)
+        mean = total / count  # [B, b, a, permutations]
+    return np.moveaxis(mean, (3, 0, 2, 1), (0, 1, 2, 3))
